@@ -1,0 +1,15 @@
+//! The vocabulary and the rules: desktops, snapshots, and what a snapshot changes in what was believed.
+//!
+//! Pure: no clock, no I/O, no async, no logging. Everything that ends up in the history is decided
+//! here, so it can be tested without a database or a network.
+
+pub mod desktop;
+pub mod duration;
+pub mod snapshot;
+
+pub use desktop::{AttachUser, AttachUsers, Attribution, Desktop};
+pub use duration::{DurationError, format_duration, parse_duration};
+pub use snapshot::{
+    COUNTERS, Counters, Failure, GroupStatistics, Instant, Listing, Outcome, Snapshot, Source,
+    to_micros,
+};

@@ -1,0 +1,3 @@
+//! deskledger remembers the state of virtual desktops.
+
+pub mod domain;

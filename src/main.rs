@@ -1,0 +1,2 @@
+//! The `deskledger` binary.
+fn main() {}
