@@ -3,12 +3,18 @@
 //! Pure: no clock, no I/O, no async, no logging. Everything that ends up in the history is decided
 //! here, so it can be tested without a database or a network.
 
+pub mod beliefs;
 pub mod desktop;
+pub mod digest;
 pub mod duration;
+pub mod history;
+pub mod months;
 pub mod snapshot;
 
+pub use beliefs::{Beliefs, Changes};
 pub use desktop::{AttachUser, AttachUsers, Attribution, Desktop};
 pub use duration::{DurationError, format_duration, parse_duration};
+pub use history::HistoryError;
 pub use snapshot::{
     COUNTERS, Counters, Failure, GroupStatistics, Instant, Listing, Outcome, Snapshot, Source,
     to_micros,

@@ -1,0 +1,224 @@
+//! The digest chain: what makes a change of the record visible.
+//!
+//! Every entry of a source's history has a digest
+//! `SHA-256(previous ‖ sequence ‖ kind ‖ header hash ‖ body hash)`. The header is the snapshot's own
+//! row; the body is what the snapshot changed, in the order of the desktops' numbers. Names and ids of
+//! persons and desktops enter as salted commitments, so that a person can be erased, text and salt,
+//! and the chain still be checked against the commitment that stays.
+//!
+//! Numbers are big-endian; an instant is its microseconds since 1970-01-01T00:00:00Z in eight bytes; a
+//! text is its length in eight bytes and its UTF-8; an optional value is a byte 0, or a byte 1 and
+//! the value. Every hash starts with a tag, so that no two kinds of input can be mistaken.
+
+use sha2::{Digest as _, Sha256};
+
+use super::{AttachUser, AttachUsers, Counters, Instant, Outcome, Snapshot};
+
+/// A SHA-256 hash.
+pub type Digest = [u8; 32];
+/// What keeps a commitment from being guessed.
+pub type Salt = [u8; 16];
+
+/// The kind byte of an entry that records a snapshot.
+const KIND_SNAPSHOT: u8 = b'S';
+/// The body hash of an entry that changed nothing.
+pub const NO_BODY: Digest = [0; 32];
+
+/// Feeds values into a hash, each so that its end is known.
+pub(super) struct Hasher(Sha256);
+
+impl Hasher {
+    pub(super) fn new(tag: &str) -> Self {
+        let mut hasher = Self(Sha256::new());
+        hasher.text(tag);
+        hasher
+    }
+
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub(super) fn byte(&mut self, byte: u8) {
+        self.0.update([byte]);
+    }
+
+    pub(super) fn number(&mut self, number: i64) {
+        self.0.update(number.to_be_bytes());
+    }
+
+    pub(super) fn instant(&mut self, at: Instant) {
+        self.number(at.timestamp_micros());
+    }
+
+    pub(super) fn text(&mut self, text: &str) {
+        self.0.update((text.len() as u64).to_be_bytes());
+        self.0.update(text.as_bytes());
+    }
+
+    pub(super) fn option<T>(&mut self, value: Option<T>, feed: impl FnOnce(&mut Self, T)) {
+        match value {
+            None => self.byte(0),
+            Some(value) => {
+                self.byte(1);
+                feed(self, value);
+            }
+        }
+    }
+
+    pub(super) fn optional_text(&mut self, text: Option<&str>) {
+        self.option(text, Self::text);
+    }
+
+    pub(super) fn finish(self) -> Digest {
+        self.0.finalize().into()
+    }
+}
+
+/// Where a source's chain starts.
+#[must_use]
+pub fn genesis(source: &str) -> Digest {
+    let mut hasher = Hasher::new("deskledger.genesis.1");
+    hasher.text(source);
+    hasher.finish()
+}
+
+/// The commitment to a desktop's id.
+#[must_use]
+pub fn desktop_commitment(salt: &Salt, desktop_id: &str) -> Digest {
+    let mut hasher = Hasher::new("deskledger.desktop.1");
+    hasher.bytes(salt);
+    hasher.text(desktop_id);
+    hasher.finish()
+}
+
+/// The commitment to a desktop's name, which often holds a person's.
+#[must_use]
+pub fn name_commitment(salt: &Salt, desktop_name: Option<&str>) -> Digest {
+    let mut hasher = Hasher::new("deskledger.name.1");
+    hasher.bytes(salt);
+    hasher.optional_text(desktop_name);
+    hasher.finish()
+}
+
+/// The commitment to a user or user group: type, id and name.
+#[must_use]
+pub fn person_commitment(salt: &Salt, user: &AttachUser) -> Digest {
+    let mut hasher = Hasher::new("deskledger.person.1");
+    hasher.bytes(salt);
+    hasher.optional_text(user.kind.as_deref());
+    hasher.optional_text(user.id.as_deref());
+    hasher.optional_text(user.name.as_deref());
+    hasher.finish()
+}
+
+/// The hash of an assignment: each entry's person by commitment, and its group on the desktop.
+#[must_use]
+pub fn assignment_hash(users: &AttachUsers, commitments: &[Digest]) -> Digest {
+    let mut hasher = Hasher::new("deskledger.assignment.1");
+    for (user, commitment) in users.entries().iter().zip(commitments) {
+        hasher.bytes(commitment);
+        hasher.optional_text(user.user_group.as_deref());
+    }
+    hasher.finish()
+}
+
+/// The hash of a snapshot's own row.
+#[must_use]
+pub fn header_hash(snapshot: &Snapshot, changes: i32) -> Digest {
+    let mut hasher = Hasher::new("deskledger.header.1");
+    hasher.instant(snapshot.observed_at);
+    hasher.instant(snapshot.finished_at);
+    hasher.option(snapshot.scheduled_at, Hasher::instant);
+    hasher.number(snapshot.max_gap.num_seconds());
+    for outcome in [snapshot.desktops_outcome(), snapshot.groups_outcome()] {
+        hasher.byte(match outcome {
+            Outcome::Failed => 0,
+            Outcome::Partial => 1,
+            Outcome::Complete => 2,
+        });
+    }
+    hasher.option(snapshot.total, Hasher::number);
+    let recorded = snapshot.desktops.as_ref().map(|listing| listing.desktops().len() as i64);
+    hasher.option(recorded, Hasher::number);
+    hasher.option(snapshot.groups.as_ref().map(|groups| groups.len() as i64), Hasher::number);
+    hasher.number(i64::from(changes));
+    let failure = snapshot.failure.as_ref();
+    hasher.optional_text(failure.and_then(|failure| failure.code.as_deref()));
+    hasher.optional_text(failure.and_then(|failure| failure.message.as_deref()));
+    hasher.finish()
+}
+
+/// The digest of a snapshot's entry.
+#[must_use]
+pub fn entry_digest(previous: &Digest, sequence: i64, header: &Digest, body: &Digest) -> Digest {
+    let mut hasher = Hasher::new("deskledger.entry.1");
+    hasher.bytes(previous);
+    hasher.number(sequence);
+    hasher.byte(KIND_SNAPSHOT);
+    hasher.bytes(header);
+    hasher.bytes(body);
+    hasher.finish()
+}
+
+/// The body of an entry while it is put together: one record a change.
+pub(super) struct Body {
+    hasher: Hasher,
+    is_empty: bool,
+}
+
+impl Body {
+    pub(super) fn new() -> Self {
+        Self { hasher: Hasher::new("deskledger.body.1"), is_empty: true }
+    }
+
+    fn record(&mut self, kind: u8) -> &mut Hasher {
+        self.is_empty = false;
+        self.hasher.byte(kind);
+        &mut self.hasher
+    }
+
+    /// A span begins: the desktop, its state, and its observation before.
+    pub(super) fn span_begins(
+        &mut self,
+        desktop: &Digest,
+        status: Option<&str>,
+        name: &Digest,
+        assignment: &Digest,
+        started_after: Option<Instant>,
+    ) {
+        let hasher = self.record(b'S');
+        hasher.bytes(desktop);
+        hasher.optional_text(status);
+        hasher.bytes(name);
+        hasher.bytes(assignment);
+        hasher.option(started_after, Hasher::instant);
+    }
+
+    /// A desktop is gone from a complete listing (`A`), left out of a partial one (`U`), or listed
+    /// again with nothing changed (`L`).
+    pub(super) fn desktop(&mut self, kind: u8, desktop: &Digest) {
+        self.record(kind).bytes(desktop);
+    }
+
+    /// A group's counters are new.
+    pub(super) fn group_begins(&mut self, name: Option<&str>, ordinal: i32, counters: &Counters) {
+        let hasher = self.record(b'G');
+        hasher.optional_text(name);
+        hasher.number(i64::from(ordinal));
+        for counter in counters {
+            hasher.option(*counter, Hasher::number);
+        }
+    }
+
+    /// A group is gone from the statistics.
+    pub(super) fn group_gone(&mut self, name: Option<&str>, ordinal: i32) {
+        let hasher = self.record(b'X');
+        hasher.optional_text(name);
+        hasher.number(i64::from(ordinal));
+    }
+
+    /// The hash; `None` where nothing changed.
+    pub(super) fn finish(self) -> Option<Digest> {
+        (!self.is_empty).then(|| self.hasher.finish())
+    }
+}
