@@ -318,11 +318,44 @@ impl Beliefs {
         }
     }
 
+    /// The desktop of that number.
+    #[must_use]
+    pub fn desktop(&self, no: DesktopNo) -> Option<&DesktopBelief> {
+        at(&self.desktops, no)
+    }
+
+    /// The name and the assignment of that label's number.
+    #[must_use]
+    pub fn label(&self, no: LabelNo) -> Option<(&Label, &Assignment)> {
+        let label = at(&self.labels, no)?;
+        Some((label, at(&self.assignments, label.assignment)?))
+    }
+
+    /// The group of that number.
+    #[must_use]
+    pub fn group(&self, no: GroupNo) -> Option<&GroupBelief> {
+        at(&self.groups, no)
+    }
+
+    /// The text of a status that no document lists, to be shared.
+    #[must_use]
+    pub fn status_text(&self, id: StatusId) -> Option<Arc<str>> {
+        match self.statuses.get(usize::try_from(id - FIRST_OTHER_STATUS).unwrap_or(usize::MAX)) {
+            Some(text) => Some(Arc::clone(text)),
+            None => self.status(id).map(Arc::from),
+        }
+    }
+
     /// The number of desktops that are believed present.
     #[must_use]
     pub fn present(&self) -> usize {
         self.desktops.iter().filter(|desktop| desktop.open.is_some()).count()
     }
+}
+
+/// What stands under number `no`.
+fn at<T>(all: &[T], no: i32) -> Option<&T> {
+    all.get(usize::try_from(no - 1).ok()?)
 }
 
 /// Numbers from 1, in order.

@@ -1,0 +1,90 @@
+-- Coverage: how much was observed
+--
+-- How much of the time was observed at all, how many visits failed or were partial, and the longest
+-- stretch without any. Read it beside every other report: what was not observed is in none of them.
+--
+-- Parameters
+--   from    instant   -7d  start of the period
+--   to      instant   now  end of the period, not included
+--   bucket  bucket    day  hour, day, week or month
+--   tz      timezone  UTC  time zone of the buckets, and of dates given without one
+--   source  source    ''   one source; empty: all
+--
+-- Columns
+--   bucket_start   the bucket's civil start
+--   source         the source
+--   snapshots      visits made, of any outcome; null: none, and nothing was covered
+--   failed         those whose listing of desktops failed
+--   partial        those whose listing was partial
+--   covered_hours  hours covered: between visits no more than max_gap apart
+--   longest_gap    the longest stretch without coverage
+--   coverage_pct   covered time / the bucket's length
+--   listed_pct     desktops recorded / the API's total, on average over covered time
+--
+-- psql -v from=-7d -v to=now -v bucket=day -v tz=UTC -v source= -f queries/coverage.sql
+with bucket as materialized (
+    select row_number() over (order by bucket_from)::integer as nth, bucket_start, bucket_from, bucket_to
+      from deskledger.buckets(deskledger.instant(:'from', :'tz'), deskledger.instant(:'to', :'tz'), :'bucket', :'tz')
+),
+cell as (
+    select b.*, s.source_id, s.source
+      from bucket b
+     cross join deskledger_report.source s
+     where :'source' = '' or s.source = :'source'
+),
+visited as (
+    select v.source_id,
+           width_bucket(v.observed_at, (select array_agg(bucket_from order by bucket_from) from bucket)) as nth,
+           count(*) as snapshots,
+           count(*) filter (where v.desktops_outcome = 0) as failed,
+           count(*) filter (where v.desktops_outcome = 1) as partial
+      from deskledger_report.visit v
+     where v.observed_at >= deskledger.instant(:'from', :'tz') and v.observed_at < deskledger.instant(:'to', :'tz')
+     group by 1, 2
+),
+-- A listing's cover may reach into several buckets.
+listed as (
+    select c.source_id, c.nth,
+           sum(micros) as covered,
+           sum(micros * l.listed) as listed
+      from deskledger_report.listings(
+               deskledger.instant(:'from', :'tz'), deskledger.instant(:'to', :'tz'), :'source') l
+      join cell c on c.source_id = l.source_id and c.bucket_from < l.covered_to and c.bucket_to > l.observed_at
+     cross join lateral deskledger_report.micros(
+               least(l.covered_to, c.bucket_to) - greatest(l.observed_at, c.bucket_from)) micros
+     group by 1, 2
+),
+-- The bucket's bounds and the runs in it, one after the other: what lies between is not covered.
+bound as (
+    select source_id, nth, bucket_from as covered_from, bucket_from as covered_to from cell
+     union all
+    select source_id, nth, bucket_to, bucket_to from cell
+     union all
+    select c.source_id, c.nth, greatest(r.covered_from, c.bucket_from), least(r.covered_to, c.bucket_to)
+      from cell c
+      join deskledger_report.run r
+        on r.source_id = c.source_id and r.covered_from < c.bucket_to and r.covered_to >= c.bucket_from
+),
+gap as (
+    select source_id, nth, max(covered_from - before) as longest
+      from (select source_id, nth, covered_from,
+                   lag(covered_to) over (partition by source_id, nth order by covered_from, covered_to) as before
+              from bound) stretch
+     group by 1, 2
+)
+select c.bucket_start,
+       c.source,
+       case when seen.is_any then coalesce(v.snapshots, 0) end as snapshots,
+       case when seen.is_any then coalesce(v.failed, 0) end as failed,
+       case when seen.is_any then coalesce(v.partial, 0) end as partial,
+       (coalesce(l.covered, 0) / 3600000000)::double precision as covered_hours,
+       g.longest as longest_gap,
+       (100 * coalesce(l.covered, 0)
+           / deskledger_report.micros(c.bucket_to - c.bucket_from))::double precision as coverage_pct,
+       100 * l.listed / l.covered::double precision as listed_pct
+  from cell c
+  left join visited v on v.source_id = c.source_id and v.nth = c.nth
+  left join listed l on l.source_id = c.source_id and l.nth = c.nth
+  join gap g on g.source_id = c.source_id and g.nth = c.nth
+ cross join lateral (select l.covered > 0 or v.snapshots > 0 as is_any) seen
+ order by c.bucket_from, c.source

@@ -1,0 +1,117 @@
+-- A desktop's history
+--
+-- What one desktop was seen in, oldest first and without holes: its spans, the time it was absent, and
+-- the time in which it was not observed. For the auditor and for whoever looks into one complaint.
+--
+-- A row that is `present` or `absent` was observed at first_seen and last_seen, and holds until
+-- held_until. A row that is `not observed` lies between the observations started_after and ended_before,
+-- and claims nothing about the time between; at the end of what is recorded there is always one.
+--
+-- Parameters
+--   desktop  text      *    the desktop's id, or a name that it had
+--   from     instant   -30d start of the period
+--   to       instant   now  end of the period, not included
+--   tz       timezone  UTC  time zone of dates given without one
+--   source   source    ''   one source; empty: all
+--
+-- Columns
+--   source          the source
+--   desktop_id      the desktop
+--   presence        present, absent or not observed
+--   desktop_name    its name
+--   connect_status  its status; null: the API gave none
+--   users           whom it was assigned to
+--   first_seen      the first observation; null: not observed
+--   last_seen       the last observation; null: not observed
+--   held_until      until when it is known to hold; null: not observed
+--   started_after   the observation before; null: unknown
+--   ended_before    the observation after; null: unknown, or none yet
+--
+-- psql -v desktop=DESK-1 -v from=-30d -v to=now -v tz=UTC -v source= -f queries/desktop-history.sql
+with asked as (
+    select d.source_id, s.source, d.desktop_no, d.desktop_id
+      from deskledger_report.desktop d
+      join deskledger_report.source s using (source_id)
+     where (:'source' = '' or s.source = :'source')
+       and (d.desktop_id = :'desktop'
+            or exists (select from deskledger_report.named_piece p
+                        where p.source_id = d.source_id and p.desktop_no = d.desktop_no
+                          and p.desktop_name = :'desktop'))
+),
+span as materialized (
+    select a.source, a.source_id, a.desktop_no, a.desktop_id, p.desktop_name,
+           t.status as connect_status, p.users, p.first_seen, p.last_seen, p.piece_to as held_until, p.started_after,
+           case when p.ended <> -4 then p.piece_to end as ended_before
+      from asked a
+      join deskledger_report.named_piece p using (source_id, desktop_no)
+      join deskledger_report.status t using (source_id, status_id)
+     where p.is_last
+),
+-- Complete listings in a row, for absences: a complete listing between two spans is one that the desktop
+-- was absent from, also before its first span.
+complete as (
+    select source_id, observed_at, count(*) filter (where is_first) over seen as run
+      from (select v.source_id, v.observed_at,
+                   coalesce(v.observed_at - lag(v.observed_at) over before
+                       > make_interval(secs => least(v.max_gap, lag(v.max_gap) over before)), true) as is_first
+              from deskledger_report.visit v
+             where v.desktops_outcome = 2 and v.source_id in (select source_id from asked)
+            window before as (partition by v.source_id order by v.observed_at)) l
+    window seen as (partition by source_id order by observed_at)
+),
+between_spans as (
+    select a.source_id, a.desktop_no, s.last_seen as after, s.ended_before as absent_since,
+           lead(s.first_seen) over seen as before, lead(s.started_after) over seen as absent_until
+      from asked a
+      join (select source_id, desktop_no, first_seen, last_seen, ended_before, started_after from span
+             union all
+            -- Before the first span.
+            select source_id, desktop_no, '-infinity', '-infinity', null, null from asked) s using (source_id, desktop_no)
+    window seen as (partition by a.source_id, a.desktop_no order by s.first_seen)
+),
+absence as (
+    select b.source_id, b.desktop_no, b.after, b.absent_since, b.before, b.absent_until,
+           min(c.observed_at) as first_seen, max(c.observed_at) as last_seen
+      from between_spans b
+      join complete c on c.source_id = b.source_id and c.observed_at > b.after
+                     and (b.before is null or c.observed_at < b.before)
+     group by b.source_id, b.desktop_no, b.after, b.absent_since, b.before, b.absent_until, c.run
+),
+observed as (
+    select source_id, desktop_no, 'present' as presence, desktop_name, connect_status, users,
+           first_seen, last_seen, held_until, started_after, ended_before
+      from span
+     union all
+    select source_id, desktop_no, 'absent', null, null, null, first_seen, last_seen,
+           case when absent_until = last_seen then before else last_seen end,
+           case when absent_since = first_seen then after end,
+           case when absent_until = last_seen then before end
+      from absence
+),
+line as (
+    select source_id, desktop_no, presence, desktop_name, connect_status, users,
+           first_seen, last_seen, held_until, started_after, ended_before
+      from observed
+     union all
+    -- Between an observation that nothing followed in time and the next; and after the last.
+    select source_id, desktop_no, 'not observed', null, null, null, null, null, null, last_seen, next_seen
+      from (select source_id, desktop_no, last_seen, ended_before,
+                   lead(first_seen) over (partition by source_id, desktop_no order by first_seen) as next_seen
+              from observed) o
+     where ended_before is null
+     union all
+    -- Before the first.
+    select source_id, desktop_no, 'not observed', null, null, null, null, null, null, null, min(first_seen)
+      from observed
+     group by source_id, desktop_no
+)
+select a.source, a.desktop_id, l.presence, l.desktop_name, l.connect_status, l.users,
+       l.first_seen, l.last_seen, l.held_until, l.started_after, l.ended_before
+  from line l
+  join asked a using (source_id, desktop_no)
+ where coalesce(l.first_seen, l.started_after, '-infinity') < deskledger.instant(:'to', :'tz')
+   and case when l.presence = 'not observed'
+            then coalesce(l.ended_before, 'infinity') > deskledger.instant(:'from', :'tz')
+            else l.held_until >= deskledger.instant(:'from', :'tz') end
+   and deskledger.instant(:'from', :'tz') < deskledger.instant(:'to', :'tz')
+ order by a.source, a.desktop_id, coalesce(l.first_seen, l.started_after, '-infinity'), l.presence = 'not observed'

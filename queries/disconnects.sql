@@ -1,0 +1,156 @@
+-- Disconnects and reconnects
+--
+-- How many connections started and ended, how many of them broke off into DISCONNECTED, per hour
+-- connected, and how many of the broken ones came back soon. For whoever looks after the network and the
+-- clients: an unusual hour stands out.
+--
+-- The API's DISCONNECTED means that the client's window was closed or its network broke; nobody can
+-- tell which from here, so read a disconnect as that and not as a failure. What happened between two
+-- snapshots is not seen, and starts and ends hidden in gaps are not guessed: counts are lower bounds.
+--
+-- Parameters
+--   from              instant   -7d  start of the period
+--   to                instant   now  end of the period, not included
+--   bucket            bucket    day  hour, day, week or month
+--   tz                timezone  UTC  time zone of the buckets, and of dates given without one
+--   source            source    ''   one source; empty: all
+--   reconnect_within  duration  15m  how soon a connection must be back to count as a reconnect
+--
+-- Columns
+--   bucket_start            the bucket's civil start
+--   source                  the source
+--   connections_started     connections whose start was seen, at their first observation
+--   connections_ended       connections whose end was seen, at the observation that shows it
+--   disconnects             CONNECTED followed by DISCONNECTED, at the later observation
+--   disconnect_share_pct    disconnects / connections ended
+--   connected_hours         summed hours CONNECTED
+--   disconnects_per_100_hours  disconnects / 100 connected hours
+--   reconnects              the bucket's disconnects that were followed by a reconnect
+--   reconnect_pct           reconnects / disconnects whose following time was observed long enough to tell
+--   coverage_pct            covered time / the bucket's length
+--
+-- psql -v from=-7d -v to=now -v bucket=day -v tz=UTC -v source= -v reconnect_within=15m -f queries/disconnects.sql
+with bucket as materialized (
+    select row_number() over (order by bucket_from)::integer as nth, bucket_start, bucket_from, bucket_to
+      from deskledger.buckets(deskledger.instant(:'from', :'tz'), deskledger.instant(:'to', :'tz'), :'bucket', :'tz')
+),
+edge as materialized (
+    select array_agg(bucket_from order by bucket_from) as froms from bucket
+),
+held as (
+    select s.source_id, s.edge as nth, sum(s.micros) as covered, sum(s.micros * s.connected) as connected
+      from edge,
+           deskledger_report.steps(
+               deskledger.instant(:'from', :'tz'), deskledger.instant(:'to', :'tz'), edge.froms, :'source') s
+     where s.is_covered
+     group by 1, 2
+),
+-- What begins in the period: filed where it ends, which may be later.
+begun as (
+    select p.source_id, width_bucket(p.piece_from, (select froms from edge)) as nth,
+           count(*) filter (where p.status_id = 1 and p.connection_first_seen is null
+                                  and p.started_after is not null) as started,
+           count(*) filter (where p.disconnected_at = p.first_seen) as disconnects
+      from deskledger_report.piece p
+     where p.is_first
+       and p.piece_from >= deskledger.instant(:'from', :'tz') and p.piece_from < deskledger.instant(:'to', :'tz')
+       and p.piece_to >= deskledger.instant(:'from', :'tz')
+       and (p.is_open or p.piece_to <= deskledger_report.month_end(deskledger.instant(:'to', :'tz')))
+     group by 1, 2
+),
+over as (
+    select p.source_id, width_bucket(p.piece_to, (select froms from edge)) as nth, count(*) as ended
+      from deskledger_report.piece p
+     -- Not known how (-4), the same connection goes on (-1), or the span goes on in the next month (-5).
+     where p.status_id = 1 and p.ended not in (-4, -1, -5) and not p.is_open
+       and p.piece_to >= deskledger.instant(:'from', :'tz') and p.piece_to < deskledger.instant(:'to', :'tz')
+     group by 1, 2
+),
+-- The disconnects of the period that need a closer look: what came of each.
+broken as materialized (
+    select p.source_id, p.desktop_no, p.disconnected_at
+      from deskledger_report.piece p
+     where p.is_first and p.disconnected_at = p.first_seen
+       and p.piece_from >= deskledger.instant(:'from', :'tz') and p.piece_from < deskledger.instant(:'to', :'tz')
+       and p.piece_to >= deskledger.instant(:'from', :'tz')
+       and (p.is_open or p.piece_to <= deskledger_report.month_end(deskledger.instant(:'to', :'tz')))
+),
+back as (
+    select p.source_id, p.desktop_no, p.disconnected_at
+      from deskledger_report.piece p
+     where p.status_id = 1 and p.is_first and p.disconnected_at >= deskledger.instant(:'from', :'tz')
+       and p.disconnected_at < deskledger.instant(:'to', :'tz')
+       and p.piece_from - p.disconnected_at <= deskledger.duration(:'reconnect_within')
+       and p.piece_to >= deskledger.instant(:'from', :'tz')
+       and (p.is_open or p.piece_to <= deskledger_report.month_end(
+               deskledger.instant(:'to', :'tz') + deskledger.duration(:'reconnect_within')))
+),
+-- Complete listings in a row: while a desktop is absent, these are what observes it.
+complete as materialized (
+    select source_id, min(observed_at) as run_from, max(observed_at) as run_to
+      from (select source_id, observed_at, count(*) filter (where is_first) over seen as run
+              from (select v.source_id, v.observed_at,
+                           coalesce(v.observed_at - lag(v.observed_at) over before
+                               > make_interval(secs => least(v.max_gap, lag(v.max_gap) over before)), true) as is_first
+                      from deskledger_report.visit v
+                     where v.desktops_outcome = 2
+                       and v.observed_at >= deskledger.instant(:'from', :'tz')
+                       and v.observed_at <= deskledger.instant(:'to', :'tz')
+                               + 2 * deskledger.duration(:'reconnect_within') + interval '1 day'
+                    window before as (partition by v.source_id order by v.observed_at)) l
+            window seen as (partition by source_id order by observed_at)) r
+     group by source_id, run
+),
+-- Where a desktop's observations break off: after a span that nothing followed in time, or in its absence.
+break as (
+    select p.source_id, p.desktop_no, p.last_seen as at
+      from deskledger_report.piece p
+     where p.ended = -4
+       and p.piece_to >= deskledger.instant(:'from', :'tz')
+       and p.piece_to < deskledger.instant(:'to', :'tz') + deskledger.duration(:'reconnect_within')
+     union all
+    select p.source_id, p.desktop_no, c.run_to
+      from deskledger_report.piece p
+      join complete c on c.source_id = p.source_id and p.piece_to >= c.run_from and p.piece_to <= c.run_to
+     where p.ended = -3 and not p.is_open
+       and p.piece_to >= deskledger.instant(:'from', :'tz')
+       and p.piece_to < deskledger.instant(:'to', :'tz') + deskledger.duration(:'reconnect_within')
+       -- Unless the desktop was back before they did.
+       and not exists (select from deskledger_report.piece n
+                        where n.source_id = p.source_id and n.desktop_no = p.desktop_no
+                          and n.piece_to >= p.piece_to and n.first_seen > p.piece_to
+                          and n.started_after <= c.run_to)
+),
+told as (
+    select d.source_id, width_bucket(d.disconnected_at, (select froms from edge)) as nth,
+           count(*) filter (where b.disconnected_at is not null) as reconnects,
+           count(*) filter (where b.disconnected_at is not null or not exists (
+               select from break x
+                where x.source_id = d.source_id and x.desktop_no = d.desktop_no and x.at >= d.disconnected_at
+                  and x.at < d.disconnected_at + deskledger.duration(:'reconnect_within'))) as known
+      from broken d
+      left join back b using (source_id, desktop_no, disconnected_at)
+     group by 1, 2
+)
+select b.bucket_start,
+       s.source,
+       case when seen.is_any then coalesce(g.started, 0) end as connections_started,
+       case when seen.is_any then coalesce(o.ended, 0) end as connections_ended,
+       case when seen.is_any then coalesce(g.disconnects, 0) end as disconnects,
+       100 * g.disconnects::double precision / nullif(o.ended, 0) as disconnect_share_pct,
+       (h.connected / 3600000000)::double precision as connected_hours,
+       (100 * coalesce(g.disconnects, 0) * 3600000000
+           / nullif(h.connected, 0))::double precision as disconnects_per_100_hours,
+       case when seen.is_any then coalesce(t.reconnects, 0) end as reconnects,
+       100 * t.reconnects::double precision / nullif(t.known, 0) as reconnect_pct,
+       (100 * coalesce(h.covered, 0)
+           / deskledger_report.micros(b.bucket_to - b.bucket_from))::double precision as coverage_pct
+  from bucket b
+ cross join deskledger_report.source s
+  left join held h on h.source_id = s.source_id and h.nth = b.nth
+  left join begun g on g.source_id = s.source_id and g.nth = b.nth
+  left join over o on o.source_id = s.source_id and o.nth = b.nth
+  left join told t on t.source_id = s.source_id and t.nth = b.nth
+ cross join lateral (select h.covered > 0 or g.started > 0 or g.disconnects > 0 or o.ended > 0 as is_any) seen
+ where :'source' = '' or s.source = :'source'
+ order by b.bucket_from, s.source

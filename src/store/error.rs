@@ -1,0 +1,74 @@
+//! What can go wrong between us and the database.
+
+use crate::domain::HistoryError;
+
+/// A failure of the store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The database refused or was away.
+    #[error("could not {attempt}")]
+    Database {
+        /// What was attempted: fits after "could not".
+        attempt: &'static str,
+        /// Why it failed.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// Migrating the schema failed.
+    #[error("could not migrate the ledger's schema")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// A newer deskledger has migrated this ledger.
+    #[error(
+        "the ledger's schema is at version {found}, and this deskledger knows versions up to {known}: \
+         use the deskledger that migrated it, or a newer one"
+    )]
+    SchemaTooNew {
+        /// The ledger's.
+        found: i64,
+        /// The newest that we know.
+        known: i64,
+    },
+    /// The ledger was never migrated, or not to this version, and may not be now.
+    #[error("the ledger's schema is at version {found}, and this deskledger needs version {known}")]
+    SchemaTooOld {
+        /// The ledger's.
+        found: i64,
+        /// The one that we need.
+        known: i64,
+    },
+    /// The source was recorded under another region, project or endpoint.
+    #[error(
+        "source `{name}` is recorded with {what} `{recorded}`, and is now to be recorded with \
+         `{given}`: give the other one a name of its own"
+    )]
+    Pinned {
+        /// The source.
+        name: String,
+        /// `region`, `project_id` or `endpoint`.
+        what: &'static str,
+        /// What the ledger has.
+        recorded: String,
+        /// What is given now.
+        given: String,
+    },
+    /// The snapshot cannot follow what is recorded.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// Someone else has recorded since the beliefs were read.
+    #[error("another recorder has recorded for source number {source_id} meanwhile")]
+    Fenced {
+        /// The source.
+        source_id: i32,
+    },
+    /// A row that cannot be.
+    #[error("the ledger is inconsistent: {0}")]
+    Inconsistent(String),
+}
+
+impl StoreError {
+    /// Wraps a driver's error with what was attempted.
+    pub(crate) fn while_trying(attempt: &'static str) -> impl Fn(sqlx::Error) -> Self {
+        move |source| Self::Database { attempt, source }
+    }
+}

@@ -1,0 +1,61 @@
+//! PostgreSQL: the schema, recording snapshots, and reading back what is recorded.
+//!
+//! Knows the domain, and neither HTTP nor the clock. Every statement begins with the name of the
+//! function that runs it, so that slow-query logs lead back here.
+
+mod beliefs;
+mod error;
+mod partitions;
+mod record;
+mod recorder;
+mod replay;
+mod roles;
+mod schema;
+mod source;
+
+pub use error::StoreError;
+pub use recorder::{Recorded, Recorder};
+pub use replay::Replay;
+pub use schema::{Migrated, newest_schema_version};
+pub use source::{SourceId, SourceStatus};
+
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+/// A ledger: one PostgreSQL database.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pool: PgPool,
+}
+
+impl Store {
+    /// Connects to a ledger's database, without touching its schema.
+    ///
+    /// # Errors
+    /// The database cannot be reached or refuses the login.
+    pub async fn connect(options: PgConnectOptions) -> Result<Self, StoreError> {
+        let options = options
+            .application_name("deskledger")
+            // Nothing of ours may depend on how the server or the database is set up.
+            .options([("TimeZone", "UTC"), ("DateStyle", "ISO"), ("IntervalStyle", "postgres")]);
+        let pool = PgPoolOptions::new()
+            .max_connections(8)
+            .acquire_timeout(std::time::Duration::from_secs(30))
+            .connect_with(options)
+            .await
+            .map_err(StoreError::while_trying("connect to the database"))?;
+        Ok(Self { pool })
+    }
+
+    /// A ledger behind a pool that exists already.
+    #[must_use]
+    pub fn from_pool(pool: PgPool) -> Self {
+        Self { pool }
+    }
+
+    /// The connections, for reports.
+    #[must_use]
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+}

@@ -1,0 +1,574 @@
+//! Writes what snapshots changed: whole snapshots, in one transaction.
+
+use std::collections::BTreeMap;
+
+use sqlx::PgConnection;
+
+use super::partitions::{KnownMonths, filed_under};
+use super::source::SourceId;
+use super::{Store, StoreError};
+use crate::domain::beliefs::{
+    Changes, ClosedGroupSpan, ClosedSpan, DesktopNo, Entry, GroupNo, Head, OpenGroupSpan, OpenSpan,
+    Registered, Run, ended,
+};
+use crate::domain::history::Cut;
+use crate::domain::{AttachUsers, Instant, Outcome};
+
+/// What several snapshots in a row make of a source's record: what one opened and a later one
+/// closed or changed is written once.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    entries: Vec<Entry>,
+    registered: Registered,
+    closed: Vec<ClosedSpan>,
+    open: BTreeMap<DesktopNo, Option<OpenSpan>>,
+    unlisted: Vec<(DesktopNo, Instant, Instant)>,
+    closed_groups: Vec<ClosedGroupSpan>,
+    open_groups: BTreeMap<GroupNo, Option<OpenGroupSpan>>,
+    ended_runs: Vec<Run>,
+    head: Option<Head>,
+}
+
+impl Batch {
+    pub(super) fn add(&mut self, changes: Changes) {
+        let Changes { entry, registered, head, .. } = changes;
+        self.entries.push(entry);
+        self.head = Some(head);
+        self.registered.desktops.extend(registered.desktops);
+        self.registered.statuses.extend(registered.statuses);
+        self.registered.persons.extend(registered.persons);
+        self.registered.assignments.extend(registered.assignments);
+        self.registered.labels.extend(registered.labels);
+        self.registered.groups.extend(registered.groups);
+        self.closed.extend(changes.closed);
+        self.open.extend(changes.opened.into_iter().map(|(no, span)| (no, Some(span))));
+        self.open.extend(changes.gone.into_iter().map(|no| (no, None)));
+        self.unlisted.extend(changes.unlisted);
+        self.closed_groups.extend(changes.closed_groups);
+        self.open_groups
+            .extend(changes.opened_groups.into_iter().map(|(no, span)| (no, Some(span))));
+        self.open_groups.extend(changes.gone_groups.into_iter().map(|no| (no, None)));
+        self.ended_runs.extend(changes.ended_run);
+    }
+
+    /// The snapshots in it.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// A measure of what it holds in memory: rows to be written.
+    pub(super) fn rows(&self) -> usize {
+        self.entries.len() + self.closed.len() + self.open.len() + self.closed_groups.len()
+    }
+}
+
+impl Store {
+    /// Records a batch in one transaction; `built_on` is the sequence that its first snapshot follows.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`]: another recorder has recorded since.
+    pub(super) async fn record(
+        &self,
+        source_id: SourceId,
+        built_on: i64,
+        batch: &Batch,
+        months: &mut KnownMonths,
+    ) -> Result<(), StoreError> {
+        let Some(head) = &batch.head else { return Ok(()) };
+        let observed = batch.entries.iter().map(|entry| entry.observed_at);
+        let closed = batch.closed.iter().map(|closed| filed_under(closed.piece.to));
+        let groups = batch.closed_groups.iter().map(|closed| filed_under(closed.piece.to));
+        months.ensure(self, observed.chain(closed).chain(groups)).await?;
+
+        let failed = StoreError::while_trying("record a snapshot");
+        let mut transaction = self.pool.begin().await.map_err(&failed)?;
+        move_head(&mut transaction, source_id, built_on, head).await?;
+        insert_registered(&mut transaction, source_id, &batch.registered).await.map_err(&failed)?;
+        insert_snapshots(&mut transaction, source_id, &batch.entries).await.map_err(&failed)?;
+        insert_runs(&mut transaction, source_id, &batch.ended_runs).await.map_err(&failed)?;
+        insert_spans(&mut transaction, source_id, &batch.closed).await.map_err(&failed)?;
+        replace_open_spans(&mut transaction, source_id, &batch.open).await.map_err(&failed)?;
+        insert_unlisted(&mut transaction, source_id, &batch.unlisted).await.map_err(&failed)?;
+        insert_group_spans(&mut transaction, source_id, &batch.closed_groups)
+            .await
+            .map_err(&failed)?;
+        replace_open_groups(&mut transaction, source_id, &batch.open_groups)
+            .await
+            .map_err(&failed)?;
+        transaction.commit().await.map_err(&failed)
+    }
+
+    /// Files the pieces of open spans that lie in months that are over.
+    pub(super) async fn record_cut(
+        &self,
+        source_id: SourceId,
+        sequence: i64,
+        cut: &Cut,
+        months: &mut KnownMonths,
+    ) -> Result<(), StoreError> {
+        let closed = cut.closed.iter().map(|closed| filed_under(closed.piece.to));
+        let groups = cut.closed_groups.iter().map(|closed| filed_under(closed.piece.to));
+        months.ensure(self, closed.chain(groups)).await?;
+
+        let failed = StoreError::while_trying("file what a month's end cuts");
+        let mut transaction = self.pool.begin().await.map_err(&failed)?;
+        let is_current: Option<i32> = sqlx::query_scalar(
+            "-- store::record::record_cut
+             select 1 from deskledger_data.head where source_id = $1 and sequence = $2 for update",
+        )
+        .bind(source_id)
+        .bind(sequence)
+        .fetch_optional(&mut *transaction)
+        .await
+        .map_err(&failed)?;
+        if is_current.is_none() {
+            return Err(StoreError::Fenced { source_id });
+        }
+        let open = cut.opened.iter().map(|(no, span)| (*no, Some(*span))).collect();
+        let open_groups = cut.opened_groups.iter().map(|(no, span)| (*no, Some(*span))).collect();
+        insert_spans(&mut transaction, source_id, &cut.closed).await.map_err(&failed)?;
+        replace_open_spans(&mut transaction, source_id, &open).await.map_err(&failed)?;
+        insert_group_spans(&mut transaction, source_id, &cut.closed_groups)
+            .await
+            .map_err(&failed)?;
+        replace_open_groups(&mut transaction, source_id, &open_groups).await.map_err(&failed)?;
+        transaction.commit().await.map_err(&failed)
+    }
+}
+
+/// Moves the source's head on, if it is where the beliefs were built on; this also keeps others
+/// from recording until the transaction ends.
+async fn move_head(
+    connection: &mut PgConnection,
+    source_id: SourceId,
+    built_on: i64,
+    head: &Head,
+) -> Result<(), StoreError> {
+    let moved = sqlx::query(
+        "-- store::record::move_head
+         update deskledger_data.head
+            set sequence = $3, digest = $4, first_at = $5, observed_at = $6, max_gap = $7,
+                scheduled_at = $8, usable_at = $9, run_from = $10, run_snapshots = $11,
+                run_partial = $12, complete_at = $13, complete_run_from = $14, groups_at = $15
+          where source_id = $1 and sequence = $2",
+    )
+    .bind(source_id)
+    .bind(built_on)
+    .bind(head.sequence)
+    .bind(head.digest.as_slice())
+    .bind(head.first_at)
+    .bind(head.newest.map(|mark| mark.at))
+    .bind(head.newest.map(|mark| seconds(mark.max_gap)))
+    .bind(head.scheduled_at)
+    .bind(head.usable.map(|mark| mark.at))
+    .bind(head.run.map(|run| run.from))
+    .bind(head.run.map(|run| run.snapshots))
+    .bind(head.run.map(|run| run.partial))
+    .bind(head.complete.map(|mark| mark.at))
+    .bind(head.complete_run_from)
+    .bind(head.groups.map(|mark| mark.at))
+    .execute(connection)
+    .await
+    .map_err(StoreError::while_trying("move the source's head"))?;
+    if moved.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Fenced { source_id }) }
+}
+
+async fn insert_registered(
+    connection: &mut PgConnection,
+    source_id: SourceId,
+    registered: &Registered,
+) -> sqlx::Result<()> {
+    let Registered { desktops, statuses, persons, assignments, labels, groups } = registered;
+    if !desktops.is_empty() {
+        sqlx::query(
+            "-- store::record::insert_registered
+             insert into deskledger_data.desktop (source_id, desktop_no, desktop_id, salt, commitment)
+             select $1, * from unnest($2::integer[], $3::text[], $4::bytea[], $5::bytea[])",
+        )
+        .bind(source_id)
+        .bind(desktops.iter().map(|row| row.0).collect::<Vec<_>>())
+        .bind(desktops.iter().map(|row| &*row.1).collect::<Vec<_>>())
+        .bind(desktops.iter().map(|row| row.2.as_slice()).collect::<Vec<_>>())
+        .bind(desktops.iter().map(|row| row.3.as_slice()).collect::<Vec<_>>())
+        .execute(&mut *connection)
+        .await?;
+    }
+    if !statuses.is_empty() {
+        sqlx::query(
+            "-- store::record::insert_registered
+             insert into deskledger_data.status (source_id, status_id, status)
+             select $1, * from unnest($2::smallint[], $3::text[])",
+        )
+        .bind(source_id)
+        .bind(statuses.iter().map(|row| row.0).collect::<Vec<_>>())
+        .bind(statuses.iter().map(|row| &*row.1).collect::<Vec<_>>())
+        .execute(&mut *connection)
+        .await?;
+    }
+    if !persons.is_empty() {
+        sqlx::query(
+            "-- store::record::insert_registered
+             insert into deskledger_data.person (source_id, person_no, type, id, name, salt, commitment)
+             select $1, * from unnest($2::integer[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::bytea[])",
+        )
+        .bind(source_id)
+        .bind(persons.iter().map(|row| row.0).collect::<Vec<_>>())
+        .bind(persons.iter().map(|row| row.1.kind.as_deref()).collect::<Vec<_>>())
+        .bind(persons.iter().map(|row| row.1.id.as_deref()).collect::<Vec<_>>())
+        .bind(persons.iter().map(|row| row.1.name.as_deref()).collect::<Vec<_>>())
+        .bind(persons.iter().map(|row| row.2.as_slice()).collect::<Vec<_>>())
+        .bind(persons.iter().map(|row| row.3.as_slice()).collect::<Vec<_>>())
+        .execute(&mut *connection)
+        .await?;
+    }
+    for (no, users, person_nos, entry_person_nos) in assignments {
+        let names: Vec<Option<&str>> = users.users().map(|user| user.name.as_deref()).collect();
+        sqlx::query(
+            "-- store::record::insert_registered
+             insert into deskledger_data.assignment
+                    (source_id, assignment_no, attach_users, users, person_nos, entry_person_nos, attribution)
+             values ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(source_id)
+        .bind(no)
+        .bind(attach_users_json(users))
+        .bind(names)
+        .bind(person_nos)
+        .bind(entry_person_nos)
+        .bind(users.attribution().as_str())
+        .execute(&mut *connection)
+        .await?;
+    }
+    if !labels.is_empty() {
+        sqlx::query(
+            "-- store::record::insert_registered
+             insert into deskledger_data.label (source_id, label_no, desktop_name, assignment_no, salt, commitment)
+             select $1, * from unnest($2::integer[], $3::text[], $4::integer[], $5::bytea[], $6::bytea[])",
+        )
+        .bind(source_id)
+        .bind(labels.iter().map(|row| row.0).collect::<Vec<_>>())
+        .bind(labels.iter().map(|row| row.1.as_deref()).collect::<Vec<_>>())
+        .bind(labels.iter().map(|row| row.2).collect::<Vec<_>>())
+        .bind(labels.iter().map(|row| row.3.as_slice()).collect::<Vec<_>>())
+        .bind(labels.iter().map(|row| row.4.as_slice()).collect::<Vec<_>>())
+        .execute(&mut *connection)
+        .await?;
+    }
+    if !groups.is_empty() {
+        sqlx::query(
+            "-- store::record::insert_registered
+             insert into deskledger_data.desktop_group (source_id, group_no, static_name, ordinal)
+             select $1, * from unnest($2::integer[], $3::text[], $4::integer[])",
+        )
+        .bind(source_id)
+        .bind(groups.iter().map(|row| row.0).collect::<Vec<_>>())
+        .bind(groups.iter().map(|row| row.1.as_deref()).collect::<Vec<_>>())
+        .bind(groups.iter().map(|row| row.2).collect::<Vec<_>>())
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+/// `attach_users` as the API gives it: every key, null where it gave none.
+fn attach_users_json(users: &AttachUsers) -> serde_json::Value {
+    users
+        .entries()
+        .iter()
+        .map(|user| {
+            serde_json::json!({
+                "id": user.id, "name": user.name, "type": user.kind, "user_group": user.user_group,
+            })
+        })
+        .collect()
+}
+
+async fn insert_snapshots(
+    connection: &mut PgConnection,
+    source_id: SourceId,
+    entries: &[Entry],
+) -> sqlx::Result<()> {
+    fn all<T>(entries: &[Entry], column: impl Fn(&Entry) -> T) -> Vec<T> {
+        entries.iter().map(column).collect()
+    }
+    sqlx::query(
+        "-- store::record::insert_snapshots
+         insert into deskledger_data.snapshot
+                (source_id, sequence, scheduled_at, observed_at, finished_at, max_gap, desktops_outcome,
+                 groups_outcome, desktops_total, desktops_recorded, groups_recorded, changes,
+                 error_code, error_message, body_hash, digest)
+         select $1, * from unnest($2::bigint[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[],
+                $6::integer[], $7::smallint[], $8::smallint[], $9::bigint[], $10::integer[], $11::integer[],
+                $12::integer[], $13::text[], $14::text[], $15::bytea[], $16::bytea[])",
+    )
+    .bind(source_id)
+    .bind(all(entries, |entry| entry.sequence))
+    .bind(all(entries, |entry| entry.scheduled_at))
+    .bind(all(entries, |entry| entry.observed_at))
+    .bind(all(entries, |entry| entry.finished_at))
+    .bind(all(entries, |entry| seconds(entry.max_gap)))
+    .bind(all(entries, |entry| outcome_code(entry.desktops_outcome)))
+    .bind(all(entries, |entry| outcome_code(entry.groups_outcome)))
+    .bind(all(entries, |entry| entry.desktops_total))
+    .bind(all(entries, |entry| entry.desktops_recorded))
+    .bind(all(entries, |entry| entry.groups_recorded))
+    .bind(all(entries, |entry| entry.changes))
+    .bind(entries.iter().map(|entry| entry.error_code.as_deref()).collect::<Vec<_>>())
+    .bind(entries.iter().map(|entry| entry.error_message.as_deref()).collect::<Vec<_>>())
+    .bind(all(entries, |entry| entry.body_hash.map(Vec::from)))
+    .bind(all(entries, |entry| Vec::from(entry.digest)))
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+async fn insert_runs(
+    connection: &mut PgConnection,
+    source_id: SourceId,
+    runs: &[Run],
+) -> sqlx::Result<()> {
+    for run in runs {
+        sqlx::query(
+            "-- store::record::insert_runs
+             insert into deskledger_data.coverage_run (source_id, covered_from, covered_to, snapshots, partial)
+             values ($1, $2, $3, $4, $5)",
+        )
+        .bind(source_id)
+        .bind(run.from)
+        .bind(run.to)
+        .bind(run.snapshots)
+        .bind(run.partial)
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn insert_spans(
+    connection: &mut PgConnection,
+    source_id: SourceId,
+    closed: &[ClosedSpan],
+) -> sqlx::Result<()> {
+    fn all<T>(closed: &[ClosedSpan], column: impl Fn(&ClosedSpan) -> T) -> Vec<T> {
+        closed.iter().map(column).collect()
+    }
+    if closed.is_empty() {
+        return Ok(());
+    }
+    let earlier =
+        |row: &ClosedSpan| (row.span.first_seen != row.piece.from).then_some(row.span.first_seen);
+    sqlx::query(
+        "-- store::record::insert_spans
+         insert into deskledger_data.span
+                (source_id, desktop_no, label_no, status_id, ended, piece_from, piece_to, last_seen,
+                 started_after, first_seen, connection_first_seen, connection_started_after, disconnected_at)
+         select $1, * from unnest($2::integer[], $3::integer[], $4::smallint[], $5::smallint[],
+                $6::timestamptz[], $7::timestamptz[], $8::timestamptz[], $9::timestamptz[],
+                $10::timestamptz[], $11::timestamptz[], $12::timestamptz[], $13::timestamptz[])",
+    )
+    .bind(source_id)
+    .bind(all(closed, |row| row.desktop))
+    .bind(all(closed, |row| row.span.label))
+    .bind(all(closed, |row| row.span.status))
+    .bind(all(closed, |row| if row.piece.goes_on { ended::CUT } else { row.ended }))
+    .bind(all(closed, |row| row.piece.from))
+    .bind(all(closed, |row| row.piece.to))
+    .bind(all(closed, |row| row.piece.last_seen))
+    .bind(all(closed, |row| row.span.started_after))
+    .bind(all(closed, earlier))
+    .bind(all(closed, |row| row.span.connection.map(|connection| connection.0)))
+    .bind(all(closed, |row| row.span.connection.and_then(|connection| connection.1)))
+    .bind(all(closed, |row| row.span.disconnected_at))
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+async fn replace_open_spans(
+    connection: &mut PgConnection,
+    source_id: SourceId,
+    open: &BTreeMap<DesktopNo, Option<OpenSpan>>,
+) -> sqlx::Result<()> {
+    let gone: Vec<DesktopNo> =
+        open.iter().filter(|(_, span)| span.is_none()).map(|(no, _)| *no).collect();
+    if !gone.is_empty() {
+        sqlx::query(
+            "-- store::record::replace_open_spans
+             delete from deskledger_data.open_span where source_id = $1 and desktop_no = any($2)",
+        )
+        .bind(source_id)
+        .bind(gone)
+        .execute(&mut *connection)
+        .await?;
+    }
+    let spans: Vec<(DesktopNo, OpenSpan)> =
+        open.iter().filter_map(|(no, span)| span.map(|span| (*no, span))).collect();
+    if spans.is_empty() {
+        return Ok(());
+    }
+    fn all<T>(spans: &[(DesktopNo, OpenSpan)], column: impl Fn(&OpenSpan) -> T) -> Vec<T> {
+        spans.iter().map(|(_, span)| column(span)).collect()
+    }
+    sqlx::query(
+        "-- store::record::replace_open_spans
+         insert into deskledger_data.open_span
+                (source_id, desktop_no, label_no, status_id, piece_from, first_seen, last_seen, unlisted_since,
+                 started_after, connection_first_seen, connection_started_after, disconnected_at)
+         select $1, * from unnest($2::integer[], $3::integer[], $4::smallint[], $5::timestamptz[],
+                $6::timestamptz[], $7::timestamptz[], $8::timestamptz[], $9::timestamptz[],
+                $10::timestamptz[], $11::timestamptz[], $12::timestamptz[])
+         on conflict (source_id, desktop_no) do update
+            set label_no = excluded.label_no, status_id = excluded.status_id,
+                piece_from = excluded.piece_from, first_seen = excluded.first_seen,
+                last_seen = excluded.last_seen, unlisted_since = excluded.unlisted_since,
+                started_after = excluded.started_after,
+                connection_first_seen = excluded.connection_first_seen,
+                connection_started_after = excluded.connection_started_after,
+                disconnected_at = excluded.disconnected_at",
+    )
+    .bind(source_id)
+    .bind(spans.iter().map(|(no, _)| *no).collect::<Vec<_>>())
+    .bind(all(&spans, |span| span.label))
+    .bind(all(&spans, |span| span.status))
+    .bind(all(&spans, |span| span.piece_from))
+    .bind(all(&spans, |span| span.first_seen))
+    .bind(all(&spans, |span| span.unlisted.map(|(mark, _)| mark.at)))
+    .bind(all(&spans, |span| span.unlisted.map(|(_, since)| since)))
+    .bind(all(&spans, |span| span.started_after))
+    .bind(all(&spans, |span| span.connection.map(|connection| connection.0)))
+    .bind(all(&spans, |span| span.connection.and_then(|connection| connection.1)))
+    .bind(all(&spans, |span| span.disconnected_at))
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+async fn insert_unlisted(
+    connection: &mut PgConnection,
+    source_id: SourceId,
+    unlisted: &[(DesktopNo, Instant, Instant)],
+) -> sqlx::Result<()> {
+    if unlisted.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "-- store::record::insert_unlisted
+         insert into deskledger_data.unlisted (source_id, desktop_no, from_at, to_at)
+         select $1, * from unnest($2::integer[], $3::timestamptz[], $4::timestamptz[])",
+    )
+    .bind(source_id)
+    .bind(unlisted.iter().map(|row| row.0).collect::<Vec<_>>())
+    .bind(unlisted.iter().map(|row| row.1).collect::<Vec<_>>())
+    .bind(unlisted.iter().map(|row| row.2).collect::<Vec<_>>())
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+async fn insert_group_spans(
+    connection: &mut PgConnection,
+    source_id: SourceId,
+    closed: &[ClosedGroupSpan],
+) -> sqlx::Result<()> {
+    if closed.is_empty() {
+        return Ok(());
+    }
+    let is_wide = |row: &&ClosedGroupSpan| {
+        row.counters.iter().flatten().any(|counter| i32::try_from(*counter).is_err())
+    };
+    let narrow = |row: &ClosedGroupSpan, at: usize| {
+        row.counters[at].and_then(|counter| i32::try_from(counter).ok())
+    };
+    let mut query = sqlx::query(
+        "-- store::record::insert_group_spans
+         insert into deskledger_data.group_span
+                (source_id, group_no, from_at, to_at, last_seen, is_continued,
+                 running_num, stop_num, hibernate_num, other_num, attached_num, unattached_num,
+                 cannot_attach_num, in_process_num, in_use_num, unregistered_num, ready_num,
+                 disconnected_num, unknown_num)
+         select $1, * from unnest($2::integer[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[],
+                $6::boolean[], $7::integer[], $8::integer[], $9::integer[], $10::integer[], $11::integer[],
+                $12::integer[], $13::integer[], $14::integer[], $15::integer[], $16::integer[],
+                $17::integer[], $18::integer[], $19::integer[])",
+    )
+    .bind(source_id)
+    .bind(closed.iter().map(|row| row.group).collect::<Vec<_>>())
+    .bind(closed.iter().map(|row| row.piece.from).collect::<Vec<_>>())
+    .bind(closed.iter().map(|row| row.piece.to).collect::<Vec<_>>())
+    .bind(closed.iter().map(|row| row.piece.last_seen).collect::<Vec<_>>())
+    .bind(closed.iter().map(|row| row.is_continued).collect::<Vec<_>>());
+    for at in 0..crate::domain::COUNTERS.len() {
+        query = query.bind(closed.iter().map(|row| narrow(row, at)).collect::<Vec<_>>());
+    }
+    query.execute(&mut *connection).await?;
+    for row in closed.iter().filter(is_wide) {
+        sqlx::query(
+            "-- store::record::insert_group_spans
+             insert into deskledger_data.group_span_wide (source_id, group_no, from_at, counters)
+             values ($1, $2, $3, $4)",
+        )
+        .bind(source_id)
+        .bind(row.group)
+        .bind(row.piece.from)
+        .bind(row.counters.as_slice())
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn replace_open_groups(
+    connection: &mut PgConnection,
+    source_id: SourceId,
+    open: &BTreeMap<GroupNo, Option<OpenGroupSpan>>,
+) -> sqlx::Result<()> {
+    let gone: Vec<GroupNo> =
+        open.iter().filter(|(_, span)| span.is_none()).map(|(no, _)| *no).collect();
+    if !gone.is_empty() {
+        sqlx::query(
+            "-- store::record::replace_open_groups
+             delete from deskledger_data.open_group_span where source_id = $1 and group_no = any($2)",
+        )
+        .bind(source_id)
+        .bind(gone)
+        .execute(&mut *connection)
+        .await?;
+    }
+    let spans: Vec<(GroupNo, OpenGroupSpan)> =
+        open.iter().filter_map(|(no, span)| span.map(|span| (*no, span))).collect();
+    if spans.is_empty() {
+        return Ok(());
+    }
+    // PostgreSQL has no arrays of arrays that unnest by row: the counters come in one, 13 a group.
+    sqlx::query(
+        "-- store::record::replace_open_groups
+         insert into deskledger_data.open_group_span (source_id, group_no, from_at, is_continued, counters)
+         select $1, group_no, from_at, is_continued, ($5::bigint[])[nth * 13 - 12 : nth * 13]
+           from unnest($2::integer[], $3::timestamptz[], $4::boolean[])
+                with ordinality as given (group_no, from_at, is_continued, nth)
+         on conflict (source_id, group_no) do update
+            set from_at = excluded.from_at, is_continued = excluded.is_continued,
+                counters = excluded.counters",
+    )
+    .bind(source_id)
+    .bind(spans.iter().map(|(no, _)| *no).collect::<Vec<_>>())
+    .bind(spans.iter().map(|(_, span)| span.from).collect::<Vec<_>>())
+    .bind(spans.iter().map(|(_, span)| span.is_continued).collect::<Vec<_>>())
+    .bind(spans.iter().flat_map(|(_, span)| span.counters).collect::<Vec<_>>())
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+fn seconds(duration: chrono::TimeDelta) -> i32 {
+    i32::try_from(duration.num_seconds()).expect("max_gap was checked to fit when it was read")
+}
+
+/// The number that stands for an outcome in the ledger.
+fn outcome_code(outcome: Outcome) -> i16 {
+    match outcome {
+        Outcome::Failed => 0,
+        Outcome::Partial => 1,
+        Outcome::Complete => 2,
+    }
+}

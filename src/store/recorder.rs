@@ -1,0 +1,166 @@
+//! Records a source: beliefs in memory, fenced by the source's head.
+
+use rand::Rng as _;
+
+use super::partitions::KnownMonths;
+use super::record::Batch;
+use super::source::SourceId;
+use super::{Store, StoreError};
+use crate::domain::months::month_start;
+use crate::domain::{Beliefs, Instant, Snapshot, Source};
+
+/// How many open spans are cut in one transaction when a month is over.
+const CUT_AT_ONCE: usize = 5_000;
+
+/// What a snapshot came to.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Its number in the source's chain.
+    pub sequence: i64,
+    /// The desktops whose span begins here, or that are gone.
+    pub changes: i32,
+}
+
+/// The one that records a source.
+#[derive(Debug)]
+pub struct Recorder {
+    store: Store,
+    source_id: SourceId,
+    /// `None` after a failure: what was written then is unknown, so they are read back.
+    beliefs: Option<Beliefs>,
+    batch: Batch,
+    built_on: i64,
+    months: KnownMonths,
+    /// The month up to which open spans are cut.
+    cut_until: Option<Instant>,
+}
+
+impl Recorder {
+    /// Registers the source, and reads back what is believed of it.
+    ///
+    /// # Errors
+    /// The database is away, or the source is recorded from elsewhere.
+    pub async fn open(store: &Store, source: &Source) -> Result<Self, StoreError> {
+        let source_id = store.register_source(source).await?;
+        let mut recorder = Self {
+            store: store.clone(),
+            source_id,
+            beliefs: None,
+            batch: Batch::default(),
+            built_on: 0,
+            months: KnownMonths::default(),
+            cut_until: None,
+        };
+        recorder.beliefs().await?;
+        Ok(recorder)
+    }
+
+    /// The source's number.
+    #[must_use]
+    pub fn source_id(&self) -> SourceId {
+        self.source_id
+    }
+
+    /// What is believed now, snapshots that wait for [`Self::commit`] included.
+    ///
+    /// # Errors
+    /// They had to be read back, and could not be.
+    pub async fn beliefs(&mut self) -> Result<&mut Beliefs, StoreError> {
+        if self.beliefs.is_none() {
+            self.batch = Batch::default();
+            let beliefs = self.store.load_beliefs(self.source_id).await?;
+            self.built_on = beliefs.head.sequence;
+            self.cut_until = None;
+            self.beliefs = Some(beliefs);
+        }
+        Ok(self.beliefs.as_mut().expect("read back above"))
+    }
+
+    /// Takes a snapshot in; it is written by [`Self::commit`].
+    ///
+    /// # Errors
+    /// It cannot follow what is recorded.
+    pub async fn add(&mut self, snapshot: &Snapshot) -> Result<Recorded, StoreError> {
+        let mut random = rand::rng();
+        let beliefs = self.beliefs().await?;
+        let mut salts = || {
+            let mut salt = [0; 16];
+            random.fill_bytes(&mut salt);
+            salt
+        };
+        let changes = match beliefs.observe(snapshot, &mut salts) {
+            Ok(changes) => changes,
+            Err(error) => {
+                if matches!(error, crate::domain::HistoryError::TooManyStatuses) {
+                    self.beliefs = None;
+                }
+                return Err(error.into());
+            }
+        };
+        let recorded =
+            Recorded { sequence: changes.entry.sequence, changes: changes.entry.changes };
+        self.batch.add(changes);
+        Ok(recorded)
+    }
+
+    /// The snapshots that wait, and the rows that they come to.
+    #[must_use]
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.batch.len(), self.batch.rows())
+    }
+
+    /// Writes what waits, in one transaction; then, in others, what a month's end cuts.
+    ///
+    /// # Errors
+    /// Nothing of it is written: the database is away, or another recorder has recorded since.
+    pub async fn commit(&mut self) -> Result<(), StoreError> {
+        let batch = std::mem::take(&mut self.batch);
+        if batch.len() == 0 {
+            return Ok(());
+        }
+        let written =
+            self.store.record(self.source_id, self.built_on, &batch, &mut self.months).await;
+        if let Err(error) = written {
+            self.beliefs = None;
+            return Err(error);
+        }
+        let beliefs = self.beliefs.as_ref().expect("a batch is made of beliefs");
+        self.built_on = beliefs.head.sequence;
+        self.cut().await;
+        Ok(())
+    }
+
+    /// Records one snapshot.
+    ///
+    /// # Errors
+    /// As [`Self::add`] and [`Self::commit`].
+    pub async fn record(&mut self, snapshot: &Snapshot) -> Result<Recorded, StoreError> {
+        let recorded = self.add(snapshot).await?;
+        self.commit().await?;
+        Ok(recorded)
+    }
+
+    /// Files what lies in months that are over, a part at a time. Whether or not it is done, every
+    /// answer is the same; so a failure only puts it off.
+    async fn cut(&mut self) {
+        let beliefs = self.beliefs.as_mut().expect("called after a batch was written");
+        let month = beliefs.head.newest.map(|mark| month_start(mark.at));
+        if self.cut_until == month {
+            return;
+        }
+        while let Some(cut) = beliefs.cut(CUT_AT_ONCE) {
+            let written =
+                self.store.record_cut(self.source_id, self.built_on, &cut, &mut self.months).await;
+            if let Err(error) = written {
+                tracing::warn!(
+                    source_id = self.source_id,
+                    error = &error as &dyn std::error::Error,
+                    "put off filing what the month's end cuts"
+                );
+                self.beliefs = None;
+                return;
+            }
+        }
+        self.cut_until = month;
+    }
+}

@@ -1,0 +1,91 @@
+//! Migrations: embedded, run under a lock, and refused where a newer deskledger has been.
+
+use sqlx::migrate::{MigrateError, Migrator};
+
+use super::{Store, StoreError};
+
+/// One static, so that the migrations are embedded once.
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// Where the record of applied migrations is kept: named with its schema, since with another
+/// search path an empty table would be found and everything run again.
+const TABLE: &str = "deskledger_data.migration";
+
+/// What migrating did.
+#[derive(Clone, Debug, Default)]
+pub struct Migrated {
+    /// The schema's version before; 0: there was none.
+    pub from: i64,
+    /// Its version now.
+    pub to: i64,
+    /// Statements that someone with more rights may want to run, each with the reason.
+    pub left_to_do: Vec<String>,
+}
+
+/// The newest schema version that this program knows.
+#[must_use]
+pub fn newest_schema_version() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
+impl Store {
+    /// Brings the schema to the newest version. Others that start at the same time wait.
+    ///
+    /// # Errors
+    /// The schema is newer than this program knows, or a migration fails.
+    pub async fn migrate(&self) -> Result<Migrated, StoreError> {
+        let from = self.schema_version().await?;
+        let known = newest_schema_version();
+        if from > known {
+            return Err(StoreError::SchemaTooNew { found: from, known });
+        }
+        if from == known {
+            return Ok(Migrated { from, to: known, left_to_do: Vec::new() });
+        }
+        let mut migrator =
+            Migrator { migrations: MIGRATIONS.migrations.clone(), ..Migrator::DEFAULT };
+        migrator.dangerous_set_table_name(TABLE);
+        migrator.create_schema("deskledger_data");
+        match migrator.run(&self.pool).await {
+            // Another, newer one migrated while we waited for the lock.
+            Err(MigrateError::VersionMissing(found)) if found > known => {
+                return Err(StoreError::SchemaTooNew { found, known });
+            }
+            result => result.map_err(StoreError::Migrate)?,
+        }
+        let left_to_do = self.grant_roles().await?;
+        Ok(Migrated { from, to: known, left_to_do })
+    }
+
+    /// Checks that the schema is the one that this program knows, without changing anything.
+    ///
+    /// # Errors
+    /// It is older or newer.
+    pub async fn check_schema(&self) -> Result<(), StoreError> {
+        let (found, known) = (self.schema_version().await?, newest_schema_version());
+        match found.cmp(&known) {
+            std::cmp::Ordering::Less => Err(StoreError::SchemaTooOld { found, known }),
+            std::cmp::Ordering::Equal => Ok(()),
+            std::cmp::Ordering::Greater => Err(StoreError::SchemaTooNew { found, known }),
+        }
+    }
+
+    /// The newest migration that was applied; 0: none.
+    async fn schema_version(&self) -> Result<i64, StoreError> {
+        let failed = StoreError::while_trying("read the ledger's schema version");
+        let exists: bool = sqlx::query_scalar("select to_regclass($1) is not null")
+            .bind(TABLE)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(&failed)?;
+        if !exists {
+            return Ok(0);
+        }
+        sqlx::query_scalar(
+            "select coalesce(max(version), 0) from deskledger_data.migration where success",
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(&failed)
+    }
+}
