@@ -1,3 +1,4 @@
 //! deskledger remembers the state of virtual desktops.
 
 pub mod domain;
+pub mod exchange;
