@@ -1,4 +1,5 @@
 //! deskledger remembers the state of virtual desktops.
 
+pub mod config;
 pub mod domain;
 pub mod exchange;
