@@ -1,0 +1,131 @@
+//! The file as typed: every key, its type and its place. Nothing is checked beyond that.
+
+use std::path::Path;
+
+use secrecy::SecretString;
+use toml::de::DeTable;
+
+use super::section::{Section, Source};
+use super::{ConfigError, Located, Place};
+
+#[derive(Debug, Default)]
+pub(super) struct RawConfig {
+    pub(super) database_url: Option<Located<SecretString>>,
+    pub(super) data_dir: Option<Located<String>>,
+    pub(super) queries: Option<Located<String>>,
+    pub(super) timing: RawTiming,
+    pub(super) sources: Vec<RawSource>,
+}
+
+/// How often a source is visited.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RawTiming {
+    pub(super) interval: Option<Located<String>>,
+    pub(super) schedule: Option<Located<String>>,
+    pub(super) max_gap: Option<Located<String>>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct RawSource {
+    pub(super) place: Place,
+    pub(super) name: Option<Located<String>>,
+    pub(super) region: Option<Located<String>>,
+    pub(super) project_id: Option<Located<String>>,
+    pub(super) endpoint: Option<Located<String>>,
+    pub(super) iam_endpoint: Option<Located<String>>,
+    pub(super) allow_http: Option<Located<bool>>,
+    pub(super) page_size: Option<Located<i64>>,
+    pub(super) max_offset: Option<Located<i64>>,
+    pub(super) timing: RawTiming,
+    pub(super) auth: Option<RawAuth>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct RawAuth {
+    pub(super) place: Place,
+    pub(super) access_key: Option<Located<SecretString>>,
+    pub(super) secret_key: Option<Located<SecretString>>,
+    pub(super) security_token: Option<Located<SecretString>>,
+    pub(super) token: Option<Located<SecretString>>,
+    pub(super) user: Option<Located<SecretString>>,
+    pub(super) password: Option<Located<SecretString>>,
+    pub(super) domain: Option<Located<SecretString>>,
+}
+
+impl RawConfig {
+    pub(super) fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let source = Source { text, path };
+        let table = DeTable::parse(text).map_err(|error| {
+            // The parser's own rendering quotes the line, which may hold a secret.
+            let offset = error.span().map_or(0, |span| span.start);
+            let line =
+                text.as_bytes()[..offset.min(text.len())].split(|byte| *byte == b'\n').count();
+            let message = error.message().to_owned();
+            ConfigError::Syntax { path: path.display().to_string(), line, message }
+        })?;
+        let mut file = Section::new(source, &table);
+        let mut raw = Self::default();
+        if let Some(mut database) = file.section("database")? {
+            raw.database_url = database.secret("url")?;
+            database.finish()?;
+        }
+        if let Some(mut private) = file.section("private")? {
+            raw.data_dir = private.text("data_dir")?;
+            private.finish()?;
+        }
+        if let Some(mut reports) = file.section("reports")? {
+            raw.queries = reports.text("queries")?;
+            reports.finish()?;
+        }
+        if let Some(mut collect) = file.section("collect")? {
+            raw.timing = timing(&mut collect)?;
+            collect.finish()?;
+        }
+        for section in file.sections("source")? {
+            raw.sources.push(one_source(section)?);
+        }
+        file.finish()?;
+        Ok(raw)
+    }
+}
+
+fn timing(section: &mut Section<'_>) -> Result<RawTiming, ConfigError> {
+    Ok(RawTiming {
+        interval: section.text("interval")?,
+        schedule: section.text("schedule")?,
+        max_gap: section.text("max_gap")?,
+    })
+}
+
+fn one_source(mut section: Section<'_>) -> Result<RawSource, ConfigError> {
+    let source = RawSource {
+        place: section.place(),
+        name: section.text("name")?,
+        region: section.text("region")?,
+        project_id: section.text("project_id")?,
+        endpoint: section.text("endpoint")?,
+        iam_endpoint: section.text("iam_endpoint")?,
+        allow_http: section.boolean("allow_http")?,
+        page_size: section.integer("page_size")?,
+        max_offset: section.integer("max_offset")?,
+        timing: timing(&mut section)?,
+        auth: section.section("auth")?.map(auth).transpose()?,
+    };
+    section.finish()?;
+    Ok(source)
+}
+
+fn auth(mut section: Section<'_>) -> Result<RawAuth, ConfigError> {
+    let auth = RawAuth {
+        place: section.place(),
+        access_key: section.secret("access_key")?,
+        secret_key: section.secret("secret_key")?,
+        security_token: section.secret("security_token")?,
+        token: section.secret("token")?,
+        user: section.secret("user")?,
+        password: section.secret("password")?,
+        domain: section.secret("domain")?,
+    };
+    section.finish()?;
+    Ok(auth)
+}

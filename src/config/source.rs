@@ -1,0 +1,350 @@
+//! The sources, checked: names, places on the network, limits, schedules, and one kind of authentication each.
+
+use std::path::Path;
+
+use chrono::TimeDelta;
+use reqwest::Url;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::raw::{RawAuth, RawConfig, RawSource, RawTiming};
+use super::secret::resolve;
+use super::{ConfigError, Environment, Located, Place, Schedule};
+use crate::domain::{format_duration, parse_duration};
+
+/// A source that can be recorded.
+#[derive(Clone, Debug)]
+pub struct SourceConfig {
+    /// Its name in the ledger.
+    pub name: String,
+    /// The cloud's region; without it there is an endpoint.
+    pub region: Option<String>,
+    /// The cloud's project.
+    pub project_id: String,
+    /// Where the API is, instead of the region's place.
+    pub endpoint: Option<Url>,
+    /// Where the identity service is, instead of the region's place.
+    pub iam_endpoint: Option<Url>,
+    /// Records per request.
+    pub page_size: u32,
+    /// The largest offset that the API takes.
+    pub max_offset: u32,
+    /// When it is visited.
+    pub schedule: Schedule,
+    /// The longest time that an observation may hold.
+    pub max_gap: TimeDelta,
+    /// How it is allowed in.
+    pub auth: Auth,
+}
+
+/// How a source is allowed in.
+#[derive(Clone, Debug)]
+pub enum Auth {
+    /// A pair of keys that signs each request.
+    Keys {
+        /// The access key.
+        access_key: SecretString,
+        /// The secret key.
+        secret_key: SecretString,
+        /// Beside a temporary pair.
+        security_token: Option<SecretString>,
+    },
+    /// A token as it is.
+    Token(SecretString),
+    /// A user, exchanged for a token.
+    Password {
+        /// The IAM user.
+        user: String,
+        /// The user's password.
+        password: SecretString,
+        /// The account that the user belongs to.
+        domain: String,
+    },
+}
+
+const PAGE_SIZE: i64 = 1000;
+const MAX_OFFSET: i64 = 2000;
+const INTERVAL: &str = "5m";
+
+pub(super) fn check(
+    raw: &RawConfig,
+    environment: &Environment,
+    folder: &Path,
+) -> Result<Vec<SourceConfig>, ConfigError> {
+    let mut sources = raw.sources.clone();
+    if let Some(from_environment) = of_environment(environment) {
+        match &mut sources[..] {
+            [] => sources.push(from_environment),
+            [only] => overlay(only, from_environment),
+            _ => {}
+        }
+    }
+    if sources.is_empty() {
+        return Err(ConfigError::NoSource);
+    }
+    let allows_http = environment.get("DESKLEDGER_ALLOW_HTTP").is_some_and(|value| value == "1");
+    let context = Context { raw, environment, folder, allows_http };
+    let mut checked: Vec<SourceConfig> = Vec::with_capacity(sources.len());
+    for source in &sources {
+        let next = context.source(source)?;
+        if checked.iter().any(|earlier| earlier.name == next.name) {
+            let place = source.name.as_ref().map_or(&source.place, |name| &name.place);
+            return Err(place.wrong(
+                format!("`{}`", next.name),
+                "another source has that name; each needs its own",
+            ));
+        }
+        checked.push(next);
+    }
+    Ok(checked)
+}
+
+/// The source that the environment describes; `None` if none of its variables is set.
+fn of_environment(environment: &Environment) -> Option<RawSource> {
+    let access_key = environment.secret("HUAWEICLOUD_SDK_AK");
+    let secret_key = environment.secret("HUAWEICLOUD_SDK_SK");
+    let security_token = environment.secret("HUAWEICLOUD_SDK_SECURITY_TOKEN");
+    let token = environment.secret("DESKLEDGER_TOKEN");
+    let has_auth = access_key.is_some() || secret_key.is_some() || token.is_some();
+    let source = RawSource {
+        place: Place::environment("DESKLEDGER_REGION"),
+        name: None,
+        region: environment.text("DESKLEDGER_REGION"),
+        project_id: environment.text("HUAWEICLOUD_SDK_PROJECT_ID"),
+        endpoint: environment.text("DESKLEDGER_ENDPOINT"),
+        iam_endpoint: None,
+        allow_http: None,
+        page_size: None,
+        max_offset: None,
+        timing: RawTiming::default(),
+        auth: has_auth.then(|| RawAuth {
+            place: Place::environment("HUAWEICLOUD_SDK_AK"),
+            access_key,
+            secret_key,
+            security_token,
+            token,
+            user: None,
+            password: None,
+            domain: None,
+        }),
+    };
+    let is_given = source.auth.is_some()
+        || source.region.is_some()
+        || source.project_id.is_some()
+        || source.endpoint.is_some();
+    is_given.then_some(source)
+}
+
+/// Puts the environment's values over those of the only source. Authentication goes over as a whole:
+/// keys from here and a token from there would be two kinds at once.
+fn overlay(source: &mut RawSource, environment: RawSource) {
+    let RawSource { region, project_id, endpoint, auth, .. } = environment;
+    source.region = region.or(source.region.take());
+    source.project_id = project_id.or(source.project_id.take());
+    source.endpoint = endpoint.or(source.endpoint.take());
+    source.auth = auth.or(source.auth.take());
+}
+
+struct Context<'a> {
+    raw: &'a RawConfig,
+    environment: &'a Environment,
+    folder: &'a Path,
+    allows_http: bool,
+}
+
+impl Context<'_> {
+    fn source(&self, raw: &RawSource) -> Result<SourceConfig, ConfigError> {
+        let missing =
+            |what: &str| ConfigError::Missing { place: raw.place.clone(), what: what.to_owned() };
+        let region = raw.region.as_ref().map(region).transpose()?;
+        let is_from_file = self.raw.sources.iter().any(|source| source.place == raw.place);
+        let name = match &raw.name {
+            Some(name) if name.value.trim().is_empty() => {
+                return Err(name.refuse("it must not be empty"));
+            }
+            Some(name) => name.value.clone(),
+            None if is_from_file => {
+                return Err(missing("`name`; choose one, it stays with the history"));
+            }
+            None => region.clone().unwrap_or_else(|| "default".to_owned()),
+        };
+        let project_id = match &raw.project_id {
+            Some(id) if is_word(&id.value) => id.value.clone(),
+            Some(id) => return Err(id.refuse("allowed are letters, digits, `-` and `_`")),
+            None => return Err(missing("`project_id`; or set HUAWEICLOUD_SDK_PROJECT_ID")),
+        };
+        let allows_http =
+            self.allows_http || raw.allow_http.as_ref().is_some_and(|allow| allow.value);
+        let url = |url: &Option<Located<String>>| {
+            url.as_ref().map(|url| endpoint(url, allows_http)).transpose()
+        };
+        let endpoint = url(&raw.endpoint)?;
+        if region.is_none() && endpoint.is_none() {
+            return Err(missing(
+                "`region` and no `endpoint`; give one of them, or set DESKLEDGER_REGION or \
+                 DESKLEDGER_ENDPOINT",
+            ));
+        }
+        let (schedule, max_gap) = self.timing(&raw.timing)?;
+        let Some(auth) = &raw.auth else {
+            return Err(missing(
+                "`auth`; or set HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, or DESKLEDGER_TOKEN",
+            ));
+        };
+        Ok(SourceConfig {
+            name,
+            region,
+            project_id,
+            endpoint,
+            iam_endpoint: url(&raw.iam_endpoint)?,
+            page_size: bounded(raw.page_size.as_ref(), PAGE_SIZE, 1, 2000)?,
+            max_offset: bounded(raw.max_offset.as_ref(), MAX_OFFSET, 0, i64::from(i32::MAX))?,
+            schedule,
+            max_gap,
+            auth: self.auth(auth)?,
+        })
+    }
+
+    /// A source's own interval or schedule, else the common one; likewise `max_gap`.
+    fn timing(&self, own: &RawTiming) -> Result<(Schedule, TimeDelta), ConfigError> {
+        let common = &self.raw.timing;
+        let timing = if own.interval.is_some() || own.schedule.is_some() { own } else { common };
+        let default = Located::new(
+            INTERVAL.to_owned(),
+            Place { key: "collect.interval".to_owned(), origin: super::Origin::Flag },
+        );
+        let (schedule, place) = match (&timing.interval, &timing.schedule) {
+            (Some(_), Some(schedule)) => {
+                return Err(
+                    schedule.refuse("there is an `interval` too; give one of them, not both")
+                );
+            }
+            (interval, None) => {
+                let interval = interval.as_ref().unwrap_or(&default);
+                (Schedule::every(interval)?, &interval.place)
+            }
+            (None, Some(schedule)) => (Schedule::cron(schedule)?, &schedule.place),
+        };
+        let Some(max_gap) = own.max_gap.as_ref().or(common.max_gap.as_ref()) else {
+            let max_gap = schedule.default_max_gap().ok_or_else(|| ConfigError::Missing {
+                place: place.clone(),
+                what:
+                    "`max_gap` beside it, which is needed where the ticks are not evenly spaced: \
+                       the longest time between two visits that is no gap"
+                        .to_owned(),
+            })?;
+            return Ok((schedule, max_gap));
+        };
+        let length = parse_duration(&max_gap.value).map_err(|_| {
+            max_gap.refuse("allowed are durations as `90s`, `15m`, `2h` or `1h30m`")
+        })?;
+        let step = schedule.shortest_step();
+        if length < step {
+            return Err(max_gap.refuse(format!(
+                "it must be at least the time between two visits, `{}`, or nothing would ever hold",
+                format_duration(step)
+            )));
+        }
+        Ok((schedule, length))
+    }
+
+    fn auth(&self, raw: &RawAuth) -> Result<Auth, ConfigError> {
+        let read = |secret: &Located<SecretString>| resolve(secret, self.environment, self.folder);
+        let kinds = [
+            raw.access_key.is_some() || raw.secret_key.is_some() || raw.security_token.is_some(),
+            raw.token.is_some(),
+            raw.user.is_some() || raw.password.is_some() || raw.domain.is_some(),
+        ];
+        let wrong = |found: &str| {
+            raw.place.wrong(
+                found,
+                "allowed is exactly one of: `access_key` and `secret_key` (and `security_token`); \
+                 `token`; `user`, `password` and `domain`",
+            )
+        };
+        match kinds {
+            [true, false, false] => {
+                let (Some(access_key), Some(secret_key)) = (&raw.access_key, &raw.secret_key)
+                else {
+                    return Err(wrong("half a pair of keys"));
+                };
+                Ok(Auth::Keys {
+                    access_key: read(access_key)?,
+                    secret_key: read(secret_key)?,
+                    security_token: raw.security_token.as_ref().map(read).transpose()?,
+                })
+            }
+            [false, true, false] => {
+                let token = raw.token.as_ref().expect("its kind was found");
+                Ok(Auth::Token(read(token)?))
+            }
+            [false, false, true] => {
+                let (Some(user), Some(password), Some(domain)) =
+                    (&raw.user, &raw.password, &raw.domain)
+                else {
+                    return Err(wrong("an incomplete user"));
+                };
+                Ok(Auth::Password {
+                    user: read(user)?.expose_secret().to_owned(),
+                    password: read(password)?,
+                    domain: read(domain)?.expose_secret().to_owned(),
+                })
+            }
+            [false, false, false] => Err(wrong("empty")),
+            _ => Err(wrong("several kinds at once")),
+        }
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    let is_fine = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    !text.is_empty() && text.chars().all(is_fine)
+}
+
+/// A region's name becomes part of a host's.
+fn region(region: &Located<String>) -> Result<String, ConfigError> {
+    if is_word(&region.value) && !region.value.contains('_') {
+        Ok(region.value.clone())
+    } else {
+        Err(region.refuse("allowed are letters, digits and `-`, as `ap-southeast-3`"))
+    }
+}
+
+fn bounded(
+    number: Option<&Located<i64>>,
+    default: i64,
+    least: i64,
+    most: i64,
+) -> Result<u32, ConfigError> {
+    let value = number.map_or(default, |number| number.value);
+    match (u32::try_from(value), number) {
+        (Ok(fits), _) if (least..=most).contains(&value) => Ok(fits),
+        (_, Some(number)) => Err(number.refuse(format!("allowed are {least} to {most}"))),
+        (_, None) => unreachable!("the defaults are within their bounds"),
+    }
+}
+
+fn endpoint(text: &Located<String>, allows_http: bool) -> Result<Url, ConfigError> {
+    let url = Url::parse(&text.value)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
+    let Some(url) = url else {
+        return Err(text.refuse("write it as `https://workspace.ap-southeast-3.myhuaweicloud.com`"));
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        // Not shown: there is a password in it.
+        return Err(text.place.wrong("an address with a user in it", "put secrets under `auth`"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(text.refuse("nothing may follow the path"));
+    }
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let is_loopback = host == "localhost"
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    if url.scheme() == "http" && !is_loopback && !allows_http {
+        return Err(text.refuse(
+            "https is needed, or credentials cross the network in the clear; on a network you \
+             trust, set `allow_http = true` beside it or DESKLEDGER_ALLOW_HTTP=1",
+        ));
+    }
+    Ok(url)
+}

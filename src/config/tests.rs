@@ -1,0 +1,374 @@
+use std::error::Error;
+
+use chrono::{DateTime, TimeDelta};
+use secrecy::ExposeSecret;
+
+use super::*;
+use crate::domain::Instant;
+
+const SOURCE: &str = r#"
+[[source]]
+name = "prod"
+region = "ap-southeast-3"
+project_id = "0bec"
+auth = { access_key = "AK", secret_key = "SK" }
+"#;
+
+fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let environment = Environment::of(variables);
+    Config::from_text(text, Path::new("deskledger.toml"), &Flags::default(), environment)
+}
+
+fn sources_with(text: &str, variables: &[(&str, &str)]) -> Result<Vec<SourceConfig>, ConfigError> {
+    load(text, variables)?.sources()
+}
+
+fn sources(text: &str) -> Vec<SourceConfig> {
+    sources_with(text, &[]).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+fn refused_with(text: &str, variables: &[(&str, &str)]) -> String {
+    let error = sources_with(text, variables).expect_err(text);
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line = format!("{line}: {error}");
+        cause = error.source();
+    }
+    line
+}
+
+fn refused(text: &str) -> String {
+    refused_with(text, &[])
+}
+
+fn at(text: &str) -> Instant {
+    DateTime::parse_from_rfc3339(text).expect("the test knows its instants").to_utc()
+}
+
+#[test]
+fn a_source_has_the_documented_defaults() {
+    let [source] = &sources(SOURCE)[..] else { panic!("there is one") };
+    assert_eq!(source.name, "prod");
+    assert_eq!((source.page_size, source.max_offset), (1000, 2000));
+    assert_eq!(source.schedule, Schedule::Every(TimeDelta::minutes(5)));
+    assert_eq!(source.max_gap, TimeDelta::minutes(15));
+    assert!(matches!(&source.auth, Auth::Keys { access_key, security_token: None, .. }
+        if access_key.expose_secret() == "AK"));
+}
+
+#[test]
+fn the_environment_alone_is_enough() {
+    let variables = [
+        ("HUAWEICLOUD_SDK_AK", "AK"),
+        ("HUAWEICLOUD_SDK_SK", "SK"),
+        ("HUAWEICLOUD_SDK_SECURITY_TOKEN", "ST"),
+        ("HUAWEICLOUD_SDK_PROJECT_ID", "0bec"),
+        ("DESKLEDGER_REGION", "eu-west-101"),
+        ("DATABASE_URL", "postgres://u:p@h/d"),
+    ];
+    let environment = Environment::of(&variables);
+    let config = Config::check(RawConfig::default(), None, &Flags::default(), environment)
+        .expect("it is complete");
+    assert!(config.database_url.is_some());
+    let [source] = &config.sources().expect("it is complete")[..] else { panic!("there is one") };
+    assert_eq!(source.name, "eu-west-101");
+    assert!(matches!(&source.auth, Auth::Keys { security_token: Some(_), .. }));
+    // With an endpoint instead of a region there is no better name.
+    let variables = [
+        ("DESKLEDGER_TOKEN", "T"),
+        ("HUAWEICLOUD_SDK_PROJECT_ID", "0bec"),
+        ("DESKLEDGER_ENDPOINT", "http://127.0.0.1:8080"),
+    ];
+    let found = sources_with("", &variables).expect("it is complete");
+    assert_eq!(found[0].name, "default");
+    assert!(matches!(&found[0].auth, Auth::Token(_)));
+}
+
+#[test]
+fn flags_win_over_the_environment_and_the_environment_over_the_file() {
+    let text = format!("[database]\nurl = \"postgres://file\"\n{SOURCE}");
+    let url = |config: Config| config.database_url.expect("it is given").expose_secret().to_owned();
+    assert_eq!(url(load(&text, &[]).expect("right")), "postgres://file");
+    let variables = [("DATABASE_URL", "postgres://environment")];
+    assert_eq!(url(load(&text, &variables).expect("right")), "postgres://environment");
+    let flags = Flags { database_url: Some("postgres://flag".into()), ..Flags::default() };
+    let config =
+        Config::from_text(&text, Path::new("x/y.toml"), &flags, Environment::of(&variables));
+    assert_eq!(url(config.expect("right")), "postgres://flag");
+    let token = [("DESKLEDGER_TOKEN", "T"), ("HUAWEICLOUD_SDK_PROJECT_ID", "other")];
+    let found = sources_with(&text, &token).expect("right");
+    assert_eq!((found[0].name.as_str(), found[0].project_id.as_str()), ("prod", "other"));
+    assert!(matches!(&found[0].auth, Auth::Token(_)));
+    // Of two sources it cannot be known which is meant.
+    let two = format!("{text}{}", SOURCE.replace("prod", "test"));
+    let found = sources_with(&two, &token).expect("right");
+    assert!(found.iter().all(|source| source.project_id == "0bec"));
+}
+
+#[test]
+fn secrets_come_from_variables_and_files_without_their_line_end() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    std::fs::write(folder.path().join("sk"), "from file\r\n").expect("it is writable");
+    let text = SOURCE.replace("\"AK\"", "\"env:MY_AK\"").replace("\"SK\"", "\"file:sk\"");
+    let path = folder.path().join("deskledger.toml");
+    let environment = Environment::of(&[("MY_AK", "from env")]);
+    let config = Config::from_text(&text, &path, &Flags::default(), environment).expect("right");
+    let found = config.sources().expect("right");
+    let Auth::Keys { access_key, secret_key, .. } = &found[0].auth else { panic!("keys") };
+    assert_eq!(access_key.expose_secret(), "from env");
+    assert_eq!(secret_key.expose_secret(), "from file");
+    // Who only runs reports needs neither.
+    assert!(load(&text, &[]).is_ok());
+    assert_eq!(
+        refused(&text),
+        "`source.prod.auth.access_key` (deskledger.toml:6) cannot be read: the environment \
+         variable `MY_AK` is not set or empty"
+    );
+    assert_eq!(
+        refused_with(&text, &[("MY_AK", "x")]),
+        "`source.prod.auth.secret_key` (deskledger.toml:6) cannot be read: read `sk`: No such file \
+         or directory (os error 2)"
+    );
+}
+
+#[test]
+fn nothing_that_is_printed_shows_a_secret() {
+    let text = r#"
+        [database]
+        url = "postgres://u:hunter2@h/d"
+        [[source]]
+        name = "a"
+        endpoint = "https://example.com"
+        project_id = "p"
+        auth = { access_key = "hunter2", secret_key = "hunter2", security_token = "hunter2" }
+        [[source]]
+        name = "b"
+        region = "r"
+        project_id = "p"
+        auth = { token = "hunter2" }
+        [[source]]
+        name = "c"
+        region = "r"
+        project_id = "p"
+        auth = { user = "u", password = "hunter2", domain = "d" }
+    "#;
+    let variables = [("HUAWEICLOUD_SDK_SK", "hunter2"), ("DATABASE_URL", "postgres://hunter2")];
+    let config = load(text, &variables).expect("right");
+    let flags = Flags { database_url: Some("hunter2".into()), ..Flags::default() };
+    let shown = format!("{config:?} {:?} {flags:?}", config.sources().expect("right"));
+    assert!(!shown.contains("hunter2"), "{shown}");
+    assert!(shown.contains("REDACTED"), "{shown}");
+    for wrong in [
+        text.replace("postgres://u", "mysql://u"),
+        text.replace("{ token = \"hunter2\" }", "\"hunter2\""),
+        text.replace("token = \"hunter2\"", "token = \"hunter2"),
+        text.replace("token = \"hunter2\"", "token = [\"hunter2\"]"),
+        text.replace("https://example.com", "https://u:hunter2@example.com"),
+        text.replace("{ token", "{ access_key = \"hunter2\", token"),
+    ] {
+        let message = refused_with(&wrong, &[]);
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+}
+
+#[test]
+fn each_mistake_is_one_clear_line() {
+    let replaced = |from: &str, to: &str| SOURCE.replace(from, to);
+    for (text, message) in [
+        (
+            String::new(),
+            "no source is configured; write a `[[source]]` into deskledger.toml, or set HUAWEICLOUD_SDK_AK, HUAWEICLOUD_SDK_SK, HUAWEICLOUD_SDK_PROJECT_ID and DESKLEDGER_REGION",
+        ),
+        (
+            "[colect]\n".into(),
+            "`colect` (deskledger.toml:1) is no known key; did you mean `collect`? (known here: database, private, reports, collect, source)",
+        ),
+        (
+            format!("{SOURCE}pagesize = 5\n"),
+            "`source.prod.pagesize` (deskledger.toml:7) is no known key; did you mean `page_size`? (known here: name, region, project_id, endpoint, iam_endpoint, allow_http, page_size, max_offset, interval, schedule, max_gap, auth)",
+        ),
+        (
+            format!("{SOURCE}page_size = 0\n"),
+            "`source.prod.page_size` (deskledger.toml:7) is `0`; allowed are 1 to 2000",
+        ),
+        (
+            format!("{SOURCE}page_size = 2_001\n"),
+            "`source.prod.page_size` (deskledger.toml:7) is `2001`; allowed are 1 to 2000",
+        ),
+        (
+            format!("{SOURCE}page_size = \"1\"\n"),
+            "`source.prod.page_size` (deskledger.toml:7) is a text; it must be a whole number",
+        ),
+        (
+            format!("{SOURCE}max_offset = -1\n"),
+            "`source.prod.max_offset` (deskledger.toml:7) is `-1`; allowed are 0 to 2147483647",
+        ),
+        (
+            format!("{SOURCE}{SOURCE}"),
+            "`source.prod.name` (deskledger.toml:9) is `prod`; another source has that name; each needs its own",
+        ),
+        (
+            replaced("\"prod\"", "\" \""),
+            "`source. .name` (deskledger.toml:3) is ` `; it must not be empty",
+        ),
+        (
+            replaced("name = \"prod\"", ""),
+            "`source[1]` (deskledger.toml:2) has no `name`; choose one, it stays with the history",
+        ),
+        (
+            replaced("project_id = \"0bec\"", ""),
+            "`source.prod` (deskledger.toml:2) has no `project_id`; or set HUAWEICLOUD_SDK_PROJECT_ID",
+        ),
+        (
+            replaced("0bec", "0b/ec"),
+            "`source.prod.project_id` (deskledger.toml:5) is `0b/ec`; allowed are letters, digits, `-` and `_`",
+        ),
+        (
+            replaced("ap-southeast-3", "evil.example/"),
+            "`source.prod.region` (deskledger.toml:4) is `evil.example/`; allowed are letters, digits and `-`, as `ap-southeast-3`",
+        ),
+        (
+            replaced("region = \"ap-southeast-3\"", ""),
+            "`source.prod` (deskledger.toml:2) has no `region` and no `endpoint`; give one of them, or set DESKLEDGER_REGION or DESKLEDGER_ENDPOINT",
+        ),
+        (
+            format!("{SOURCE}endpoint = \"example.com\"\n"),
+            "`source.prod.endpoint` (deskledger.toml:7) is `example.com`; write it as `https://workspace.ap-southeast-3.myhuaweicloud.com`",
+        ),
+        (
+            format!("{SOURCE}endpoint = \"http://example.com\"\n"),
+            "`source.prod.endpoint` (deskledger.toml:7) is `http://example.com`; https is needed, or credentials cross the network in the clear; on a network you trust, set `allow_http = true` beside it or DESKLEDGER_ALLOW_HTTP=1",
+        ),
+        (
+            format!("{SOURCE}endpoint = \"https://example.com/?a\"\n"),
+            "`source.prod.endpoint` (deskledger.toml:7) is `https://example.com/?a`; nothing may follow the path",
+        ),
+        (
+            format!("{SOURCE}endpoint = \"https://me@example.com\"\n"),
+            "`source.prod.endpoint` (deskledger.toml:7) is an address with a user in it; put secrets under `auth`",
+        ),
+        (
+            format!("[collect]\ninterval = \"5\"\n{SOURCE}"),
+            "`collect.interval` (deskledger.toml:2) is `5`; allowed are `1s` to `30d`, written as `90s`, `15m`, `2h` or `1h30m`",
+        ),
+        (
+            format!("[collect]\ninterval = \"31d\"\n{SOURCE}"),
+            "`collect.interval` (deskledger.toml:2) is `31d`; allowed are `1s` to `30d`",
+        ),
+        (
+            format!("[collect]\ninterval = \"5m\"\nschedule = \"0 * * * * *\"\n{SOURCE}"),
+            "`collect.schedule` (deskledger.toml:3) is `0 * * * * *`; there is an `interval` too; give one of them, not both",
+        ),
+        (
+            format!("[collect]\nschedule = \"*/5 * * * *\"\n{SOURCE}"),
+            "`collect.schedule` (deskledger.toml:2) is `*/5 * * * *`; write six fields from seconds to weekdays, as `0 */5 * * * *` (Invalid pattern: Pattern must consist of six or seven fields, seconds can not be omitted.)",
+        ),
+        (
+            format!("[collect]\nschedule = \"0 0 0 31 2 *\"\n{SOURCE}"),
+            "`collect.schedule` (deskledger.toml:2) is `0 0 0 31 2 *`; it must come round at least twice in 400 days",
+        ),
+        (
+            format!("[collect]\nschedule = \"0 */5 8-18 * * 1-5\"\n{SOURCE}"),
+            "`collect.schedule` (deskledger.toml:2) has no `max_gap` beside it, which is needed where the ticks are not evenly spaced: the longest time between two visits that is no gap",
+        ),
+        (
+            format!("[collect]\nmax_gap = \"4m\"\n{SOURCE}"),
+            "`collect.max_gap` (deskledger.toml:2) is `4m`; it must be at least the time between two visits, `5m`, or nothing would ever hold",
+        ),
+        (
+            format!("[collect]\nmax_gap = \"long\"\n{SOURCE}"),
+            "`collect.max_gap` (deskledger.toml:2) is `long`; allowed are durations as `90s`, `15m`, `2h` or `1h30m`",
+        ),
+        (
+            replaced("auth = {", "# {"),
+            "`source.prod` (deskledger.toml:2) has no `auth`; or set HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, or DESKLEDGER_TOKEN",
+        ),
+        (
+            "a = \n".into(),
+            "deskledger.toml:1: no valid TOML: string values must be quoted, expected literal string",
+        ),
+        (
+            "[database]\nurl = \"sqlite://x\"".into(),
+            "`database.url` (deskledger.toml:2) is no address of a PostgreSQL; write it as `postgres://user:password@host/database`",
+        ),
+    ] {
+        assert_eq!(refused(&text), message, "{text}");
+    }
+    let kinds = "allowed is exactly one of: `access_key` and `secret_key` (and `security_token`); `token`; `user`, `password` and `domain`";
+    for (auth, found) in [
+        ("", "empty"),
+        ("access_key = \"a\"", "half a pair of keys"),
+        ("security_token = \"a\"", "half a pair of keys"),
+        ("user = \"a\", password = \"b\"", "an incomplete user"),
+        ("access_key = \"a\", secret_key = \"b\", token = \"c\"", "several kinds at once"),
+    ] {
+        let text = replaced("access_key = \"AK\", secret_key = \"SK\"", auth);
+        let message = format!("`source.prod.auth` (deskledger.toml:6) is {found}; {kinds}");
+        assert_eq!(refused(&text), message);
+    }
+    let path = PathBuf::from("/nonexistent/deskledger.toml");
+    let flags = Flags { config: Some(path), ..Flags::default() };
+    let error = Config::load(&flags, Environment::of(&[])).expect_err("it is not there");
+    assert_eq!(error.to_string(), "read the configuration `/nonexistent/deskledger.toml`");
+}
+
+#[test]
+fn http_is_for_loopback_or_on_request() {
+    let with = |endpoint: &str, more: &str| format!("{SOURCE}endpoint = \"{endpoint}\"\n{more}");
+    for loopback in ["http://127.0.0.1:1", "http://[::1]:1", "http://localhost"] {
+        assert!(sources_with(&with(loopback, ""), &[]).is_ok(), "{loopback}");
+    }
+    let remote = "http://localhost.example.com";
+    assert!(sources_with(&with(remote, ""), &[]).is_err());
+    assert!(sources_with(&with(remote, "allow_http = true"), &[]).is_ok());
+    assert!(sources_with(&with(remote, ""), &[("DESKLEDGER_ALLOW_HTTP", "1")]).is_ok());
+}
+
+#[test]
+fn a_source_may_have_its_own_timing() {
+    let text = format!(
+        "[collect]\ninterval = \"1m\"\n{SOURCE}schedule = \"0 */7 * * * *\"\n{}max_gap = \"10m\"\n",
+        SOURCE.replace("prod", "test")
+    );
+    let [prod, test] = &sources(&text)[..] else { panic!("there are two") };
+    // Seven minutes, four at the hour's end.
+    assert_eq!(prod.max_gap, TimeDelta::minutes(21));
+    assert_eq!(prod.schedule.shortest_step(), TimeDelta::minutes(4));
+    assert_eq!(test.schedule, Schedule::Every(TimeDelta::minutes(1)));
+    assert_eq!(test.max_gap, TimeDelta::minutes(10));
+}
+
+#[test]
+fn ticks_are_the_same_for_every_recorder() {
+    let every = Schedule::Every(TimeDelta::minutes(7));
+    let first = every.next_after(at("2026-10-01T08:00:00.5Z")).expect("it goes on");
+    assert_eq!(first.timestamp() % 420, 0);
+    assert!(first > at("2026-10-01T08:00:00.5Z"));
+    assert_eq!(every.next_after(first), Some(first + TimeDelta::minutes(7)));
+    let text = format!("[collect]\nschedule = \"30 */5 * * * *\"\n{SOURCE}");
+    let cron = &sources(&text)[0].schedule;
+    for (from, next) in [
+        ("2026-10-01T08:00:30Z", "2026-10-01T08:05:30Z"),
+        ("2026-10-01T08:00:29.999999Z", "2026-10-01T08:00:30Z"),
+        ("2026-10-01T08:00:30.000001Z", "2026-10-01T08:05:30Z"),
+    ] {
+        assert_eq!(cron.next_after(at(from)), Some(at(next)), "{from}");
+    }
+}
+
+#[test]
+fn paths_in_the_file_are_relative_to_it() {
+    let text = "[private]\ndata_dir = \"data\"\n[reports]\nqueries = \"/srv/queries\"\n";
+    let path = Path::new("/etc/deskledger/deskledger.toml");
+    let read = |flags: &Flags, variables: &[(&str, &str)]| {
+        Config::from_text(text, path, flags, Environment::of(variables)).expect("right")
+    };
+    let config = read(&Flags::default(), &[]);
+    assert_eq!(config.data_dir, Some("/etc/deskledger/data".into()));
+    assert_eq!(config.queries, Some("/srv/queries".into()));
+    let variables = [("DESKLEDGER_DATA_DIR", "here")];
+    assert_eq!(read(&Flags::default(), &variables).data_dir, Some("here".into()));
+    let flags = Flags { data_dir: Some("flag".into()), ..Flags::default() };
+    assert_eq!(read(&flags, &variables).data_dir, Some("flag".into()));
+}

@@ -1,0 +1,88 @@
+//! Where lines go: a file, compressed by the ending of its name, or standard output.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+/// An opened output. It must be [finished](Output::finish): a compressed file that is only dropped
+/// lacks its end.
+pub struct Output(Encoder);
+
+enum Encoder {
+    Plain(BufWriter<Box<dyn Write + Send>>),
+    Gzip(Box<BufWriter<flate2::write::GzEncoder<File>>>),
+    Zstd(BufWriter<zstd::stream::write::Encoder<'static, File>>),
+}
+
+impl std::fmt::Debug for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Output").finish_non_exhaustive()
+    }
+}
+
+/// Encoders get chunks of this size: a line is written in many small pieces.
+const CHUNK: usize = 256 << 10;
+
+impl Output {
+    /// Creates a file (`.gz`: gzip, `.zst`: zstd, else plain), or takes standard output for `-`.
+    ///
+    /// # Errors
+    /// The file cannot be created.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        if path == Path::new("-") {
+            return Ok(Self::plain(Box::new(io::stdout())));
+        }
+        let file = File::create(path)?;
+        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+        if ending.eq_ignore_ascii_case("gz") {
+            let encoder = flate2::write::GzEncoder::new(file, flate2::Compression::default());
+            return Ok(Self(Encoder::Gzip(Box::new(BufWriter::with_capacity(CHUNK, encoder)))));
+        }
+        if ending.eq_ignore_ascii_case("zst") {
+            let mut encoder =
+                zstd::stream::write::Encoder::new(file, zstd::DEFAULT_COMPRESSION_LEVEL)?;
+            // So that a damaged archive is found out instead of read wrong.
+            encoder.include_checksum(true)?;
+            return Ok(Self(Encoder::Zstd(BufWriter::with_capacity(CHUNK, encoder))));
+        }
+        Ok(Self::plain(Box::new(file)))
+    }
+
+    fn plain(writer: Box<dyn Write + Send>) -> Self {
+        Self(Encoder::Plain(BufWriter::with_capacity(CHUNK, writer)))
+    }
+
+    /// Writes what is left and the end of a compressed file, and waits until a file is on disk.
+    ///
+    /// # Errors
+    /// The last bytes cannot be written.
+    pub fn finish(self) -> io::Result<()> {
+        match self.0 {
+            Encoder::Plain(mut writer) => writer.flush(),
+            Encoder::Gzip(writer) => {
+                writer.into_inner().map_err(io::IntoInnerError::into_error)?.finish()?.sync_all()
+            }
+            Encoder::Zstd(writer) => {
+                writer.into_inner().map_err(io::IntoInnerError::into_error)?.finish()?.sync_all()
+            }
+        }
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Encoder::Plain(writer) => writer.write(buffer),
+            Encoder::Gzip(writer) => writer.write(buffer),
+            Encoder::Zstd(writer) => writer.write(buffer),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.0 {
+            Encoder::Plain(writer) => writer.flush(),
+            Encoder::Gzip(writer) => writer.flush(),
+            Encoder::Zstd(writer) => writer.flush(),
+        }
+    }
+}
