@@ -1,0 +1,3 @@
+//! The command line: clap types, and one file a command that wires rooms together.
+
+pub mod simulate;

@@ -1,0 +1,19 @@
+//! The client of the Workspace API: from an endpoint and credentials to what one visit read.
+//!
+//! It knows the domain, and nothing of the database or of when to look. A visit never fails as a
+//! whole: what could be read is kept, and why the rest could not is part of the answer, because
+//! "we could not look" has to be recorded as faithfully as what was seen. Only a client that could
+//! not work at all (plain http to a foreign host, an unusable key) is refused, when it is built.
+
+pub mod auth;
+mod client;
+mod error;
+mod listing;
+pub mod region;
+mod retry;
+pub mod sign;
+pub mod wire;
+
+pub use auth::Credentials;
+pub use client::{Client, ClientConfig, ConfigError, Visit};
+pub use error::{ApiError, Kind};
