@@ -1,0 +1,3 @@
+//! PostgreSQL: the only room that speaks SQL.
+
+pub mod private;
