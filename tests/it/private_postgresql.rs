@@ -4,7 +4,7 @@
 //! [`ROLE`] to run [`a_user_in_another_process`] and nothing else.
 
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -187,7 +187,8 @@ async fn a_pid_file_that_names_a_living_stranger_does_not_prevent_a_start() {
         stranger.id(),
         home.0.join("data").display()
     );
-    std::fs::write(home.0.join("data/postmaster.pid"), text).unwrap();
+    std::fs::write(home.0.join("data/postmaster.pid"), &text).unwrap();
+    std::fs::write(home.0.join("socket/.s.PGSQL.5432.lock"), &text).unwrap();
     let private = home.acquire().await;
     assert_eq!(ask(&private, "select 'up'").await, "up");
     assert!(stranger.try_wait().unwrap().is_none(), "the stranger lives on");
@@ -314,6 +315,7 @@ async fn root_runs_it_as_somebody_else() {
 
     // Where that somebody cannot go, one clear line.
     let closed = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(closed.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
     let options = Options { data_dir: Some(closed.path().join("data")), ..Options::default() };
     let error = acquire(options).await.unwrap_err().to_string();
     assert!(error.contains("may not enter"), "{error}");

@@ -14,6 +14,8 @@ use super::folder::{Folder, PORT};
 use super::runner::Runner;
 use super::{DATABASE, Durability, SUPERUSER};
 
+const INITIALISE: &str = "create a database cluster";
+
 /// A crash leaves at most some 2 GB of WAL to replay, which takes far less than this.
 const START_SECONDS: u64 = 300;
 /// A fast stop ends in a checkpoint, which a slow disk may take its time over.
@@ -46,8 +48,8 @@ impl Cluster {
         if self.durability == Durability::Throwaway {
             initdb.arg("--no-sync");
         }
-        let output = self.run("create a database cluster", "initdb", &mut initdb)?;
-        self.check("create a database cluster", "initdb", &output)?;
+        let output = self.run(INITIALISE, "initdb", &mut initdb)?;
+        self.check(INITIALISE, "initdb", &output)?;
         std::fs::rename(&fresh, self.folder.data()).map_err(|source| PrivateError::Io {
             attempt: "rename",
             path: fresh,
@@ -80,15 +82,7 @@ impl Cluster {
         let socket = self.folder.socket(&self.runner)?;
         self.configure(&socket)?;
         if self.folder.running().is_none() {
-            // PostgreSQL removes a stale pid file itself, unless the number belongs to another living process of the
-            // same user by now, as after a restart of the machine. We know better: nothing runs on this data.
-            let stale = self.folder.data().join("postmaster.pid");
-            match std::fs::remove_file(&stale) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(PrivateError::Io { attempt: "remove", path: stale, source: error });
-                }
-                _ => {}
-            }
+            self.disown_stale_locks(&socket)?;
         }
         let start = Instant::now();
         loop {
@@ -108,6 +102,33 @@ impl Cluster {
                 return self.check("start PostgreSQL", "pg_ctl", &output).map(|()| socket);
             }
             std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Makes PostgreSQL see that its lock files are stale: nothing runs on this data.
+    ///
+    /// It sees that itself when no process has the number in them. But after a restart of the machine the number may be
+    /// another process's, and in a container whose first process reaps nobody a killed server stays a zombie; it then
+    /// refuses to start. Removing `postmaster.pid` would be the wrong cure: it also names the shared memory by which
+    /// PostgreSQL notices that orphans of a killed server are still writing. So only the number is replaced, by one
+    /// that no process can have.
+    fn disown_stale_locks(&self, socket: &Path) -> Result<(), PrivateError> {
+        let path = self.folder.data().join("postmaster.pid");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => {
+                let rest = text.split_once('\n').map_or("", |(_, rest)| rest);
+                self.folder.write(&path, &format!("{}\n{rest}", i32::MAX), &self.runner)?;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => return Err(PrivateError::Io { attempt: "read", path, source }),
+        }
+        // This one guards the socket's name only, in a folder that nobody else uses.
+        let path = socket.join(format!(".s.PGSQL.{PORT}.lock"));
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(PrivateError::Io { attempt: "remove", path, source })
+            }
+            _ => Ok(()),
         }
     }
 
@@ -266,9 +287,14 @@ impl Cluster {
             return Ok(());
         }
         let mut said = String::from_utf8_lossy(&output.stderr).into_owned();
-        if attempt != "create a database cluster" {
-            said.push_str(&std::fs::read_to_string(self.folder.start_log()).unwrap_or_default());
-            said.push_str(&newest_log(&self.folder.log()));
+        if attempt != INITIALISE {
+            let first = std::fs::read_to_string(self.folder.start_log()).unwrap_or_default();
+            // Once its log is open, the server says so here and the rest there.
+            if first.contains("redirecting log output") {
+                said.push_str(&complaints(&newest_log(&self.folder.log())));
+            } else {
+                said.push_str(&first);
+            }
         }
         Err(PrivateError::Program {
             attempt,
@@ -353,6 +379,12 @@ fn newest_log(folder: &Path) -> String {
         .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
         .max();
     newest.and_then(|(_, path)| std::fs::read_to_string(path).ok()).unwrap_or_default()
+}
+
+/// The lines of a log that are about something going wrong.
+fn complaints(log: &str) -> String {
+    let wrong = |line: &&str| ["FATAL:", "PANIC:", "ERROR:"].iter().any(|word| line.contains(word));
+    log.lines().filter(wrong).fold(String::new(), |all, line| all + line + "\n")
 }
 
 /// The last lines that say something, on one line.
