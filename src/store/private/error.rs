@@ -22,7 +22,7 @@ pub enum PrivateError {
         install: String,
         /// Why fetching failed, where it was tried.
         #[source]
-        source: Option<FetchError>,
+        source: Option<Box<FetchError>>,
     },
     /// The folder that was asked for holds no usable server.
     #[error("use the PostgreSQL binaries in `{}`: {reason}", .folder.display())]
@@ -45,7 +45,7 @@ pub enum PrivateError {
         install: String,
         /// Why fetching the version needed failed, where it was tried.
         #[source]
-        source: Option<FetchError>,
+        source: Option<Box<FetchError>>,
     },
     /// No place for the data: neither `XDG_DATA_HOME` nor a home folder.
     #[error("choose a data folder: neither XDG_DATA_HOME nor HOME is set")]

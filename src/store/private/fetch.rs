@@ -194,7 +194,116 @@ fn within_limit(length: usize, name: &str) -> Result<(), FetchError> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
+
+    use std::process::Command;
+
     use super::*;
+
+    /// A folder that is a mirror: an archive of scripts that answer as PostgreSQL would, and its checksum.
+    fn mirror() -> tempfile::TempDir {
+        let mirror = tempfile::tempdir().unwrap();
+        let release = mirror.path().join(VERSION);
+        let inside = format!("postgresql-{VERSION}-{}", matcher::target());
+        std::fs::create_dir_all(release.join(&inside).join("bin")).unwrap();
+        for program in ["postgres", "initdb", "pg_ctl"] {
+            let file = release.join(&inside).join("bin").join(program);
+            std::fs::write(&file, format!("#!/bin/sh\necho '{program} (PostgreSQL) 18.4'\n"))
+                .unwrap();
+            open_to_all(&file).unwrap();
+        }
+        let name = format!("{inside}.tar.gz");
+        let tar = Command::new("tar")
+            .current_dir(&release)
+            .args(["-czf", &name, &inside])
+            .status()
+            .unwrap();
+        assert!(tar.success());
+        let sum = sha2_256::hash(&std::fs::read(release.join(&name)).unwrap()).unwrap();
+        std::fs::write(release.join(format!("{name}.sha256")), format!("{sum}  {name}\n")).unwrap();
+        mirror
+    }
+
+    fn checksum_file(mirror: &Path) -> PathBuf {
+        mirror
+            .join(VERSION)
+            .join(format!("postgresql-{VERSION}-{}.tar.gz.sha256", matcher::target()))
+    }
+
+    /// Serves a folder on loopback until the test ends.
+    async fn serve(folder: PathBuf) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let answer = move |uri: axum::http::Uri| {
+            let path = folder.join(uri.path().trim_start_matches('/'));
+            async move { std::fs::read(path).map_err(|_| axum::http::StatusCode::NOT_FOUND) }
+        };
+        let app = axum::Router::new().fallback(answer);
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        format!("http://{address}/")
+    }
+
+    #[tokio::test]
+    async fn a_sound_archive_is_unpacked_once_and_found_again() {
+        let (mirror, home) = (mirror(), tempfile::tempdir().unwrap());
+        let into = home.path().join("binaries");
+        let url = serve(mirror.path().to_owned()).await;
+        let binaries = fetch(&into, Some(&url), None).await.unwrap();
+        assert_eq!(binaries.major(), MAJOR);
+        assert!(binaries.folder().ends_with(format!("binaries/{VERSION}/bin")));
+        // A second process that fetched at the same time.
+        assert_eq!(fetch(&into, Some(&url), Some(MAJOR)).await.unwrap(), binaries);
+        assert_eq!(
+            std::fs::read_dir(&into).unwrap().flatten().filter(|e| e.path().is_dir()).count(),
+            1
+        );
+
+        // The next start finds it without asking anybody.
+        let places = crate::store::private::binaries::Places {
+            explicit: None,
+            path: None,
+            root: home.path().to_owned(),
+            fetched: into,
+        };
+        let found = places.search(None).unwrap();
+        assert!(
+            matches!(&found, crate::store::private::binaries::Found::Binaries(found) if *found == binaries),
+            "{found:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_wrong_checksum_leaves_nothing_behind() {
+        let (mirror, home) = (mirror(), tempfile::tempdir().unwrap());
+        std::fs::write(checksum_file(mirror.path()), format!("{}  x\n", "0".repeat(64))).unwrap();
+        let into = home.path().join("binaries");
+        let url = serve(mirror.path().to_owned()).await;
+        let error = fetch(&into, Some(&url), None).await.unwrap_err();
+        assert!(matches!(error, FetchError::WrongChecksum { .. }), "{error}");
+        assert!(!into.exists());
+    }
+
+    #[tokio::test]
+    async fn an_archive_without_a_checksum_is_refused() {
+        let (mirror, home) = (mirror(), tempfile::tempdir().unwrap());
+        std::fs::remove_file(checksum_file(mirror.path())).unwrap();
+        let url = serve(mirror.path().to_owned()).await;
+        let error = fetch(home.path(), Some(&url), None).await.unwrap_err();
+        assert!(
+            matches!(&error, FetchError::Download { url, .. } if url.ends_with(".sha256")),
+            "{error}"
+        );
+        std::fs::write(checksum_file(mirror.path()), "not found\n").unwrap();
+        let folder = mirror.path().display().to_string();
+        let error = fetch(home.path(), Some(&folder), None).await.unwrap_err();
+        assert!(matches!(error, FetchError::NoChecksum(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn data_of_another_version_is_not_served_by_what_is_on_offer() {
+        let error = fetch(Path::new("/nowhere"), Some("/nowhere"), Some(15)).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("fetch PostgreSQL 15: only {VERSION} is on offer"));
+    }
 
     #[test]
     fn checksums_are_found_however_they_are_written() {

@@ -250,7 +250,7 @@ async fn find_binaries(
     } else {
         match fetch_binaries(&fetched, made_by).await {
             Ok(binaries) => return Ok(binaries),
-            Err(error) => Some(error),
+            Err(error) => Some(Box::new(error)),
         }
     };
     Err(explain_missing(folder, made_by, &other, &refused, source))
@@ -271,7 +271,7 @@ fn explain_missing(
     made_by: Option<u32>,
     other: &[Binaries],
     refused: &[String],
-    source: Option<FetchError>,
+    source: Option<Box<FetchError>>,
 ) -> PrivateError {
     let install = installing::command(installing::Part::Server, made_by);
     match made_by {
@@ -372,4 +372,32 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .expect("none of this panics, and a started one is not cancelled")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_binaries_are_one_line_with_the_command_to_type() {
+        let folder = Folder { root: PathBuf::from("/ledger") };
+        let refused = ["`/usr/pgsql-12/bin` (version 12 is not one of 14 to 18)".to_owned()];
+        let error =
+            explain_missing(&folder, None, &[], &refused, Some(Box::new(FetchError::Disabled)));
+        let install = installing::command(installing::Part::Server, None);
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "find PostgreSQL 14 to 18 on this system; refused `/usr/pgsql-12/bin` (version 12 is not one of 14 \
+                 to 18): install it with `{install}`, or set DATABASE_URL"
+            )
+        );
+        let error = explain_missing(&folder, Some(14), &[], &[], None).to_string();
+        assert!(
+            error.starts_with(
+                "open `/ledger/data`: PostgreSQL 14 made it, and here is no PostgreSQL"
+            ),
+            "{error}"
+        );
+    }
 }

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -35,6 +35,9 @@ pub struct TestDatabase {
     name: String,
 }
 
+/// The name of each template, by the function that filled it.
+type Templates = HashMap<&'static str, Arc<OnceCell<String>>>;
+
 /// An empty database.
 pub async fn database() -> TestDatabase {
     create("template0").await
@@ -45,8 +48,7 @@ pub async fn database_from<F>(init: F) -> TestDatabase
 where
     F: AsyncFnOnce(PgPool),
 {
-    static TEMPLATES: LazyLock<Mutex<HashMap<&'static str, Arc<OnceCell<String>>>>> =
-        LazyLock::new(Mutex::default);
+    static TEMPLATES: LazyLock<Mutex<Templates>> = LazyLock::new(Mutex::default);
     let cell = TEMPLATES.lock().unwrap().entry(type_name::<F>()).or_default().clone();
     let template = cell
         .get_or_init(|| async {
@@ -122,7 +124,7 @@ impl Drop for TestDatabase {
 struct Server {
     private: Private,
     /// The reaper reads from its other end until this process is gone.
-    _reaper: ChildStdin,
+    _reaper: Child,
 }
 
 impl Server {
@@ -142,7 +144,7 @@ impl Server {
 }
 
 /// A shell that waits for our end of the pipe to close, and then stops and removes the server.
-fn reaper(folder: &Path, bin_dir: &Path) -> ChildStdin {
+fn reaper(folder: &Path, bin_dir: &Path) -> Child {
     let owner = std::fs::metadata(folder).unwrap();
     let script = r#"cat; "$1/pg_ctl" stop -D "$2/data" -m immediate; rm -rf "$2""#;
     let mut command = Command::new("/bin/sh");
@@ -150,9 +152,7 @@ fn reaper(folder: &Path, bin_dir: &Path) -> ChildStdin {
     if nix::unistd::geteuid().is_root() {
         command.gid(owner.gid()).uid(owner.uid());
     }
-    let mut shell =
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    shell.stdin.take().unwrap()
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 /// Removes what dead test processes have left: their locks are free, whatever their pid is used for now.
