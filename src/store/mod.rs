@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! PostgreSQL: the schema, recording snapshots, and reading back what is recorded.
 //!
 //! Knows the domain, and neither HTTP nor the clock. Every statement begins with the name of the
@@ -59,3 +60,8 @@ impl Store {
         &self.pool
     }
 }
+=======
+//! PostgreSQL: the only room that speaks SQL.
+
+pub mod private;
+>>>>>>> pg

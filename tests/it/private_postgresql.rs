@@ -1,0 +1,401 @@
+//! The private PostgreSQL, as somebody who relies on it sees it.
+//!
+//! Some tests need a second process that uses the server and can be killed. It is this test binary again, told by
+//! [`ROLE`] to run [`a_user_in_another_process`] and nothing else.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use deskledger::store::private::{Durability, Options, Private, acquire};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use sqlx::{ConnectOptions, Connection};
+
+use crate::support::postgres::{database, database_from};
+
+const ROLE: &str = "DESKLEDGER_TEST_USER_OF";
+
+/// A data folder directly below /tmp, so that the user whom root drops to can reach it; stopped and removed at the end.
+struct Home(PathBuf);
+
+impl Home {
+    fn new() -> Self {
+        Self(Path::new("/tmp").join(format!(
+            "deskledger-home-{}-{:08x}",
+            std::process::id(),
+            rand::random::<u32>()
+        )))
+    }
+
+    async fn acquire(&self) -> Private {
+        acquire(self.options()).await.unwrap()
+    }
+
+    fn options(&self) -> Options {
+        Options { data_dir: Some(self.0.clone()), ..Options::default() }
+    }
+
+    fn postmaster(&self) -> Option<Pid> {
+        let text = std::fs::read_to_string(self.0.join("data/postmaster.pid")).ok()?;
+        let pid = Pid::from_raw(text.lines().next()?.parse().ok()?);
+        kill(pid, None).is_ok().then_some(pid)
+    }
+
+    /// Waits for the server to stop by itself.
+    fn stops(&self) -> bool {
+        let start = Instant::now();
+        while self.postmaster().is_some() {
+            if start.elapsed() > Duration::from_secs(20) {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        true
+    }
+
+    /// Another process that uses the server until it is killed or its input ends.
+    fn other_user(&self) -> Child {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "private_postgresql::a_user_in_another_process",
+                "--exact",
+                "--nocapture",
+                "--ignored",
+            ])
+            .env(ROLE, &self.0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(
+            lines.any(|line| line.unwrap().contains("in use")),
+            "the other process got no server"
+        );
+        // Read on, or its last words would break its pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        child
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if let Some(pid) = self.postmaster() {
+            let _ = kill(pid, Signal::SIGQUIT);
+            self.stops();
+        }
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+async fn ask(private: &Private, query: &'static str) -> String {
+    let mut connection = private.connect_options().connect().await.unwrap();
+    let answer = sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    answer
+}
+
+#[tokio::test]
+#[ignore = "a role in other tests"]
+async fn a_user_in_another_process() {
+    let Some(folder) = std::env::var_os(ROLE) else { return };
+    let private = acquire(Options { data_dir: Some(PathBuf::from(folder)), ..Options::default() })
+        .await
+        .unwrap();
+    println!("in use");
+    tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()))
+        .await
+        .unwrap()
+        .unwrap();
+    private.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn data_is_found_again_after_the_last_user_has_stopped_the_server() {
+    let home = Home::new();
+    let private = home.acquire().await;
+    let mut connection = private.connect_options().connect().await.unwrap();
+    sqlx::raw_sql("create table kept as select 'here' as what")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    drop(connection); // a session left open must not keep the server from stopping
+    private.release().await.unwrap();
+    assert_eq!(home.postmaster(), None);
+
+    let private = home.acquire().await;
+    assert_eq!(ask(&private, "select what from kept").await, "here");
+    drop(private);
+    assert_eq!(home.postmaster(), None, "dropping the last use stops the server too");
+}
+
+#[tokio::test]
+async fn users_at_the_same_time_share_one_server_and_the_last_one_stops_it() {
+    let home = Home::new();
+    let (one, two, three) = tokio::join!(home.acquire(), home.acquire(), home.acquire());
+    let started = "select pg_postmaster_start_time()::text";
+    let first = ask(&one, started).await;
+    assert_eq!(ask(&two, started).await, first);
+    assert_eq!(ask(&three, started).await, first);
+    assert_eq!(one.url(), two.url());
+
+    let mut other = home.other_user();
+    for private in [one, two, three] {
+        private.release().await.unwrap();
+        assert!(home.postmaster().is_some(), "another process still uses it");
+    }
+    drop(other.stdin.take());
+    assert!(other.wait().unwrap().success());
+    assert_eq!(home.postmaster(), None);
+}
+
+#[tokio::test]
+async fn a_killed_server_is_started_again_over_its_stale_pid_file() {
+    let home = Home::new();
+    let private = home.acquire().await;
+    let mut connection = private.connect_options().connect().await.unwrap();
+    sqlx::raw_sql("create table kept as select 'here' as what")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    kill(home.postmaster().unwrap(), Signal::SIGKILL).unwrap();
+    // The old user is still there: it neither prevents a start nor stops the new server when it leaves.
+    let again = home.acquire().await;
+    assert_eq!(ask(&again, "select what from kept").await, "here");
+    private.release().await.unwrap();
+    assert_eq!(ask(&again, "select what from kept").await, "here");
+    again.release().await.unwrap();
+    assert_eq!(home.postmaster(), None);
+}
+
+#[tokio::test]
+async fn a_pid_file_that_names_a_living_stranger_does_not_prevent_a_start() {
+    let home = Home::new();
+    home.acquire().await.release().await.unwrap();
+    // As after a restart of the machine: the number is somebody else's, here of the very user who runs the server.
+    let owner = std::fs::metadata(home.0.join("data")).unwrap();
+    let mut sleep = Command::new("sleep");
+    if nix::unistd::geteuid().is_root() {
+        std::os::unix::process::CommandExt::uid(&mut sleep, owner.uid());
+    }
+    let mut stranger = sleep.arg("60").spawn().unwrap();
+    let text = format!(
+        "{}\n{}\n1760000000\n5432\n/nowhere\n\n",
+        stranger.id(),
+        home.0.join("data").display()
+    );
+    std::fs::write(home.0.join("data/postmaster.pid"), &text).unwrap();
+    std::fs::write(home.0.join("socket/.s.PGSQL.5432.lock"), &text).unwrap();
+    let private = home.acquire().await;
+    assert_eq!(ask(&private, "select 'up'").await, "up");
+    assert!(stranger.try_wait().unwrap().is_none(), "the stranger lives on");
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    private.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_killed_user_neither_keeps_the_server_alive_nor_stops_it_for_others() {
+    let home = Home::new();
+    let mut other = home.other_user();
+    let private = home.acquire().await;
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert_eq!(ask(&private, "select 'up'").await, "up");
+    private.release().await.unwrap();
+    assert_eq!(home.postmaster(), None, "the dead do not count");
+}
+
+#[tokio::test]
+async fn a_server_whose_only_user_was_killed_stops_or_is_taken_over() {
+    let home = Home::new();
+    let mut other = home.other_user();
+    assert!(home.postmaster().is_some());
+    other.kill().unwrap();
+    other.wait().unwrap();
+    let watched = std::env::split_paths(&std::env::var_os("PATH").unwrap())
+        .any(|folder| folder.join("flock").exists());
+    if watched {
+        assert!(home.stops(), "nobody stopped it");
+    }
+    let private = home.acquire().await;
+    assert_eq!(ask(&private, "select 'up'").await, "up");
+    private.release().await.unwrap();
+    assert_eq!(home.postmaster(), None);
+}
+
+#[tokio::test]
+async fn ctrl_c_in_the_terminal_does_not_reach_the_server() {
+    let home = Home::new();
+    let private = home.acquire().await;
+    let server = home.postmaster().unwrap();
+    let group = nix::unistd::getpgid(Some(server)).unwrap();
+    assert_ne!(group, nix::unistd::getpgrp());
+    private.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn it_is_a_careful_server_that_only_its_owner_can_reach() {
+    let home = Home::new();
+    let private = home.acquire().await;
+    for (setting, expected) in [
+        ("select current_setting('listen_addresses')", ""),
+        ("select current_setting('fsync')", "on"),
+        ("select current_setting('synchronous_commit')", "on"),
+        ("select current_setting('full_page_writes')", "on"),
+        ("select current_setting('data_checksums')", "on"),
+        ("select current_setting('server_encoding')", "UTF8"),
+        ("select current_setting('TimeZone')", "UTC"),
+        ("select datcollate::text from pg_database where datname = current_database()", "C"),
+        ("select current_database()::text", "deskledger"),
+        ("select current_user::text", "deskledger"),
+    ] {
+        assert_eq!(ask(&private, setting).await, expected, "{setting}");
+    }
+    // Not by its own word only: the postmaster and its children have no TCP socket open.
+    #[cfg(target_os = "linux")]
+    {
+        let server = home.postmaster().unwrap();
+        let sockets: Vec<String> = std::fs::read_dir(format!("/proc/{server}/fd"))
+            .unwrap()
+            .filter_map(|entry| {
+                std::fs::read_link(entry.unwrap().path()).ok()?.into_os_string().into_string().ok()
+            })
+            .filter_map(|link| Some(link.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+            .collect();
+        assert!(!sockets.is_empty(), "it has a Unix socket at least");
+        for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+            let listening = std::fs::read_to_string(table).unwrap_or_default();
+            // Column 10 is the inode; state 0A is LISTEN.
+            for fields in listening.lines().map(|line| line.split_whitespace().collect::<Vec<_>>())
+            {
+                assert!(
+                    !(fields.get(3) == Some(&"0A")
+                        && sockets.iter().any(|inode| fields.get(9) == Some(&&**inode)))
+                );
+            }
+        }
+    }
+    for folder in ["", "data", "socket"] {
+        let metadata = std::fs::metadata(home.0.join(folder)).unwrap();
+        assert_eq!(metadata.mode() & 0o777, 0o700, "{folder}");
+    }
+    private.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn root_runs_it_as_somebody_else() {
+    if !nix::unistd::geteuid().is_root() {
+        return; // ordinary users run it as themselves, as all the other tests show
+    }
+    let home = Home::new();
+    let private = home.acquire().await;
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", home.postmaster().unwrap())).unwrap();
+    let ids = |key: &str| {
+        status.lines().find_map(|line| line.strip_prefix(key)).unwrap().trim().to_owned()
+    };
+    assert!(ids("Uid:").split_whitespace().all(|uid| uid != "0"), "{status}");
+    assert!(ids("Gid:").split_whitespace().all(|gid| gid != "0"), "{status}");
+    assert!(ids("Groups:").split_whitespace().all(|gid| gid != "0"), "{status}");
+    private.release().await.unwrap();
+
+    // In a folder that is somebody's already, as that somebody.
+    let owned = Home::new();
+    std::fs::create_dir(&owned.0).unwrap();
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+    nix::unistd::chown(&owned.0, Some(nobody.uid), Some(nobody.gid)).unwrap();
+    let private = owned.acquire().await;
+    let server = std::fs::metadata(format!("/proc/{}", owned.postmaster().unwrap())).unwrap();
+    assert_eq!(server.uid(), nobody.uid.as_raw());
+    private.release().await.unwrap();
+
+    // Where that somebody cannot go, one clear line.
+    let closed = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(closed.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let options = Options { data_dir: Some(closed.path().join("data")), ..Options::default() };
+    let error = acquire(options).await.unwrap_err().to_string();
+    assert!(error.contains("may not enter"), "{error}");
+}
+
+#[tokio::test]
+async fn a_path_too_long_for_a_socket_works_all_the_same() {
+    let home = Home::new();
+    let long = home.0.join("a".repeat(60)).join("b".repeat(60));
+    std::fs::create_dir_all(long.parent().unwrap()).unwrap();
+    let private =
+        acquire(Options { data_dir: Some(long.clone()), ..Options::default() }).await.unwrap();
+    assert_eq!(ask(&private, "select 'up'").await, "up");
+    let again = acquire(Options { data_dir: Some(long), ..Options::default() }).await.unwrap();
+    assert_eq!(private.url(), again.url());
+    let socket = private.connect_options().get_socket().unwrap().clone();
+    private.release().await.unwrap();
+    again.release().await.unwrap();
+    std::fs::remove_dir(socket).unwrap();
+}
+
+#[tokio::test]
+async fn psql_understands_the_url() {
+    let home = Home::new();
+    let private = home.acquire().await;
+    let output = Command::new(private.bin_dir().join("psql"))
+        .args(["-XAtc", "select current_user", &private.url()])
+        .output();
+    match output {
+        Ok(output) => {
+            assert_eq!(String::from_utf8_lossy(&output.stdout), "deskledger\n", "{output:?}")
+        }
+        Err(error) => eprintln!("no psql beside the server: {error}"),
+    }
+    private.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_data_of_another_version_is_refused_with_the_version_it_needs() {
+    let home = Home::new();
+    home.acquire().await.release().await.unwrap();
+    std::fs::write(home.0.join("data/PG_VERSION"), "12\n").unwrap();
+    let error = acquire(home.options()).await.unwrap_err().to_string();
+    assert!(error.contains("PostgreSQL 12 made it, and here is "), "{error}");
+    assert!(error.contains("install version 12"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_for_tests_and_a_ledger_never_share_a_folder() {
+    let home = Home::new();
+    home.acquire().await.release().await.unwrap();
+    let options = Options { durability: Durability::Throwaway, ..home.options() };
+    let error = acquire(options).await.unwrap_err().to_string();
+    assert!(error.ends_with("it holds a ledger that must not be put at risk"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_start_says_why() {
+    let home = Home::new();
+    home.acquire().await.release().await.unwrap();
+    std::fs::write(home.0.join("data/local.conf"), "shared_buffers = 'much'\n").unwrap();
+    let error = acquire(home.options()).await.unwrap_err().to_string();
+    assert!(error.starts_with("start PostgreSQL in "), "{error}");
+    assert!(error.contains("shared_buffers"), "{error}");
+}
+
+#[tokio::test]
+async fn a_test_database_is_fresh_and_quick() {
+    async fn template(pool: sqlx::PgPool) {
+        sqlx::raw_sql("create table filled as select 7 as n").execute(&pool).await.unwrap();
+    }
+    drop(database_from(template).await);
+    let start = Instant::now();
+    let (one, two) = (database_from(template).await, database().await);
+    eprintln!("two databases in {:?}", start.elapsed());
+    sqlx::raw_sql("insert into filled values (8)").execute(&one.pool).await.unwrap();
+    let another = database_from(template).await;
+    let rows: i64 =
+        sqlx::query_scalar("select count(*) from filled").fetch_one(&another.pool).await.unwrap();
+    assert_eq!(rows, 1);
+    assert!(sqlx::raw_sql("select from filled").execute(&two.pool).await.is_err());
+    assert_ne!(one.url, another.url);
+}
