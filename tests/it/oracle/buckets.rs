@@ -16,18 +16,6 @@ pub enum Unit {
     Month,
 }
 
-impl Unit {
-    /// The name that the parameter `bucket` has for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Hour => "hour",
-            Self::Day => "day",
-            Self::Week => "week",
-            Self::Month => "month",
-        }
-    }
-}
-
 /// A civil bucket, and its part inside the range asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bucket {

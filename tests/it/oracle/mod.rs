@@ -78,7 +78,7 @@
 pub mod buckets;
 pub mod connections;
 pub mod coverage;
-//pub mod generate;
+pub mod generate;
 pub mod held;
 pub mod ledger;
 pub mod reports;
@@ -87,4 +87,5 @@ pub mod time_line;
 pub mod views;
 
 mod example;
+mod laws;
 mod self_checks;
