@@ -1,0 +1,151 @@
+//! What is asked of a history: every parameter that a report takes.
+
+use chrono_tz::Tz;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+use super::History;
+use super::world::{DESKTOP_NAMES, GROUPS, SOURCES, USERS, desktop_id};
+use crate::oracle::buckets::Unit;
+use crate::oracle::coverage::{Period, runs};
+use crate::oracle::ledger::{DAY, HOUR, Ledger, MINUTE, Micros, SECOND};
+use crate::oracle::reports::Buckets;
+
+/// One value for each parameter of all reports, and `now` for the view `gaps`.
+#[derive(Clone, Debug)]
+pub struct Question {
+    pub buckets: Buckets,
+    pub at: Micros,
+    pub now: Micros,
+    pub source: String,
+    pub user: String,
+    pub desktop: String,
+    pub group: String,
+    pub reconnect_within: Micros,
+}
+
+/// A question before there is a history: instants are some way from one of its snapshots.
+#[derive(Clone, Debug)]
+pub struct Seed {
+    from: Near,
+    to: Near,
+    at: Near,
+    now: Micros,
+    unit: Unit,
+    tz: Tz,
+    names: [String; 4],
+    reconnect_within: Micros,
+}
+
+/// A place in a history, and the distance from it.
+type Near = (Place, Micros);
+
+#[derive(Clone, Debug)]
+enum Place {
+    Snapshot(Index),
+    /// Where a run of covered time ends, and what goes on meets what is not known.
+    RunEnd(Index),
+}
+
+const ZONES: [Tz; 4] = [Tz::UTC, Tz::Europe__Berlin, Tz::Asia__Kolkata, Tz::Australia__Lord_Howe];
+
+pub fn seeds() -> impl Strategy<Value = Seed> {
+    let range = (places(), offsets(), places(), offsets());
+    let at = (places(), offsets(), 0..3 * HOUR);
+    let unit = select(vec![Unit::Hour, Unit::Day, Unit::Week, Unit::Month]);
+    let names = (sources(), users(), desktops(), groups());
+    let within = select(vec![15 * MINUTE, 10 * MINUTE, 5 * MINUTE, HOUR, 0, 15 * MINUTE - 1]);
+    (range, at, unit, select(ZONES.to_vec()), names, within).prop_map(
+        |(range, at, unit, tz, names, reconnect_within)| Seed {
+            from: (range.0, range.1),
+            to: (range.2, range.3),
+            at: (at.0, at.1),
+            now: at.2,
+            unit,
+            tz,
+            names: [names.0, names.1, names.2, names.3],
+            reconnect_within,
+        },
+    )
+}
+
+impl Seed {
+    /// The question, once there is a history.
+    pub fn question(&self, history: &History) -> Question {
+        let ledger = Ledger::read(&history.0);
+        let visits = ledger.sources.iter().flat_map(|source| &source.visits);
+        let snapshots: Vec<Micros> = visits.map(|visit| visit.observed_at).collect();
+        let runs = ledger.sources.iter().flat_map(runs);
+        let run_ends: Vec<Micros> = runs.map(|run| run.period().to).collect();
+        let near = |(place, offset): &Near| match place {
+            Place::RunEnd(index) if !run_ends.is_empty() => index.get(&run_ends) + offset,
+            Place::Snapshot(index) | Place::RunEnd(index) => index.get(&snapshots) + offset,
+        };
+        let (from, to) = (near(&self.from), near(&self.to));
+        let [source, user, desktop, group] = self.names.clone();
+        Question {
+            buckets: Buckets {
+                range: Period { from: from.min(to), to: from.max(to) },
+                unit: self.unit,
+                tz: self.tz,
+            },
+            at: near(&self.at),
+            now: snapshots.iter().max().unwrap() + self.now,
+            source,
+            user,
+            desktop,
+            group,
+            reconnect_within: self.reconnect_within,
+        }
+    }
+}
+
+fn places() -> impl Strategy<Value = Place> {
+    prop_oneof![
+        2 => any::<Index>().prop_map(Place::Snapshot),
+        1 => any::<Index>().prop_map(Place::RunEnd),
+    ]
+}
+
+/// On a snapshot, a breath beside it, between two, or far away.
+fn offsets() -> impl Strategy<Value = Micros> {
+    prop_oneof![
+        4 => Just(0),
+        1 => Just(1),
+        1 => Just(-1),
+        2 => -10 * MINUTE..10 * MINUTE,
+        1 => select(vec![15 * MINUTE, 15 * MINUTE + 1, -MINUTE, SECOND]),
+        2 => select(vec![-DAY, DAY, -5 * HOUR, 5 * HOUR]),
+    ]
+}
+
+/// Half of the time all; else one of those, or one that there is not.
+fn all_or(names: Vec<String>) -> impl Strategy<Value = String> {
+    prop_oneof![4 => Just(String::new()), 4 => select(names), 1 => Just("nowhere".to_owned())]
+}
+
+fn sources() -> impl Strategy<Value = String> {
+    all_or(SOURCES.map(String::from).to_vec())
+}
+
+fn groups() -> impl Strategy<Value = String> {
+    let again = GROUPS.map(|name| format!("{name} (2)"));
+    all_or(GROUPS.map(String::from).into_iter().chain(again).collect())
+}
+
+/// A name or an id.
+fn users() -> impl Strategy<Value = String> {
+    let words = USERS.iter().flat_map(|[_, id, name, _]| [*id, *name]).flatten();
+    select(words.map(as_stored).collect::<Vec<_>>())
+}
+
+/// A name or an id.
+fn desktops() -> impl Strategy<Value = String> {
+    let names = DESKTOP_NAMES.iter().flatten().map(|name| as_stored(name));
+    select(names.chain((0..7).map(desktop_id)).collect::<Vec<_>>())
+}
+
+/// Nobody can ask for U+0000: PostgreSQL does not take it.
+fn as_stored(text: &str) -> String {
+    text.replace('\0', "\u{2400}")
+}
