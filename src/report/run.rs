@@ -122,7 +122,7 @@ async fn run_on(
         .map_err(failed)?;
     sqlx::query(
         "select set_config('statement_timeout', $1, true), set_config('TimeZone', 'UTC', true), \
-         set_config('DateStyle', 'ISO, YMD', true), set_config('IntervalStyle', 'iso_8601', true)",
+         set_config('DateStyle', 'ISO, YMD', true)",
     )
     .bind(format!("{}ms", timeout.as_millis()))
     .execute(&mut *transaction)
