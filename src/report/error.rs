@@ -1,0 +1,205 @@
+//! What can go wrong with a report, sorted by whose turn it is: the caller's or the database's.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::header::Kind;
+
+/// Why there is no report. Each message is one line and names the value that it is about.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// No such report.
+    #[error("there is no report `{name}`{}", hint(nearest.as_deref(), known))]
+    UnknownReport {
+        /// As given.
+        name: String,
+        /// The one probably meant.
+        nearest: Option<String>,
+        /// All there are.
+        known: Vec<String>,
+    },
+    /// The report has no such parameter, nor has the command such an option.
+    #[error("`{report}` has no parameter `{name}`{}", hint(nearest.as_deref(), known))]
+    UnknownParameter {
+        /// The report's name.
+        report: String,
+        /// As given, with its hyphens.
+        name: String,
+        /// The one probably meant.
+        nearest: Option<String>,
+        /// All it has.
+        known: Vec<String>,
+    },
+    /// A parameter without a default was not given.
+    #[error("`{report}` needs `--{name}` ({kind}: {meaning})")]
+    MissingParameter {
+        /// The report's name.
+        report: String,
+        /// The parameter.
+        name: String,
+        /// What it takes.
+        kind: Kind,
+        /// What it means.
+        meaning: String,
+    },
+    /// An option came last, without its value.
+    #[error("`{0}` needs a value")]
+    MissingValue(String),
+    /// A parameter was given twice.
+    #[error("`--{0}` is given twice")]
+    GivenTwice(String),
+    /// A word that belongs to no option.
+    #[error("`{word}` belongs to no option; a parameter is written `--name value`")]
+    StrayWord {
+        /// As given.
+        word: String,
+    },
+    /// A value outside a closed list: time zone, source, bucket.
+    #[error("there is no {what} `{value}`{}", hint(nearest.as_deref(), known))]
+    UnknownValue {
+        /// What the value should have been.
+        what: &'static str,
+        /// As given.
+        value: String,
+        /// The one probably meant.
+        nearest: Option<String>,
+        /// All there are, unless they are too many to show.
+        known: Vec<String>,
+    },
+    /// A value that does not read as what its parameter takes.
+    #[error("`--{parameter} {value}`: {problem}")]
+    BadValue {
+        /// The parameter.
+        parameter: String,
+        /// As given.
+        value: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The period ends before it begins.
+    #[error("the period ends before it begins: `from` is {from}, `to` is {to}")]
+    Backwards {
+        /// RFC 3339.
+        from: String,
+        /// RFC 3339.
+        to: String,
+    },
+    /// The database refused a value in terms that are meant for the caller.
+    #[error("{0}")]
+    Refused(String),
+    /// The report's file is not one.
+    #[error("report `{report}` ({}): {problem}", path.display())]
+    Defect {
+        /// The report's name.
+        report: String,
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong, with the line.
+        problem: String,
+    },
+    /// A folder of reports cannot be read.
+    #[error("could not read the queries in `{}`", path.display())]
+    Folder {
+        /// The folder, or the file in it.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The ending of the output file names no format.
+    #[error("`{}` does not end in a format's name; give `--format`, or end it in {known}", path.display())]
+    UnknownEnding {
+        /// The output file.
+        path: PathBuf,
+        /// The endings there are.
+        known: &'static str,
+    },
+    /// The output cannot be written.
+    #[error("could not write `{target}`")]
+    Output {
+        /// A path, or `standard output`.
+        target: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The statement ran longer than allowed.
+    #[error("the report took longer than {} s; a shorter period is faster, `--timeout` gives it more time", .0.as_secs())]
+    Timeout(Duration),
+    /// The database failed.
+    #[error("could not run report `{report}`")]
+    Database {
+        /// The report's name.
+        report: String,
+        /// Why.
+        source: sqlx::Error,
+    },
+}
+
+impl ReportError {
+    /// The caller can mend it: another value, another file. Exit code 2; everything else is 3.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::UnknownReport { .. }
+            | Self::UnknownParameter { .. }
+            | Self::MissingParameter { .. }
+            | Self::MissingValue(_)
+            | Self::GivenTwice(_)
+            | Self::StrayWord { .. }
+            | Self::UnknownValue { .. }
+            | Self::BadValue { .. }
+            | Self::Backwards { .. }
+            | Self::Refused(_)
+            | Self::Defect { .. }
+            | Self::Folder { .. }
+            | Self::UnknownEnding { .. }
+            | Self::Output { .. } => true,
+            Self::Timeout(_) | Self::Database { .. } => false,
+        }
+    }
+}
+
+/// The end of a sentence about an unknown word: the one probably meant, or what there is.
+fn hint(nearest: Option<&str>, known: &[String]) -> String {
+    match nearest {
+        Some(nearest) => format!("; did you mean `{nearest}`?"),
+        None if known.is_empty() => String::new(),
+        None => format!("; there is {}", known.join(", ")),
+    }
+}
+
+/// The candidate closest to a word, if it is close enough to have been meant.
+pub(super) fn nearest<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<String> {
+    let word = word.to_lowercase();
+    candidates
+        .into_iter()
+        .map(|candidate| {
+            let lower = candidate.to_lowercase();
+            // A city without its continent is as good as the whole name.
+            let tail = lower.rsplit('/').next().unwrap_or(&lower);
+            let score =
+                strsim::jaro_winkler(&word, &lower).max(strsim::jaro_winkler(&word, tail) - 0.01);
+            (candidate, score)
+        })
+        .filter(|(_, score)| *score >= 0.8)
+        .max_by(|(_, one), (_, other)| one.total_cmp(other))
+        .map(|(candidate, _)| candidate.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_is_near() {
+        let zones = || chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
+        assert_eq!(nearest("Europe/Berln", zones()).as_deref(), Some("Europe/Berlin"));
+        assert_eq!(nearest("berlin", zones()).as_deref(), Some("Europe/Berlin"));
+        assert_eq!(nearest("utilization", ["utilisation", "coverage"]).as_deref(), Some("utilisation"));
+        assert_eq!(nearest("dya", ["hour", "day", "week", "month"]).as_deref(), Some("day"));
+        assert_eq!(nearest("qqq", ["hour", "day"]), None);
+    }
+}

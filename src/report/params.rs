@@ -1,0 +1,248 @@
+//! The values of a report's parameters: defaults, and every check that can be made before the statement runs.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use chrono_tz::Tz;
+use sqlx::PgConnection;
+
+use super::catalogue::Report;
+use super::error::{ReportError, nearest};
+use super::header::{Kind, Parameter};
+
+/// What `deskledger.buckets` cuts into.
+const BUCKETS: [&str; 4] = ["hour", "day", "week", "month"];
+
+/// A value for each parameter of one report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Values(BTreeMap<String, String>);
+
+impl Values {
+    /// Puts together what was given (name, value) and the defaults, and checks what needs no database.
+    ///
+    /// # Errors
+    /// A name that the report does not have, a value that is missing, given twice, or not of its kind.
+    pub fn new<N: AsRef<str>, V: Into<String>>(
+        report: &Report,
+        given: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<Self, ReportError> {
+        let mut values = BTreeMap::new();
+        for (name, value) in given {
+            let name = name.as_ref();
+            let parameter = report.parameter(name).ok_or_else(|| unknown_parameter(report, name, &[]))?;
+            if values.insert(parameter.name.clone(), value.into()).is_some() {
+                return Err(ReportError::GivenTwice(parameter.name.clone()));
+            }
+        }
+        for parameter in &report.parameters {
+            if !values.contains_key(&parameter.name) {
+                let default = parameter.default.clone().ok_or_else(|| missing(report, parameter))?;
+                values.insert(parameter.name.clone(), default);
+            }
+            check(parameter, &values[&parameter.name])?;
+        }
+        Ok(Self(values))
+    }
+
+    /// The value of a parameter.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// The time zone that the report is in: its first parameter of that kind, else UTC.
+    #[must_use]
+    pub fn time_zone(&self, report: &Report) -> Tz {
+        self.of_kind(report, Kind::TimeZone)
+            .next()
+            .and_then(|(_, name)| Tz::from_str(name).ok())
+            .unwrap_or(Tz::UTC)
+    }
+
+    fn of_kind<'a>(
+        &'a self,
+        report: &'a Report,
+        kind: Kind,
+    ) -> impl Iterator<Item = (&'a Parameter, &'a str)> {
+        report
+            .parameters
+            .iter()
+            .filter(move |parameter| parameter.kind == kind)
+            .filter_map(|parameter| Some((parameter, self.get(&parameter.name)?)))
+    }
+}
+
+/// The error for a name that is neither a parameter of the report nor one of the command's own `options`.
+pub(crate) fn unknown_parameter(report: &Report, name: &str, options: &[&str]) -> ReportError {
+    let known: Vec<String> =
+        report.parameters.iter().map(|parameter| format!("--{}", parameter.name)).collect();
+    let bare = name.trim_start_matches('-');
+    let candidates = report.parameters.iter().map(|parameter| parameter.name.as_str());
+    let nearest = nearest(bare, candidates.chain(options.iter().copied()));
+    ReportError::UnknownParameter {
+        report: report.name.clone(),
+        name: format!("--{bare}"),
+        nearest: nearest.map(|name| format!("--{name}")),
+        known,
+    }
+}
+
+fn missing(report: &Report, parameter: &Parameter) -> ReportError {
+    ReportError::MissingParameter {
+        report: report.name.clone(),
+        name: parameter.name.clone(),
+        kind: parameter.kind,
+        meaning: parameter.meaning.clone(),
+    }
+}
+
+/// What can be said about a value alone.
+fn check(parameter: &Parameter, value: &str) -> Result<(), ReportError> {
+    let wrong = |problem: &str| {
+        Err(ReportError::BadValue {
+            parameter: parameter.name.clone(),
+            value: value.to_owned(),
+            problem: problem.to_owned(),
+        })
+    };
+    if value.contains('\0') {
+        return wrong("holds a character that PostgreSQL cannot");
+    }
+    match parameter.kind {
+        Kind::Bucket if !BUCKETS.contains(&value) => Err(ReportError::UnknownValue {
+            what: "bucket",
+            value: value.to_owned(),
+            nearest: nearest(value, BUCKETS),
+            known: BUCKETS.map(str::to_owned).to_vec(),
+        }),
+        Kind::TimeZone if Tz::from_str(value).is_err() => Err(unknown_time_zone(value)),
+        Kind::Integer if value.parse::<i64>().is_err() => wrong("is no whole number"),
+        Kind::Number if !value.parse::<f64>().is_ok_and(f64::is_finite) => wrong("is no number"),
+        _ => Ok(()),
+    }
+}
+
+fn unknown_time_zone(value: &str) -> ReportError {
+    // Names with a place first: the others are links kept for old programs.
+    let placed = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
+    ReportError::UnknownValue {
+        what: "time zone",
+        value: value.to_owned(),
+        nearest: nearest(value, placed),
+        known: vec!["for example Europe/Berlin".to_owned(), "UTC".to_owned()],
+    }
+}
+
+/// What the database makes of the values: the instants they name, by parameter.
+pub(super) type Instants = BTreeMap<String, DateTime<Utc>>;
+
+/// Makes the checks that need the ledger, in the transaction that the report will run in, so that `now` is the same.
+pub(super) async fn evaluate(
+    connection: &mut PgConnection,
+    report: &Report,
+    values: &Values,
+) -> Result<Instants, ReportError> {
+    let failed = |source| ReportError::Database { report: report.name.clone(), source };
+    for (_, source) in values.of_kind(report, Kind::Source).filter(|(_, name)| !name.is_empty()) {
+        let known: Vec<String> =
+            sqlx::query_scalar("select source from deskledger.sources order by source")
+                .fetch_all(&mut *connection)
+                .await
+                .map_err(failed)?;
+        if !known.iter().any(|name| name == source) {
+            let nearest = nearest(source, known.iter().map(String::as_str));
+            let value = source.to_owned();
+            return Err(ReportError::UnknownValue { what: "source", value, nearest, known });
+        }
+    }
+    for (parameter, value) in values.of_kind(report, Kind::Duration) {
+        sqlx::query("select deskledger.duration($1)")
+            .bind(value)
+            .execute(&mut *connection)
+            .await
+            .map_err(|error| refused(parameter, error).unwrap_or_else(failed))?;
+    }
+    let time_zone = values.of_kind(report, Kind::TimeZone).next().map_or("UTC", |(_, name)| name);
+    let mut instants = Instants::new();
+    for (parameter, value) in values.of_kind(report, Kind::Instant) {
+        let instant = sqlx::query_scalar("select deskledger.instant($1, $2)")
+            .bind(value)
+            .bind(time_zone)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(|error| refused(parameter, error).unwrap_or_else(failed))?;
+        instants.insert(parameter.name.clone(), instant);
+    }
+    if let (Some(from), Some(to)) = (instants.get("from"), instants.get("to"))
+        && from > to
+    {
+        let text = |instant: &DateTime<Utc>| instant.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+        return Err(ReportError::Backwards { from: text(from), to: text(to) });
+    }
+    Ok(instants)
+}
+
+/// The database's refusal of one parameter's value; the error itself if it is about something else.
+fn refused(parameter: &Parameter, error: sqlx::Error) -> Result<ReportError, sqlx::Error> {
+    match refusal(&error) {
+        Some(message) => Ok(ReportError::Refused(format!("`--{}`: {message}", parameter.name))),
+        None => Err(error),
+    }
+}
+
+/// The message of an error that our functions raise about a value, or PostgreSQL about a time zone.
+pub(super) fn refusal(error: &sqlx::Error) -> Option<String> {
+    let error = error.as_database_error()?;
+    let code = error.code()?;
+    let is_ours = code.starts_with("DL");
+    let is_time_zone = code == "22023" && error.message().starts_with("time zone");
+    (is_ours || is_time_zone).then(|| error.message().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn report() -> Report {
+        let text = "-- T\n-- Parameters\n--   bucket  bucket  day  x\n--   tz  timezone  UTC  x\n\
+             --   within_days  integer  3  x\n--   share  number  0.5  x\n--   user  text  required  x\n\
+             select :'bucket', :'tz', :'within_days', :'share', :'user'";
+        Report::read("r", Path::new("r.sql"), text, true).expect("a report")
+    }
+
+    fn error(given: &[(&str, &str)]) -> String {
+        Values::new(&report(), given.iter().copied()).expect_err("wrong").to_string()
+    }
+
+    #[test]
+    fn defaults_fill_what_is_not_given() {
+        let values = Values::new(&report(), [("user", "anna"), ("within-days", "-4")]).expect("right");
+        assert_eq!(values.get("bucket"), Some("day"));
+        assert_eq!(values.get("within_days"), Some("-4"));
+    }
+
+    #[test]
+    fn a_wrong_value_is_told_with_the_nearest_right_one() {
+        let anna = ("user", "anna");
+        assert_eq!(error(&[anna, ("bucket", "dya")]), "there is no bucket `dya`; did you mean `day`?");
+        assert_eq!(
+            error(&[anna, ("bucket", "x")]),
+            "there is no bucket `x`; there is hour, day, week, month"
+        );
+        assert_eq!(
+            error(&[anna, ("tz", "Europe/Berln")]),
+            "there is no time zone `Europe/Berln`; did you mean `Europe/Berlin`?"
+        );
+        assert_eq!(error(&[anna, ("within_days", "3d")]), "`--within_days 3d`: is no whole number");
+        assert_eq!(error(&[anna, ("share", "inf")]), "`--share inf`: is no number");
+        assert_eq!(error(&[anna, anna]), "`--user` is given twice");
+        assert_eq!(
+            error(&[("buckt", "day")]),
+            "`r` has no parameter `--buckt`; did you mean `--bucket`?"
+        );
+        assert_eq!(error(&[]), "`r` needs `--user` (text: x)");
+    }
+}

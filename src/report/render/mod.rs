@@ -1,0 +1,80 @@
+//! Writes results: a table for people, the others for programs.
+//!
+//! In `csv`, `json` and `ndjson` instants are RFC 3339 in UTC, lengths of time are seconds, numbers keep every digit,
+//! and what was not observed is empty or `null`. In `table` and `markdown` instants are in the report's time zone,
+//! numbers are rounded, and what was not observed is `–`, never 0.
+
+mod csv;
+mod json;
+mod markdown;
+mod people;
+mod table;
+
+use std::io::Write;
+use std::path::Path;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use super::error::ReportError;
+use super::run::Sink;
+
+/// In what form a result is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For the terminal
+    Table,
+    /// Comma-separated values with a heading line
+    Csv,
+    /// One array of objects
+    Json,
+    /// One object a line
+    Ndjson,
+    /// A Markdown table, to paste into a ticket
+    Markdown,
+}
+
+/// What the output is like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Look {
+    /// Columns of the terminal; without it lines are as long as they need to be.
+    pub width: Option<u16>,
+    /// Bold headings and the like.
+    pub is_styled: bool,
+}
+
+impl Format {
+    /// The format that an output file's ending names.
+    ///
+    /// # Errors
+    /// It names none.
+    pub fn of_file(path: &Path) -> Result<Self, ReportError> {
+        let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_lowercase);
+        match ending.as_deref() {
+            Some("txt") => Ok(Self::Table),
+            Some("csv") => Ok(Self::Csv),
+            Some("json") => Ok(Self::Json),
+            Some("ndjson" | "jsonl") => Ok(Self::Ndjson),
+            Some("md" | "markdown") => Ok(Self::Markdown),
+            _ => Err(ReportError::UnknownEnding {
+                path: path.to_owned(),
+                known: ".txt, .csv, .json, .ndjson or .md",
+            }),
+        }
+    }
+
+    /// A sink that writes this format.
+    pub fn sink<'w, W: Write + Send + 'w>(self, out: W, look: Look) -> Box<dyn Sink + 'w> {
+        match self {
+            Self::Table => Box::new(table::Table::new(out, look)),
+            Self::Csv => Box::new(csv::Csv::new(out)),
+            Self::Json => Box::new(json::Json::array(out)),
+            Self::Ndjson => Box::new(json::Json::lines(out)),
+            Self::Markdown => Box::new(markdown::Markdown::new(out)),
+        }
+    }
+}
+
+/// RFC 3339 in UTC, with as many decimals as there are.
+fn rfc3339(instant: DateTime<Utc>) -> String {
+    instant.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}

@@ -1,0 +1,97 @@
+//! A table for the terminal.
+
+use std::io::{self, Write};
+
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{Attribute, CellAlignment, ContentArrangement};
+
+use super::Look;
+use super::people::{Precision, harmless, is_right_aligned, subtitle, text};
+use crate::report::run::{Head, Sink};
+use crate::report::value::{Cell, Column};
+
+/// Widths need all rows at hand. So that memory stays bounded, a longer result is a table again after so many rows.
+const PAGE: usize = 5_000;
+
+/// Gathers rows and writes them as tables.
+pub(super) struct Table<W> {
+    out: W,
+    look: Look,
+    head: Option<Head>,
+    columns: Vec<Column>,
+    page: Vec<Vec<Cell>>,
+    rows: usize,
+}
+
+impl<W: Write> Table<W> {
+    pub fn new(out: W, look: Look) -> Self {
+        Self { out, look, head: None, columns: Vec::new(), page: Vec::new(), rows: 0 }
+    }
+
+    fn write_page(&mut self) -> io::Result<()> {
+        let tz = self.head.as_ref().map_or(chrono_tz::UTC, |head| head.time_zone);
+        let mut table = comfy_table::Table::new();
+        table.load_style(UTF8_HORIZONTAL_ONLY).force_no_tty();
+        if let Some(width) = self.look.width {
+            table.set_width(width).set_content_arrangement(ContentArrangement::Dynamic);
+        }
+        if self.look.is_styled {
+            table.enforce_styling();
+        }
+        table.set_header(self.columns.iter().map(|column| self.heading(column)));
+        let precisions: Vec<Precision> = (0..self.columns.len())
+            .map(|at| Precision::of(self.page.iter().map(|row| &row[at]), tz))
+            .collect();
+        for row in self.page.drain(..) {
+            table.add_row(row.iter().zip(&precisions).map(|(cell, precision)| text(cell, *precision, tz)));
+        }
+        for (at, column) in self.columns.iter().enumerate() {
+            if let Some(laid_out) = table.column_mut(at)
+                && is_right_aligned(column.kind)
+            {
+                laid_out.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        writeln!(self.out, "{}", table.trim_fmt())
+    }
+
+    fn heading(&self, column: &Column) -> comfy_table::Cell {
+        // Where the terminal is narrow, `disconnects_per_100_hours` breaks at its words.
+        let heading = comfy_table::Cell::new(harmless(&column.name)).set_delimiter('_');
+        if self.look.is_styled { heading.add_attribute(Attribute::Bold) } else { heading }
+    }
+}
+
+impl<W: Write + Send> Sink for Table<W> {
+    fn begin(&mut self, head: &Head, columns: &[Column]) -> io::Result<()> {
+        let title = harmless(&head.title);
+        if self.look.is_styled {
+            writeln!(self.out, "\x1b[1m{title}\x1b[0m")?;
+        } else {
+            writeln!(self.out, "{title}")?;
+        }
+        let subtitle = subtitle(head);
+        if !subtitle.is_empty() {
+            writeln!(self.out, "{subtitle}")?;
+        }
+        self.columns = columns.to_vec();
+        self.head = Some(head.clone());
+        Ok(())
+    }
+
+    fn row(&mut self, cells: Vec<Cell>) -> io::Result<()> {
+        self.page.push(cells);
+        self.rows += 1;
+        if self.page.len() == PAGE { self.write_page() } else { Ok(()) }
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        if !self.page.is_empty() || self.rows == 0 {
+            self.write_page()?;
+        }
+        if self.rows == 0 {
+            writeln!(self.out, "(no rows)")?;
+        }
+        self.out.flush()
+    }
+}
