@@ -1,5 +1,11 @@
 //! deskledger remembers the state of virtual desktops.
 
 pub mod cli;
+pub mod clock;
+pub mod config;
 pub mod domain;
+pub mod exchange;
+pub mod report;
+pub mod simulator;
 pub mod store;
+pub mod workspace;

@@ -1,3 +1,3 @@
-//! The command line: clap types, and one file a command that wires rooms together.
+//! The command line: one file a command.
 
-pub mod simulate;
+pub mod psql;

@@ -198,7 +198,10 @@ mod tests {
         let zones = || chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
         assert_eq!(nearest("Europe/Berln", zones()).as_deref(), Some("Europe/Berlin"));
         assert_eq!(nearest("berlin", zones()).as_deref(), Some("Europe/Berlin"));
-        assert_eq!(nearest("utilization", ["utilisation", "coverage"]).as_deref(), Some("utilisation"));
+        assert_eq!(
+            nearest("utilization", ["utilisation", "coverage"]).as_deref(),
+            Some("utilisation")
+        );
         assert_eq!(nearest("dya", ["hour", "day", "week", "month"]).as_deref(), Some("day"));
         assert_eq!(nearest("qqq", ["hour", "day"]), None);
     }

@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! PostgreSQL: the schema, recording snapshots, and reading back what is recorded.
 //!
 //! Knows the domain, and neither HTTP nor the clock. Every statement begins with the name of the
@@ -7,6 +6,7 @@
 mod beliefs;
 mod error;
 mod partitions;
+pub mod private;
 mod record;
 mod recorder;
 mod replay;
@@ -60,8 +60,3 @@ impl Store {
         &self.pool
     }
 }
-=======
-//! PostgreSQL: the only room that speaks SQL.
-
-pub mod private;
->>>>>>> pg

@@ -43,7 +43,9 @@ impl<W: Write> Table<W> {
             .map(|at| Precision::of(self.page.iter().map(|row| &row[at]), tz))
             .collect();
         for row in self.page.drain(..) {
-            table.add_row(row.iter().zip(&precisions).map(|(cell, precision)| text(cell, *precision, tz)));
+            table.add_row(
+                row.iter().zip(&precisions).map(|(cell, precision)| text(cell, *precision, tz)),
+            );
         }
         for (at, column) in self.columns.iter().enumerate() {
             if let Some(laid_out) = table.column_mut(at)

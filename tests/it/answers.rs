@@ -1,0 +1,136 @@
+//! Every view and every report, compared with what the oracle works out from the same snapshots.
+
+use deskledger::store::Store;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Map, Value};
+
+use crate::oracle::generate::{Question, cases};
+use crate::oracle::ledger::{Ledger, Micros};
+use crate::oracle::rows::{Row, difference, sorted};
+use crate::oracle::{reports, views};
+use crate::support::ledger::{empty, ledger, parameter, record, report_sql, rows};
+
+const VIEWS: [&str; 8] = [
+    "sources",
+    "snapshots",
+    "desktop_snapshots",
+    "group_snapshots",
+    "desktop_states",
+    "connections",
+    "coverage",
+    "gaps",
+];
+
+const EXAMPLE: &str = include_str!("../data/example/history.ndjson");
+
+/// Compares every view; says where one differs.
+async fn compare_views(store: &Store, oracle: &Ledger) -> Result<(), String> {
+    let now: Micros = sqlx::query_scalar("select (extract(epoch from now()) * 1000000)::bigint")
+        .fetch_one(store.pool())
+        .await
+        .unwrap();
+    for view in VIEWS {
+        let mut actual = rows(store.pool(), &format!("select * from deskledger.{view}")).await;
+        for row in &mut actual {
+            row.shift_remove("snapshot_id");
+            row.shift_remove("digest");
+        }
+        let expected = sorted(views::view(oracle, view, now));
+        if let Some(difference) = difference(&expected, &sorted(actual)) {
+            return Err(format!("view {view}: {difference}"));
+        }
+    }
+    Ok(())
+}
+
+/// What each report says to a question, and what it should.
+fn questions(oracle: &Ledger, asked: &Question) -> Vec<(String, Vec<Row>)> {
+    let range = asked.buckets.range;
+    let (from, to) = (parameter(range.from), parameter(range.to));
+    let (at, tz) = (parameter(asked.at), asked.buckets.tz.name());
+    let unit = format!("{:?}", asked.buckets.unit).to_lowercase();
+    let within = format!("{}s", asked.reconnect_within / 1_000_000);
+    let whole = asked.reconnect_within / 1_000_000 * 1_000_000;
+    let source = asked.source.as_str();
+    let sql = |name: &str, more: &[(&str, &str)]| {
+        let mut all = vec![
+            ("from", from.as_str()),
+            ("to", &to),
+            ("at", &at),
+            ("bucket", &unit),
+            ("tz", tz),
+            ("source", source),
+        ];
+        all.extend(more);
+        report_sql(name, &all)
+    };
+    vec![
+        (sql("utilisation", &[]), reports::utilisation(oracle, asked.buckets, source)),
+        (
+            sql("disconnects", &[("reconnect_within", &within)]),
+            reports::disconnects(oracle, asked.buckets, source, whole),
+        ),
+        (
+            sql("group-utilisation", &[("group", &asked.group)]),
+            reports::group_utilisation(oracle, asked.buckets, source, &asked.group),
+        ),
+        (sql("coverage", &[]), reports::coverage(oracle, asked.buckets, source)),
+        (sql("connected-at", &[]), reports::connected_at(oracle, asked.at, source)),
+        (
+            sql("user-history", &[("user", &asked.user)]),
+            reports::user_history(oracle, &asked.user, range, source),
+        ),
+        (
+            sql("desktop-history", &[("desktop", &asked.desktop)]),
+            reports::desktop_history(oracle, &asked.desktop, range, source),
+        ),
+    ]
+}
+
+/// Compares every report, in the order of its rows.
+async fn compare_reports(store: &Store, oracle: &Ledger, asked: &Question) -> Result<(), String> {
+    for (sql, expected) in questions(oracle, asked) {
+        let actual: Vec<Map<String, Value>> = rows(store.pool(), &sql).await;
+        if let Some(difference) = difference(&expected, &actual) {
+            let title = sql.lines().next().unwrap_or_default();
+            return Err(format!("{title}: {difference}\nasked {asked:?}"));
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_worked_example_comes_out_of_every_view() {
+    let (_database, store) = ledger().await;
+    record(&store, EXAMPLE, 1, usize::MAX).await;
+    compare_views(&store, &Ledger::read(EXAMPLE)).await.unwrap();
+}
+
+/// The law of the whole program: whatever was fed in, in whatever portions, with whatever restarts
+/// between, every view and every report answers what the definitions say.
+#[test]
+fn every_view_and_every_report_answers_what_the_definitions_say() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (_database, store) = runtime.block_on(ledger());
+    let cases_wanted = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok());
+    let config = Config {
+        cases: cases_wanted.unwrap_or(96),
+        source_file: Some(file!()),
+        max_shrink_iters: 2_000,
+        ..Config::default()
+    };
+    let portions = (1_usize..6, 1_usize..12);
+    let result =
+        TestRunner::new(config).run(&(cases(), portions), |((history, asked), portions)| {
+            let oracle = Ledger::read(&history.0);
+            let difference = runtime.block_on(async {
+                empty(&store).await;
+                record(&store, &history.0, portions.0, portions.1).await;
+                compare_views(&store, &oracle).await?;
+                compare_reports(&store, &oracle, &asked).await
+            });
+            difference.map_err(TestCaseError::fail)
+        });
+    result.unwrap_or_else(|failure| panic!("{failure}"));
+}

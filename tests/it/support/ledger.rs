@@ -1,0 +1,131 @@
+//! A ledger to record into, and its answers in the words of the oracle.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use deskledger::domain::Source;
+use deskledger::exchange::{Line, Parser};
+use deskledger::store::{Recorder, Store};
+use serde_json::{Map, Value, json};
+use sqlx::postgres::{PgRow, types::PgInterval};
+use sqlx::{
+    AssertSqlSafe, Column as _, Executor as _, PgPool, Row as _, TypeInfo as _, ValueRef as _,
+};
+
+use super::postgres::{TestDatabase, database_from};
+
+/// A database with the schema and nothing in it.
+pub async fn ledger() -> (TestDatabase, Store) {
+    let database = database_from(migrate).await;
+    let store = Store::from_pool(database.pool.clone());
+    (database, store)
+}
+
+async fn migrate(pool: PgPool) {
+    Store::from_pool(pool).migrate().await.unwrap();
+}
+
+/// Forgets all that is recorded; faster than another database.
+pub async fn empty(store: &Store) {
+    let tables: String = sqlx::query_scalar(
+        "select string_agg(format('%I.%I', schemaname, tablename), ', ') from pg_tables
+          where schemaname = 'deskledger_data' and tablename <> 'migration'",
+    )
+    .fetch_one(store.pool())
+    .await
+    .unwrap();
+    let truncate = format!("truncate {tables} restart identity");
+    sqlx::raw_sql(AssertSqlSafe(truncate)).execute(store.pool()).await.unwrap();
+}
+
+/// Reads lines of the exchange format.
+pub fn lines(history: &str) -> Vec<Line> {
+    let mut parser = Parser::new(TimeDelta::minutes(15));
+    let lines = history.lines().filter(|line| !line.trim().is_empty());
+    lines.map(|line| parser.parse(line.as_bytes()).unwrap()).collect()
+}
+
+/// Records a history. After every `commit`th snapshot of a source it is written, and after every
+/// `restart`th the recorder is another one, which reads everything back.
+pub async fn record(store: &Store, history: &str, commit: usize, restart: usize) {
+    let mut recorders: HashMap<String, (Recorder, usize)> = HashMap::new();
+    for line in lines(history) {
+        let pin = line.pin.unwrap_or_default();
+        let source = Source {
+            name: line.source.clone(),
+            region: pin.region,
+            project_id: pin.project_id,
+            endpoint: pin.endpoint,
+        };
+        if !recorders.contains_key(&line.source) {
+            let recorder = Recorder::open(store, &source).await.unwrap();
+            recorders.insert(line.source.clone(), (recorder, 0));
+        }
+        let (recorder, count) = recorders.get_mut(&line.source).unwrap();
+        recorder.add(&line.snapshot).await.unwrap();
+        *count += 1;
+        if *count % commit == 0 {
+            recorder.commit().await.unwrap();
+        }
+        if *count % restart == 0 {
+            recorder.commit().await.unwrap();
+            *recorder = Recorder::open(store, &source).await.unwrap();
+        }
+    }
+    for (recorder, _) in recorders.values_mut() {
+        recorder.commit().await.unwrap();
+    }
+}
+
+/// The rows of a query, each value as the oracle writes it.
+pub async fn rows(pool: &PgPool, sql: &str) -> Vec<Map<String, Value>> {
+    let rows = pool.fetch_all(AssertSqlSafe(sql.to_owned())).await;
+    let rows = rows.unwrap_or_else(|error| panic!("{error}\n{sql}"));
+    rows.iter().map(row).collect()
+}
+
+fn row(row: &PgRow) -> Map<String, Value> {
+    let columns = row.columns().iter();
+    columns.map(|column| (column.name().to_owned(), value(row, column.ordinal()))).collect()
+}
+
+fn value(row: &PgRow, at: usize) -> Value {
+    let raw = row.try_get_raw(at).unwrap();
+    if raw.is_null() {
+        return Value::Null;
+    }
+    let type_name = raw.type_info().name().to_owned();
+    match type_name.as_str() {
+        "TIMESTAMPTZ" => json!(row.get::<DateTime<Utc>, _>(at).timestamp_micros()),
+        "INTERVAL" => {
+            let interval: PgInterval = row.get(at);
+            assert_eq!(interval.months, 0, "no duration of ours has months");
+            json!(i64::from(interval.days) * 86_400_000_000 + interval.microseconds)
+        }
+        "INT2" => json!(row.get::<i16, _>(at)),
+        "INT4" => json!(row.get::<i32, _>(at)),
+        "INT8" => json!(row.get::<i64, _>(at)),
+        "FLOAT8" => json!(row.get::<f64, _>(at)),
+        "TEXT" => json!(row.get::<String, _>(at)),
+        "TEXT[]" => json!(row.get::<Vec<Option<String>>, _>(at)),
+        "JSONB" => row.get(at),
+        "BOOL" => json!(row.get::<bool, _>(at)),
+        other => panic!("no column of ours is of type {other}"),
+    }
+}
+
+/// The file of a report with its parameters put in, as psql does it.
+pub fn report_sql(name: &str, parameters: &[(&str, &str)]) -> String {
+    let path = format!("{}/queries/{name}.sql", env!("CARGO_MANIFEST_DIR"));
+    let mut sql = std::fs::read_to_string(path).unwrap();
+    for (name, value) in parameters {
+        let quoted = format!("'{}'", value.replace('\'', "''"));
+        sql = sql.replace(&format!(":'{name}'"), &quoted);
+    }
+    sql
+}
+
+/// An instant as a parameter.
+pub fn parameter(micros: i64) -> String {
+    DateTime::<Utc>::from_timestamp_micros(micros).unwrap().to_rfc3339()
+}
