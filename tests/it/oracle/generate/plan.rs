@@ -194,7 +194,7 @@ const MAX_GAPS: [Option<&str>; 8] = [
 
 pub fn plans() -> impl Strategy<Value = Plan> {
     let moment = prop::sample::select(MOMENTS.to_vec());
-    let fleets = prop_oneof![vec(fleets(), 1..=1), vec(fleets(), 2..=2)];
+    let fleets = vec(fleets(), 1..=2);
     (moment, 0i64..=20, fleets).prop_map(|(moment, lead, fleets)| Plan { moment, lead, fleets })
 }
 
