@@ -7,7 +7,6 @@
 //! expensive part of a record, are looked up by their bytes.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta};
@@ -16,10 +15,11 @@ use serde::de::IgnoredAny;
 
 use super::cursor::{Cursor, located};
 use super::error::LineError;
-use super::record::{DesktopRecord, ErrorRecord, GroupRecord, Number, Text, UserRecord};
+use super::known::{Assignments, Index, Previous, Slot};
+use super::record::{DesktopRecord, ErrorRecord, GroupRecord, Number, Text};
 use crate::domain::desktop::storable;
 use crate::domain::{
-    AttachUsers, Desktop, Failure, GroupStatistics, Instant, Listing, Snapshot, parse_duration,
+    Desktop, Failure, GroupStatistics, Instant, Listing, Snapshot, parse_duration,
 };
 
 /// What a source is pinned to, where a line says so (export writes it on a source's first line).
@@ -54,12 +54,6 @@ pub fn parse_line(line: &[u8], default_max_gap: TimeDelta) -> Result<Line, LineE
 
 /// Bytes of last lines that a parser keeps, all sources together: two of 100,000 desktops.
 const KEPT_LINES: usize = 64 << 20;
-/// Bytes of assignments that a parser keeps; then it begins anew.
-const KEPT_ASSIGNMENTS: usize = 16 << 20;
-/// How many records may have been taken out of or put into a list at one place before the rest of it
-/// is read instead of compared.
-const LOOK_AHEAD: usize = 8;
-
 /// Reads line after line, and remembers what the lines have in common.
 #[derive(Debug)]
 pub struct Parser {
@@ -68,22 +62,6 @@ pub struct Parser {
     previous: Vec<Previous>,
     assignments: Assignments,
     statuses: Vec<Arc<str>>,
-}
-
-/// The desktops of a source's last line, as bytes and as read.
-#[derive(Debug, Default)]
-struct Previous {
-    source: String,
-    bytes: Vec<u8>,
-    slots: Vec<Slot>,
-}
-
-/// One record: where its bytes stand, and what was read from them (`None`: it had no id).
-#[derive(Debug)]
-struct Slot {
-    from: usize,
-    to: usize,
-    desktop: Option<Desktop>,
 }
 
 impl Parser {
@@ -185,33 +163,35 @@ impl Parser {
         cursor.peek();
         let base = cursor.at();
         let mut slots: Vec<Slot> = Vec::with_capacity(last.slots.len());
+        let mut index = Index::default();
         let mut next = 0;
         let read = list("desktops", cursor, |cursor, at| {
             cursor.peek();
             let begin = cursor.at();
-            let ahead = last.slots.len().min(next + LOOK_AHEAD);
-            let same = (next..ahead).find(|at| {
-                let Slot { from, to, .. } = last.slots[*at];
-                cursor.rest().starts_with(&last.bytes[from..to])
-            });
+            let rest = cursor.rest();
+            let same =
+                last.ahead(next, |slot| last.is_at(slot, rest)).or_else(|| index.find(&last, rest));
             let desktop = if let Some(same) = same {
                 next = same + 1;
-                let Slot { from, to, desktop } = &mut last.slots[same];
-                cursor.advance(*to - *from);
-                desktop.take()
+                let slot = &mut last.slots[same];
+                slot.is_taken = true;
+                cursor.advance(slot.to - slot.from);
+                slot.desktop.take()
             } else {
                 let record = cursor.value::<DesktopRecord<'_>>(|| format!("desktops[{at}]"))?;
                 let id = record.id.0.as_deref();
-                let before = (next..ahead).find(|at| {
-                    let desktop = last.slots[*at].desktop.as_ref();
-                    desktop.is_some_and(|desktop| Some(&*desktop.id) == id)
+                let before = last.ahead(next, |slot| {
+                    slot.desktop.as_ref().is_some_and(|desktop| Some(&*desktop.id) == id)
                 });
-                next = before.map_or(next, |at| at + 1);
-                let before = before.and_then(|at| last.slots[at].desktop.take());
+                let before = before.and_then(|at| {
+                    next = at + 1;
+                    last.slots[at].is_taken = true;
+                    last.slots[at].desktop.take()
+                });
                 self.desktop(&record, before.as_ref(), cursor, at)?
             };
-            let slot = Slot { from: begin - base, to: cursor.at() - base, desktop };
-            slots.push(slot);
+            let (from, to) = (begin - base, cursor.at() - base);
+            slots.push(Slot { from, to, desktop, is_taken: false });
             Ok(())
         })?;
         if read.is_none() {
@@ -284,32 +264,6 @@ impl Parser {
             self.statuses.push(Arc::clone(&new));
         }
         new
-    }
-}
-
-/// The sets of users already read, by the bytes they were read from.
-#[derive(Debug, Default)]
-struct Assignments {
-    known: HashMap<Box<str>, AttachUsers, foldhash::fast::RandomState>,
-    bytes: usize,
-    nobody: AttachUsers,
-}
-
-impl Assignments {
-    fn read(&mut self, raw: &str) -> serde_json::Result<AttachUsers> {
-        if let Some(known) = self.known.get(raw) {
-            return Ok(known.clone());
-        }
-        let entries: Vec<Option<UserRecord<'_>>> = serde_json::from_str(raw)?;
-        let users = entries.iter().flatten().map(UserRecord::to_user).collect();
-        let users = AttachUsers::new(users);
-        if self.bytes > KEPT_ASSIGNMENTS {
-            self.known.clear();
-            self.bytes = 0;
-        }
-        self.bytes += raw.len();
-        self.known.insert(raw.into(), users.clone());
-        Ok(users)
     }
 }
 

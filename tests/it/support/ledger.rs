@@ -9,7 +9,7 @@ use deskledger::store::{Recorder, Store};
 use serde_json::{Map, Value, json};
 use sqlx::postgres::{PgRow, types::PgInterval};
 use sqlx::{
-    AssertSqlSafe, Column as _, Executor as _, PgPool, Row as _, TypeInfo as _, ValueRef as _,
+    AssertSqlSafe, Column as _, PgPool, Row as _, TypeInfo as _, ValueRef as _,
 };
 
 use super::postgres::{TestDatabase, database_from};
@@ -79,7 +79,7 @@ pub async fn record(store: &Store, history: &str, commit: usize, restart: usize)
 
 /// The rows of a query, each value as the oracle writes it.
 pub async fn rows(pool: &PgPool, sql: &str) -> Vec<Map<String, Value>> {
-    let rows = pool.fetch_all(AssertSqlSafe(sql.to_owned())).await;
+    let rows = sqlx::query(AssertSqlSafe(sql.to_owned())).fetch_all(pool).await;
     let rows = rows.unwrap_or_else(|error| panic!("{error}\n{sql}"));
     rows.iter().map(row).collect()
 }
@@ -109,6 +109,7 @@ fn value(row: &PgRow, at: usize) -> Value {
         "TEXT" => json!(row.get::<String, _>(at)),
         "TEXT[]" => json!(row.get::<Vec<Option<String>>, _>(at)),
         "JSONB" => row.get(at),
+        "BYTEA" => json!(hex::encode(row.get::<Vec<u8>, _>(at))),
         "BOOL" => json!(row.get::<bool, _>(at)),
         other => panic!("no column of ours is of type {other}"),
     }
