@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
@@ -16,7 +17,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use chrono::TimeDelta;
-use futures_util::stream;
+use futures_util::stream::{self, StreamExt as _};
 use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -562,8 +563,13 @@ fn misbehave(fault: &Fault, request_id: &str) -> Option<Response> {
 
 /// A body that breaks off, and its connection with it.
 fn broken(begun: Bytes) -> Body {
-    let gone = io::Error::from(io::ErrorKind::ConnectionReset);
-    Body::from_stream(stream::iter([Ok(begun), Err(gone)]))
+    // What was begun must be on its way before it breaks off, or nothing of it is sent.
+    let pause = if begun.is_empty() { Duration::ZERO } else { Duration::from_millis(50) };
+    let gone = stream::once(async move {
+        tokio::time::sleep(pause).await;
+        Err(io::Error::from(io::ErrorKind::ConnectionReset))
+    });
+    Body::from_stream(stream::iter([Ok(begun)]).chain(gone))
 }
 
 async fn finish(answer: Answer, gzip: bool, truncate: bool) -> Response {

@@ -329,8 +329,8 @@ impl Client {
             .and_then(|value| parse_retry_after(value, self.config.clock.now()));
         let mut error = ApiError::new(call, Kind::Api, self.config.credentials.redact(&message));
         error.status = Some(answer.status.as_u16());
-        error.hint = self.hint(call, answer, body.code.as_deref());
-        error.code = body.code.map(|code| self.config.credentials.redact(&code));
+        error.hint = self.hint(call, answer, body.code.as_deref()).map(Into::into);
+        error.code = body.code.map(|code| self.config.credentials.redact(&code).into());
         error.request_id = request_id(&answer.headers);
         error.retry_after = retry_after;
         error
@@ -435,9 +435,9 @@ fn unreadable(call: &'static str, message: &str) -> ApiError {
     ApiError::new(call, Kind::Unreadable, message)
 }
 
-fn request_id(headers: &HeaderMap) -> Option<String> {
+fn request_id(headers: &HeaderMap) -> Option<Box<str>> {
     let id = headers.get("x-request-id")?.to_str().ok()?;
-    Some(id.chars().take(64).collect())
+    Some(id.chars().take(64).collect::<String>().into())
 }
 
 fn is_loopback(url: &Url) -> bool {
