@@ -6,7 +6,9 @@
 //! behaves as documented.
 
 mod access;
+mod api;
 pub mod fault;
+mod respond;
 pub mod server;
 pub mod world;
 

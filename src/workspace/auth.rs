@@ -186,6 +186,16 @@ mod tests {
     }
 
     #[test]
+    fn headers_that_are_logged_show_no_secret() {
+        let target = Target { host: "h", path: "/v2", query: &[], project_id: "p" };
+        let now = crate::clock::Clock::System.now();
+        for credentials in [key(), Credentials::Token(SecretString::from("very-secret"))] {
+            let shown = format!("{:?}", credentials.headers(&target, now).unwrap());
+            assert!(!shown.contains("-secret") && !shown.contains("Signature"), "{shown}");
+        }
+    }
+
+    #[test]
     fn a_secret_that_no_header_can_carry_is_refused() {
         let broken = Credentials::Token(SecretString::from("line\nbreak"));
         assert_eq!(broken.check(), Err(UnusableSecret("token")));

@@ -8,6 +8,7 @@ use reqwest::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::{StatusCode, Url, redirect};
 
 use super::auth::{Target, UnusableSecret};
+use super::hint::Refused;
 use super::listing::{self, Page, Reach, Window};
 use super::retry::{Budget, parse_retry_after};
 use super::wire::{DesktopsPage, ErrorBody, StatisticsPage};
@@ -329,56 +330,26 @@ impl Client {
             .and_then(|value| parse_retry_after(value, self.config.clock.now()));
         let mut error = ApiError::new(call, Kind::Api, self.config.credentials.redact(&message));
         error.status = Some(answer.status.as_u16());
-        error.hint = self.hint(call, answer, body.code.as_deref());
-        error.code = body.code.map(|code| self.config.credentials.redact(&code));
+        let refused = Refused {
+            call,
+            status: answer.status,
+            code: body.code.as_deref(),
+            server_time: answer
+                .headers
+                .get(DATE)
+                .and_then(|date| date.to_str().ok())
+                .and_then(|date| chrono::DateTime::parse_from_rfc2822(date).ok())
+                .map(|date| date.to_utc()),
+            now: self.config.clock.now(),
+            credentials: &self.config.credentials,
+            project_id: &self.config.project_id,
+            host: &self.host,
+        };
+        error.hint = refused.hint().map(Into::into);
+        error.code = body.code.map(|code| self.config.credentials.redact(&code).into());
         error.request_id = request_id(&answer.headers);
         error.retry_after = retry_after;
         error
-    }
-
-    fn hint(&self, call: &'static str, answer: &Answer, code: Option<&str>) -> Option<String> {
-        let credentials = &self.config.credentials;
-        match (answer.status, code) {
-            (StatusCode::UNAUTHORIZED, Some("APIGW.0307" | "APIG.0307")) => Some(format!(
-                "the {} has expired or belongs to another region: obtain a new one",
-                credentials.describe()
-            )),
-            (StatusCode::UNAUTHORIZED, _) => {
-                let skew = answer
-                    .headers
-                    .get(DATE)
-                    .and_then(|date| date.to_str().ok())
-                    .and_then(|date| chrono::DateTime::parse_from_rfc2822(date).ok())
-                    .map(|date| (self.config.clock.now() - date.to_utc()).num_minutes())
-                    .filter(|minutes| minutes.abs() >= 5);
-                Some(match skew {
-                    Some(minutes) => format!(
-                        "this machine's clock is {minutes} minutes off the server's, and signatures die at 15: set it right"
-                    ),
-                    None => format!(
-                        "the {} is refused: is it right, enabled, and of this account?",
-                        credentials.describe()
-                    ),
-                })
-            }
-            (StatusCode::FORBIDDEN, _) => Some(format!(
-                "grant the IAM action `{}` to the user of the {} in project {}",
-                match call {
-                    DESKTOPS => "workspace:desktops:listWithConnectStatus",
-                    _ => "workspace:desktops:getConnectStatus",
-                },
-                credentials.describe(),
-                self.config.project_id
-            )),
-            (StatusCode::NOT_FOUND, _) => Some(format!(
-                "is project {} of the region behind `{}`, and is Workspace enabled there?",
-                self.config.project_id, self.host
-            )),
-            (StatusCode::TOO_MANY_REQUESTS, _) => {
-                Some("the account's requests are throttled: a longer interval helps".into())
-            }
-            _ => None,
-        }
     }
 }
 
@@ -435,9 +406,9 @@ fn unreadable(call: &'static str, message: &str) -> ApiError {
     ApiError::new(call, Kind::Unreadable, message)
 }
 
-fn request_id(headers: &HeaderMap) -> Option<String> {
+fn request_id(headers: &HeaderMap) -> Option<Box<str>> {
     let id = headers.get("x-request-id")?.to_str().ok()?;
-    Some(id.chars().take(64).collect())
+    Some(id.chars().take(64).collect::<String>().into())
 }
 
 fn is_loopback(url: &Url) -> bool {

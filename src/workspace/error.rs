@@ -56,13 +56,13 @@ pub struct ApiError {
     /// The HTTP status, where there was an answer.
     pub status: Option<u16>,
     /// The API's own code, where it gave one.
-    pub code: Option<String>,
+    pub code: Option<Box<str>>,
     /// What happened, without secrets.
     pub message: String,
     /// The server's id for the request, for the vendor's support.
-    pub request_id: Option<String>,
+    pub request_id: Option<Box<str>>,
     /// What to do about it, where that is known.
-    pub hint: Option<String>,
+    pub hint: Option<Box<str>>,
     /// How long the server asks us to wait.
     pub retry_after: Option<Duration>,
 }
@@ -129,7 +129,7 @@ impl ApiError {
     #[must_use]
     pub fn to_failure(&self) -> Failure {
         let code = match (&self.code, self.status) {
-            (Some(code), _) => code.clone(),
+            (Some(code), _) => code.to_string(),
             (None, Some(status)) if self.kind == Kind::Api => format!("HTTP {status}"),
             (None, _) => self.kind.as_str().to_owned(),
         };

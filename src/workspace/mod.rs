@@ -8,6 +8,7 @@
 pub mod auth;
 mod client;
 mod error;
+mod hint;
 mod listing;
 pub mod region;
 mod retry;

@@ -16,6 +16,10 @@ const FIRST_DELAY: Duration = Duration::from_millis(250);
 /// A throttled account recovers within seconds; longer waits only use the budget up.
 const LONGEST_DELAY: Duration = Duration::from_secs(8);
 
+/// Nobody waits for longer than a day; what a server or a configuration asks for beyond it is cut, so
+/// that no sum of instants overflows.
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
+
 /// The time until which requests of one visit may be repeated.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Budget {
@@ -24,7 +28,7 @@ pub(super) struct Budget {
 
 impl Budget {
     pub fn starting_now(length: Duration) -> Self {
-        Self { until: Instant::now() + length }
+        Self { until: Instant::now() + length.min(LONGEST_WAIT) }
     }
 
     /// How long to wait before the next attempt; `None`: leave it.
@@ -49,11 +53,11 @@ fn delay(attempts: u32, chance: f64) -> Duration {
 pub(super) fn parse_retry_after(text: &str, now: DateTime<Utc>) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
+        return Some(Duration::from_secs(seconds).min(LONGEST_WAIT));
     }
     let until = DateTime::parse_from_rfc2822(text).ok()?;
     // A date in the past asks for no wait.
-    Some((until.with_timezone(&Utc) - now).to_std().unwrap_or_default())
+    Some((until.with_timezone(&Utc) - now).to_std().unwrap_or_default().min(LONGEST_WAIT))
 }
 
 #[cfg(test)]
@@ -79,10 +83,13 @@ mod tests {
         );
         assert_eq!(parse_retry_after("Sat, 21 Nov 2026 19:00:00 GMT", now), Some(Duration::ZERO));
         assert_eq!(parse_retry_after("soon", now), None);
+        assert_eq!(parse_retry_after(&u64::MAX.to_string(), now), Some(LONGEST_WAIT));
     }
 
     #[tokio::test]
     async fn a_wait_beyond_the_budget_is_not_begun() {
+        let error = ApiError::new("call", Kind::Timeout, "no answer");
+        assert!(Budget::starting_now(Duration::MAX).next_delay(&error, 1).is_some());
         let budget = Budget::starting_now(Duration::from_secs(5));
         let mut error = ApiError::new("call", Kind::Api, "throttled");
         error.status = Some(429);

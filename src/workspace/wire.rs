@@ -157,12 +157,8 @@ lenient_map!(DesktopRecord, |record, key, map| {
 struct UserRecord(Option<AttachUser>);
 
 lenient_map!(UserRecord, |record, key, map| {
-    let user = record.0.get_or_insert_with(|| AttachUser {
-        kind: None,
-        id: None,
-        name: None,
-        user_group: None,
-    });
+    let user =
+        record.0.get_or_insert(AttachUser { kind: None, id: None, name: None, user_group: None });
     match key.0.as_str() {
         "type" => user.kind = map.next_value::<Text>()?.0,
         "id" => user.id = map.next_value::<Text>()?.0,

@@ -66,8 +66,9 @@ pub(super) fn group_names(groups: u32) -> Vec<Arc<str>> {
 pub(super) fn slots(config: &WorldConfig) -> Vec<Slot> {
     let churn = config.churn.clamp(0.0, 1.0);
     let months = f64::from(config.days) / 30.0;
-    // A few join later: beyond those there are at the start, so that a fleet of N starts with N.
-    let later = f64::from(config.desktops) * churn / 3.0 * months;
+    // A few join later: beyond those there are at the start, so that a fleet of N starts with N, and
+    // about as many as leave without being replaced, so that it keeps its size.
+    let later = f64::from(config.desktops) * churn / 10.0 * months;
     let later = if churn > 0.0 && config.desktops > 1 { (later.round() as u32).max(1) } else { 0 };
     let mut shared = Shared::default();
     (0..config.desktops + later)

@@ -1,6 +1,6 @@
 //! A fleet of desktops and what becomes of it, made from a seed.
 //!
-//! Pure: no clock, no I/O. Each desktop's day is a function of seed, desktop and day ([`plan`]), so
+//! Pure: no clock, no I/O. Each desktop's day is a function of seed, desktop and day, so
 //! a world can be stepped through or looked at anywhere, with the same result. Stepping touches only
 //! what changes: a month of 10,000 desktops minute by minute is a million changes, not 432 million
 //! looks.
