@@ -62,7 +62,8 @@ impl Report {
         let header = read_header(text).map_err(|error| defect(error.to_string()))?;
         let statement = read_statement(text).map_err(|error| defect(error.to_string()))?;
         let mut parameters = header.parameters;
-        if let Some(idle) = parameters.iter().find(|known| !statement.parameters.contains(&known.name))
+        if let Some(idle) =
+            parameters.iter().find(|known| !statement.parameters.contains(&known.name))
         {
             return Err(defect(format!(
                 "the header describes `{0}`, but the statement has no `:'{0}'`",
@@ -219,11 +220,8 @@ mod tests {
             );
         }
         let psql = report.psql.as_deref().unwrap_or("");
-        let given: BTreeSet<&str> = psql
-            .split(" -v ")
-            .skip(1)
-            .filter_map(|given| given.split('=').next())
-            .collect();
+        let given: BTreeSet<&str> =
+            psql.split(" -v ").skip(1).filter_map(|given| given.split('=').next()).collect();
         let known: BTreeSet<&str> =
             report.parameters.iter().map(|parameter| parameter.name.as_str()).collect();
         expect(
@@ -246,7 +244,8 @@ mod tests {
         let listed: BTreeSet<String> =
             BUILT_IN.iter().map(|(name, ..)| (*name).to_owned()).collect();
         assert_eq!(files, listed, "queries/ and the list in this file differ");
-        let problems: Vec<String> = Catalogue::built_in().reports().iter().flat_map(problems).collect();
+        let problems: Vec<String> =
+            Catalogue::built_in().reports().iter().flat_map(problems).collect();
         assert_eq!(problems, Vec::<String>::new());
     }
 

@@ -238,11 +238,7 @@ mod tests {
             ("-- T\n-- Columns\n--   alone", 3, "a column is"),
             ("-- T\n-- Columns\n-- stray", 3, "without the two spaces"),
             ("-- T\n-- Columns\n--      more", 3, "continues nothing"),
-            (
-                "-- T\n-- Parameters\n--   a  text  x  y\n--   a  text  x  y",
-                4,
-                "described twice",
-            ),
+            ("-- T\n-- Parameters\n--   a  text  x  y\n--   a  text  x  y", 4, "described twice"),
         ] {
             let error = read_header(text).expect_err(text);
             assert_eq!(error.line, line, "{text}");

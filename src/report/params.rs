@@ -30,14 +30,16 @@ impl Values {
         let mut values = BTreeMap::new();
         for (name, value) in given {
             let name = name.as_ref();
-            let parameter = report.parameter(name).ok_or_else(|| unknown_parameter(report, name, &[]))?;
+            let parameter =
+                report.parameter(name).ok_or_else(|| unknown_parameter(report, name, &[]))?;
             if values.insert(parameter.name.clone(), value.into()).is_some() {
                 return Err(ReportError::GivenTwice(parameter.name.clone()));
             }
         }
         for parameter in &report.parameters {
             if !values.contains_key(&parameter.name) {
-                let default = parameter.default.clone().ok_or_else(|| missing(report, parameter))?;
+                let default =
+                    parameter.default.clone().ok_or_else(|| missing(report, parameter))?;
                 values.insert(parameter.name.clone(), default);
             }
             check(parameter, &values[&parameter.name])?;
@@ -219,7 +221,8 @@ mod tests {
 
     #[test]
     fn defaults_fill_what_is_not_given() {
-        let values = Values::new(&report(), [("user", "anna"), ("within-days", "-4")]).expect("right");
+        let values =
+            Values::new(&report(), [("user", "anna"), ("within-days", "-4")]).expect("right");
         assert_eq!(values.get("bucket"), Some("day"));
         assert_eq!(values.get("within_days"), Some("-4"));
     }
@@ -227,7 +230,10 @@ mod tests {
     #[test]
     fn a_wrong_value_is_told_with_the_nearest_right_one() {
         let anna = ("user", "anna");
-        assert_eq!(error(&[anna, ("bucket", "dya")]), "there is no bucket `dya`; did you mean `day`?");
+        assert_eq!(
+            error(&[anna, ("bucket", "dya")]),
+            "there is no bucket `dya`; did you mean `day`?"
+        );
         assert_eq!(
             error(&[anna, ("bucket", "x")]),
             "there is no bucket `x`; there is hour, day, week, month"

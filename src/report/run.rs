@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 use futures_util::TryStreamExt;
-use sqlx::postgres::{PgArguments, PgErrorPosition, PgDatabaseError};
+use sqlx::postgres::{PgArguments, PgDatabaseError, PgErrorPosition};
 use sqlx::query::Query;
 use sqlx::{
-    AssertSqlSafe, Column as _, Connection, Executor, PgConnection, PgPool, Postgres, SqlSafeStr, Statement,
+    AssertSqlSafe, Column as _, Connection, Executor, PgConnection, PgPool, Postgres, SqlSafeStr,
+    Statement,
 };
 
 use super::catalogue::Report;
@@ -172,15 +173,13 @@ pub async fn describe(
         .prepare(AssertSqlSafe(report.sql.clone()).into_sql_str())
         .await
         .map_err(|source| explain(report, DEFAULT_TIMEOUT, source))?;
-    let describe = |column: &sqlx::postgres::PgColumn| (column.name().to_owned(), column.type_info().to_string());
+    let describe = |column: &sqlx::postgres::PgColumn| {
+        (column.name().to_owned(), column.type_info().to_string())
+    };
     Ok(statement.columns().iter().map(describe).collect())
 }
 
-fn bind<'q>(
-    report: &Report,
-    values: &'q Values,
-    sql: &str,
-) -> Query<'q, Postgres, PgArguments> {
+fn bind<'q>(report: &Report, values: &'q Values, sql: &str) -> Query<'q, Postgres, PgArguments> {
     let query = sqlx::query(AssertSqlSafe(sql.to_owned()));
     report.bound.iter().fold(query, |query, name| query.bind(values.get(name)))
 }
@@ -225,14 +224,16 @@ fn explain(report: &Report, timeout: Duration, source: sqlx::Error) -> ReportErr
     if let Some(message) = params::refusal(&source) {
         return ReportError::Refused(message);
     }
-    let database = source.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    let database =
+        source.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
     if let Some(error) = database {
         let code = error.code();
         if code == "57014" && error.message().contains("statement timeout") {
             return ReportError::Timeout(timeout);
         }
         // Wrong SQL, wrong values, or an attempt to write.
-        let is_in_the_file = ["42", "22", "25006", "0A000"].iter().any(|class| code.starts_with(class));
+        let is_in_the_file =
+            ["42", "22", "25006", "0A000"].iter().any(|class| code.starts_with(class));
         if report.is_own && is_in_the_file {
             let line = match error.position() {
                 Some(PgErrorPosition::Original(at)) => {

@@ -48,10 +48,11 @@ pub fn read_statement(text: &str) -> Result<Statement, StatementError> {
         }
         match kind {
             Token::Parameter(name) => {
-                let index = parameters.iter().position(|known| known == name).unwrap_or_else(|| {
-                    parameters.push(name.to_owned());
-                    parameters.len() - 1
-                });
+                let index =
+                    parameters.iter().position(|known| known == name).unwrap_or_else(|| {
+                        parameters.push(name.to_owned());
+                        parameters.len() - 1
+                    });
                 // In brackets, so that what stands before or after cannot bind to a part of it.
                 sql.push_str(&format!("(${}::text)", index + 1));
             }
@@ -241,7 +242,7 @@ mod tests {
     fn a_cast_before_a_literal_is_no_parameter() {
         assert_eq!(read("select x::'t'").1, Vec::<String>::new());
         assert_eq!(read("select E'\\\\':'x'").1, ["x"]);
-        assert_eq!(read("select a$$b :'x' $$").1, ["x"]);
+        assert_eq!(read("select a$$b :'x'").1, ["x"]);
     }
 
     #[test]

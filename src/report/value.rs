@@ -104,7 +104,8 @@ impl Reading {
         if row.try_get_raw(at)?.is_null() {
             return Ok(Cell::Null);
         }
-        (self.decode)(row, at).map_err(|source| sqlx::Error::ColumnDecode { index: at.to_string(), source })
+        (self.decode)(row, at)
+            .map_err(|source| sqlx::Error::ColumnDecode { index: at.to_string(), source })
     }
 }
 

@@ -54,8 +54,12 @@ impl<W: Write + Send> Sink for Json<W> {
     }
 
     fn row(&mut self, cells: Vec<Cell>) -> io::Result<()> {
-        let members: Vec<String> =
-            self.keys.iter().zip(cells).map(|(key, cell)| format!("{key}:{}", value(cell))).collect();
+        let members: Vec<String> = self
+            .keys
+            .iter()
+            .zip(cells)
+            .map(|(key, cell)| format!("{key}:{}", value(cell)))
+            .collect();
         let object = members.join(",");
         let first = self.rows == 0;
         self.rows += 1;

@@ -56,7 +56,13 @@ impl<W: Write + Send> Sink for Markdown<W> {
         let tz = self.head.as_ref().map_or(chrono_tz::UTC, |head| head.time_zone);
         let cells: Vec<String> = cells
             .iter()
-            .map(|cell| escaped(&text(cell, Precision::of([cell].into_iter(), tz).max(Precision::Minute), tz)))
+            .map(|cell| {
+                escaped(&text(
+                    cell,
+                    Precision::of([cell].into_iter(), tz).max(Precision::Minute),
+                    tz,
+                ))
+            })
             .collect();
         writeln!(self.out, "| {} |", cells.join(" | "))
     }

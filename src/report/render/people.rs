@@ -63,7 +63,8 @@ pub(super) fn text(cell: &Cell, precision: Precision, tz: Tz) -> String {
         Cell::Instant(instant) => precision.text(*instant, tz),
         Cell::Duration(microseconds) => length(*microseconds),
         Cell::List(items) => {
-            let items = items.iter().map(|item| item.as_deref().map_or(NOTHING.to_owned(), harmless));
+            let items =
+                items.iter().map(|item| item.as_deref().map_or(NOTHING.to_owned(), harmless));
             items.collect::<Vec<_>>().join(", ")
         }
     }
