@@ -138,7 +138,8 @@ pub fn arrange(arguments: Vec<OsString>, command: &clap::Command) -> Vec<OsStrin
 fn option<'a>(word: &str, options: impl Iterator<Item = &'a clap::Arg>) -> Option<bool> {
     let mut options = options.filter(|option| !option.is_positional() && option.get_id() != "help");
     if let Some(long) = word.strip_prefix("--") {
-        let (name, is_joined) = long.split_once('=').map_or((long, false), |(name, _)| (name, true));
+        let (name, is_joined) =
+            long.split_once('=').map_or((long, false), |(name, _)| (name, true));
         let known = options.find(|option| option.get_long() == Some(name))?;
         return Some(known.get_action().takes_values() && !is_joined);
     }
@@ -198,9 +199,15 @@ fn read_parameters(
             None => (option, None),
         };
         if report.parameter(name).is_none() {
-            return Err(unknown_parameter(report, name, &["format", "output", "show-sql", "queries", "timeout"]));
+            return Err(unknown_parameter(
+                report,
+                name,
+                &["format", "output", "show-sql", "queries", "timeout"],
+            ));
         }
-        let value = joined.or_else(|| words.next()).ok_or_else(|| ReportError::MissingValue(word.clone()))?;
+        let value = joined
+            .or_else(|| words.next())
+            .ok_or_else(|| ReportError::MissingValue(word.clone()))?;
         given.push((name.to_owned(), value));
     }
     Ok(Some(given))
@@ -229,7 +236,8 @@ fn help(report: &Report) -> String {
         }
         command.arg(option)
     });
-    let columns = report.columns.iter().map(|column| format!("  {}: {}\n", column.name, column.meaning));
+    let columns =
+        report.columns.iter().map(|column| format!("  {}: {}\n", column.name, column.meaning));
     let columns: String = columns.collect();
     let after = if columns.is_empty() { columns } else { format!("Columns:\n{columns}") };
     command.after_help(after).render_help().to_string()
@@ -250,7 +258,9 @@ impl Local {
                 for defect in catalogue.defects() {
                     eprintln!("warning: {defect}");
                 }
-                target.write(|sink| list(&catalogue, sink).map_err(|source| unwritable("the list", source)))
+                target.write(|sink| {
+                    list(&catalogue, sink).map_err(|source| unwritable("the list", source))
+                })
             }
         }
     }
@@ -303,7 +313,8 @@ impl Target {
             let is_terminal = io::stdout().is_terminal();
             let look = Look {
                 width: if is_terminal { comfy_table::Table::new().width() } else { None },
-                is_styled: is_terminal && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),
+                is_styled: is_terminal
+                    && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),
             };
             let sink = self.format.sink(BufWriter::new(io::stdout()), look);
             return Ok(Open { sink, rename: None, name: "standard output".to_owned() });
@@ -330,7 +341,9 @@ impl Open {
         let Self { sink, rename, name } = self;
         drop(sink);
         let outcome = match (outcome, rename) {
-            (Ok(()), Some((written, path))) => fs::rename(written, path).map_err(|source| unwritable(&name, source)),
+            (Ok(()), Some((written, path))) => {
+                fs::rename(written, path).map_err(|source| unwritable(&name, source))
+            }
             (Err(error), Some((written, _))) => {
                 // Nothing is gained by a second error about a file that nobody asked for.
                 let _ = fs::remove_file(written);
@@ -353,7 +366,9 @@ fn unwritable(target: &str, source: io::Error) -> ReportError {
 /// `deskledger report … | head` has done what was asked of it.
 fn unless_nobody_reads(outcome: Result<(), ReportError>) -> Result<(), ReportError> {
     match outcome {
-        Err(ReportError::Output { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(ReportError::Output { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => {
+            Ok(())
+        }
         other => other,
     }
 }

@@ -174,19 +174,20 @@ pub(super) fn nearest<'a>(
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<String> {
     let word = word.to_lowercase();
-    candidates
-        .into_iter()
-        .map(|candidate| {
-            let lower = candidate.to_lowercase();
-            // A city without its continent is as good as the whole name.
-            let tail = lower.rsplit('/').next().unwrap_or(&lower);
-            let score =
-                strsim::jaro_winkler(&word, &lower).max(strsim::jaro_winkler(&word, tail) - 0.01);
-            (candidate, score)
-        })
-        .filter(|(_, score)| *score >= 0.8)
-        .max_by(|(_, one), (_, other)| one.total_cmp(other))
-        .map(|(candidate, _)| candidate.to_owned())
+    let likeness = |candidate: &str| {
+        let slips = strsim::osa_distance(&word, candidate);
+        let is_near = slips <= (word.len() / 3).max(1) && slips < word.len();
+        let likeness = strsim::jaro_winkler(&word, candidate);
+        (is_near || likeness >= 0.85).then_some(likeness)
+    };
+    let scored = candidates.into_iter().filter_map(|candidate| {
+        let lower = candidate.to_lowercase();
+        // A city without its continent is nearly as good as the whole name.
+        let city = lower.rsplit_once('/').and_then(|(_, city)| likeness(city)).map(|it| it - 0.01);
+        Some((candidate, likeness(&lower).into_iter().chain(city).reduce(f64::max)?))
+    });
+    let best = scored.max_by(|(_, one), (_, other)| one.total_cmp(other));
+    best.map(|(candidate, _)| candidate.to_owned())
 }
 
 #[cfg(test)]

@@ -242,7 +242,7 @@ mod tests {
     fn a_cast_before_a_literal_is_no_parameter() {
         assert_eq!(read("select x::'t'").1, Vec::<String>::new());
         assert_eq!(read("select E'\\\\':'x'").1, ["x"]);
-        assert_eq!(read("select a$$b :'x' $$").1, ["x"]);
+        assert_eq!(read("select a$$b :'x'").1, ["x"]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{Attribute, CellAlignment, ContentArrangement};
+use comfy_table::{Attribute, CellAlignment, ContentArrangement, LineStyle};
 
 use super::Look;
 use super::people::{Precision, harmless, is_right_aligned, subtitle, text};
@@ -31,7 +31,7 @@ impl<W: Write> Table<W> {
     fn write_page(&mut self) -> io::Result<()> {
         let tz = self.head.as_ref().map_or(chrono_tz::UTC, |head| head.time_zone);
         let mut table = comfy_table::Table::new();
-        table.load_style(UTF8_HORIZONTAL_ONLY).force_no_tty();
+        table.load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none())).force_no_tty();
         if let Some(width) = self.look.width {
             table.set_width(width).set_content_arrangement(ContentArrangement::Dynamic);
         }
