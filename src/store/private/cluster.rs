@@ -171,15 +171,19 @@ impl Cluster {
         else {
             return;
         };
+        let Some(postmaster) = self.folder.postmaster() else { return };
+        // The server that it was left for and no other: by then a number in a stale file may be a stranger's.
+        let stop = r#"test "$(head -n 1 "$1/postmaster.pid")" = "$2" && exec "$3" stop -w -s -m fast -D "$1""#;
         // By way of a shell that goes at once, so that the watcher is init's child and no zombie of ours.
         let mut shell = self.runner.command("/bin/sh");
         shell
             .args(["-c", r#""$@" </dev/null >/dev/null 2>&1 &"#, "sh"])
             .arg(flock)
             .args(["-x".as_ref(), self.folder.users_lock().as_os_str()])
-            .arg(self.binaries.program("pg_ctl"))
-            .args(["stop", "-w", "-s", "-m", "fast", "-D"])
-            .arg(self.folder.data());
+            .args(["/bin/sh", "-c", stop, "sh"])
+            .arg(self.folder.data())
+            .arg(postmaster.pid.to_string())
+            .arg(self.binaries.program("pg_ctl"));
         if let Err(error) = shell.status() {
             tracing::debug!(%error, "no watcher for the private PostgreSQL");
         }

@@ -84,7 +84,13 @@ async fn create(template: &str) -> TestDatabase {
         rand::random::<u32>() // pids come again, on a server that stays
     );
     let mut connection = server.connect().await.unwrap();
-    sqlx::query(AssertSqlSafe(format!("create database {name} template {template}")))
+    // Copying files takes 20 ms where the default, copying through the WAL, takes 450 (measured on 15): that one is for
+    // servers that must survive a crash. Version 14 knows no other way than files.
+    let strategy = match connection.server_version_num() {
+        Some(150_000..) => "strategy file_copy",
+        _ => "",
+    };
+    sqlx::query(AssertSqlSafe(format!("create database {name} template {template} {strategy}")))
         .execute(&mut connection)
         .await
         .unwrap();
