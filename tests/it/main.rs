@@ -3,6 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
 
 mod answers;
+mod civil_time;
 mod oracle;
 mod private_postgresql;
+mod report_runner;
+mod sdk;
+mod stand_in;
 mod support;
+mod workspace;
