@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta};
@@ -60,6 +61,9 @@ const KEPT_ASSIGNMENTS: usize = 16 << 20;
 /// is read instead of compared.
 const LOOK_AHEAD: usize = 8;
 
+/// Records of a line that were not where they were looked for before the line before is indexed.
+const MISSES: usize = 64;
+
 /// Reads line after line, and remembers what the lines have in common.
 #[derive(Debug)]
 pub struct Parser {
@@ -84,6 +88,52 @@ struct Slot {
     from: usize,
     to: usize,
     desktop: Option<Desktop>,
+    /// Whether the next line has it, so that its desktop moved there.
+    is_taken: bool,
+}
+
+impl Previous {
+    /// The first of the slots after `next` that `wanted` holds for.
+    fn ahead(&self, next: usize, wanted: impl Fn(&Slot) -> bool) -> Option<usize> {
+        let ahead = next..self.slots.len().min(next + LOOK_AHEAD);
+        ahead.into_iter().find(|at| !self.slots[*at].is_taken && wanted(&self.slots[*at]))
+    }
+
+    /// Whether the line goes on with the bytes of a slot.
+    fn is_at(&self, slot: &Slot, rest: &[u8]) -> bool {
+        rest.starts_with(&self.bytes[slot.from..slot.to])
+    }
+}
+
+/// A line's records by their first bytes, for lists that come in another order each time.
+#[derive(Default)]
+struct Index {
+    hasher: foldhash::fast::RandomState,
+    slots: Option<HashMap<u64, usize, foldhash::fast::RandomState>>,
+    misses: usize,
+}
+
+impl Index {
+    /// The slot whose bytes the line goes on with, wherever it is.
+    fn find(&mut self, last: &Previous, rest: &[u8]) -> Option<usize> {
+        self.misses += 1;
+        if self.misses < MISSES {
+            return None;
+        }
+        let hasher = &self.hasher;
+        let slots = self.slots.get_or_insert_with(|| {
+            let slots = last.slots.iter().enumerate();
+            slots.map(|(at, slot)| (hasher.hash_one(head(&last.bytes[slot.from..])), at)).collect()
+        });
+        let at = *slots.get(&hasher.hash_one(head(rest)))?;
+        let slot = &last.slots[at];
+        (!slot.is_taken && last.is_at(slot, rest)).then_some(at)
+    }
+}
+
+/// Enough of a record to tell it from the others: an id of 36 and another field or two.
+fn head(record: &[u8]) -> &[u8] {
+    &record[..record.len().min(96)]
 }
 
 impl Parser {
@@ -185,33 +235,35 @@ impl Parser {
         cursor.peek();
         let base = cursor.at();
         let mut slots: Vec<Slot> = Vec::with_capacity(last.slots.len());
+        let mut index = Index::default();
         let mut next = 0;
         let read = list("desktops", cursor, |cursor, at| {
             cursor.peek();
             let begin = cursor.at();
-            let ahead = last.slots.len().min(next + LOOK_AHEAD);
-            let same = (next..ahead).find(|at| {
-                let Slot { from, to, .. } = last.slots[*at];
-                cursor.rest().starts_with(&last.bytes[from..to])
-            });
+            let rest = cursor.rest();
+            let same =
+                last.ahead(next, |slot| last.is_at(slot, rest)).or_else(|| index.find(&last, rest));
             let desktop = if let Some(same) = same {
                 next = same + 1;
-                let Slot { from, to, desktop } = &mut last.slots[same];
-                cursor.advance(*to - *from);
-                desktop.take()
+                let slot = &mut last.slots[same];
+                slot.is_taken = true;
+                cursor.advance(slot.to - slot.from);
+                slot.desktop.take()
             } else {
                 let record = cursor.value::<DesktopRecord<'_>>(|| format!("desktops[{at}]"))?;
                 let id = record.id.0.as_deref();
-                let before = (next..ahead).find(|at| {
-                    let desktop = last.slots[*at].desktop.as_ref();
-                    desktop.is_some_and(|desktop| Some(&*desktop.id) == id)
+                let before = last.ahead(next, |slot| {
+                    slot.desktop.as_ref().is_some_and(|desktop| Some(&*desktop.id) == id)
                 });
-                next = before.map_or(next, |at| at + 1);
-                let before = before.and_then(|at| last.slots[at].desktop.take());
+                let before = before.and_then(|at| {
+                    next = at + 1;
+                    last.slots[at].is_taken = true;
+                    last.slots[at].desktop.take()
+                });
                 self.desktop(&record, before.as_ref(), cursor, at)?
             };
-            let slot = Slot { from: begin - base, to: cursor.at() - base, desktop };
-            slots.push(slot);
+            let (from, to) = (begin - base, cursor.at() - base);
+            slots.push(Slot { from, to, desktop, is_taken: false });
             Ok(())
         })?;
         if read.is_none() {

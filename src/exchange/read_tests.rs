@@ -183,9 +183,9 @@ fn a_refused_line_says_precisely_why() {
         ),
         (
             r#""total_count":"many""#,
-            "`total_count` at column 65: expected a whole number, a text of digits, or null",
+            "`total_count` at column 66: expected a whole number, a text of digits, or null",
         ),
-        (r#""desktops":{}"#, "`desktops` at column 62: expected a list or null"),
+        (r#""desktops":{}"#, "`desktops` at column 63: expected a list or null"),
         (r#""desktops":null,"desktops":null"#, "`desktops` comes twice"),
         (
             r#""desktops":[{},{"desktop_id":5}]"#,
