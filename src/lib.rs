@@ -1,5 +1,8 @@
 //! deskledger remembers the state of virtual desktops.
 
+pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod error;
 pub mod exchange;
+pub mod telemetry;

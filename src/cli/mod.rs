@@ -1,0 +1,148 @@
+//! The command line: types and help text. Each command's work is a function in its own file.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser, Subcommand};
+use secrecy::SecretString;
+
+use crate::config::{Config, ConfigError, Environment, Flags};
+use crate::telemetry::Verbosity;
+
+pub mod collect;
+pub mod demo;
+pub mod export;
+pub mod import;
+pub mod psql;
+pub mod report;
+pub mod simulate;
+pub mod status;
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 the answer is \"no\"; 2 wrong use or configuration; 3 the API or the database failed.
+Data goes to stdout, everything else to stderr.";
+
+/// Remembers who was connected to which Huawei Cloud Workspace desktop, and never claims what it did
+/// not see.
+#[derive(Debug, Parser)]
+#[command(name = "deskledger", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub globals: Globals,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What holds for every command.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Globals {
+    /// The configuration [default: ./deskledger.toml, else the one in the XDG configuration home].
+    #[arg(long, global = true, value_name = "FILE", env = "DESKLEDGER_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The PostgreSQL that holds the ledger [default: a private one].
+    #[arg(long, global = true, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<SecretString>,
+    /// Where the private PostgreSQL keeps its data [default: under the XDG data home].
+    #[arg(long, global = true, value_name = "DIR", env = "DESKLEDGER_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Say more; twice, still more.
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
+    /// Say only what went wrong.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+impl Globals {
+    /// How much is logged.
+    #[must_use]
+    pub fn verbosity(&self) -> Verbosity {
+        Verbosity { more: self.verbose, quiet: self.quiet }
+    }
+
+    /// The configuration under these flags and this process's environment.
+    ///
+    /// # Errors
+    /// See [`Config::load`].
+    pub fn configuration(&self) -> Result<Config, ConfigError> {
+        let flags = Flags {
+            // Set to nothing, as compose files leave variables, is not set.
+            config: self.config.clone().filter(|path| !path.as_os_str().is_empty()),
+            database_url: self.database_url.clone().filter(|url| {
+                use secrecy::ExposeSecret;
+                !url.expose_secret().is_empty()
+            }),
+            data_dir: self.data_dir.clone().filter(|path| !path.as_os_str().is_empty()),
+        };
+        Config::load(&flags, Environment::of_process())
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Record a simulated month of a fleet through the real pipeline, and print reports of it.
+    Demo(demo::Args),
+    /// Record, on each source's schedule, until SIGTERM or SIGINT.
+    Collect(collect::Args),
+    /// Run a report; without a name, list them.
+    Report(report::Args),
+    /// Record snapshots that were taken elsewhere, one JSON object a line.
+    Import(import::Args),
+    /// Write recorded snapshots in the format that import reads.
+    Export(export::Args),
+    /// Open a psql shell on the ledger.
+    Psql(psql::Args),
+    /// Serve a simulated Workspace API.
+    Simulate(simulate::Args),
+    /// Say per source when it was last seen, how complete, and what is wrong.
+    Status(status::Args),
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// What the command could not do.
+pub async fn run(cli: Cli) -> anyhow::Result<()> {
+    let Cli { globals, command } = cli;
+    match command {
+        Command::Demo(args) => demo::run(args, &globals).await,
+        Command::Collect(args) => collect::run(args, &globals).await,
+        Command::Report(args) => report::run(args, &globals).await,
+        Command::Import(args) => import::run(args, &globals).await,
+        Command::Export(args) => export::run(args, &globals).await,
+        Command::Psql(args) => psql::run(args, &globals).await,
+        Command::Simulate(args) => simulate::run(args, &globals).await,
+        Command::Status(args) => status::run(args, &globals).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_part_of_it_explained() {
+        Cli::command().debug_assert();
+        for command in Cli::command().get_subcommands() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {argument}", command.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn global_options_stand_on_either_side_of_the_command() {
+        for line in ["deskledger -q --data-dir x status", "deskledger status -q --data-dir x"] {
+            let cli = Cli::try_parse_from(line.split(' ')).expect(line);
+            assert!(cli.globals.quiet);
+            assert_eq!(cli.globals.data_dir, Some("x".into()));
+        }
+        assert!(Cli::try_parse_from(["deskledger", "-q", "-v", "status"]).is_err());
+    }
+}
