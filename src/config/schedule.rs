@@ -62,7 +62,10 @@ impl Schedule {
             .seconds(Seconds::Required)
             .build()
             .parse(&schedule.value)
-            .map_err(|error| schedule.refuse(format!("{example} ({error})")))?;
+            .map_err(|error| {
+                let error = error.to_string();
+                schedule.refuse(format!("{example} ({})", error.trim_end_matches('.')))
+            })?;
         // Any fixed Friday, so that the steps into the weekend are among the first.
         let mut at = DateTime::from_timestamp(1_767_312_000, 0).expect("2026-01-02 is an instant");
         let end = at + TimeDelta::days(SAMPLE_DAYS);

@@ -175,6 +175,7 @@ fn nothing_that_is_printed_shows_a_secret() {
 #[test]
 fn each_mistake_is_one_clear_line() {
     let replaced = |from: &str, to: &str| SOURCE.replace(from, to);
+    let mut wrong = Vec::new();
     for (text, message) in [
         (
             String::new(),
@@ -262,7 +263,7 @@ fn each_mistake_is_one_clear_line() {
         ),
         (
             format!("[collect]\nschedule = \"*/5 * * * *\"\n{SOURCE}"),
-            "`collect.schedule` (deskledger.toml:2) is `*/5 * * * *`; write six fields from seconds to weekdays, as `0 */5 * * * *` (Invalid pattern: Pattern must consist of six or seven fields, seconds can not be omitted.)",
+            "`collect.schedule` (deskledger.toml:2) is `*/5 * * * *`; write six fields from seconds to weekdays, as `0 */5 * * * *` (Invalid pattern: Pattern must have 6 or 7 fields when seconds are required and years are optional)",
         ),
         (
             format!("[collect]\nschedule = \"0 0 0 31 2 *\"\n{SOURCE}"),
@@ -293,8 +294,13 @@ fn each_mistake_is_one_clear_line() {
             "`database.url` (deskledger.toml:2) is no address of a PostgreSQL; write it as `postgres://user:password@host/database`",
         ),
     ] {
-        assert_eq!(refused(&text), message, "{text}");
+        let got = refused(&text);
+        if got != message {
+            wrong.push((got, message));
+        }
     }
+    // All at once, to see them together.
+    assert_eq!(wrong, []);
     let kinds = "allowed is exactly one of: `access_key` and `secret_key` (and `security_token`); `token`; `user`, `password` and `domain`";
     for (auth, found) in [
         ("", "empty"),

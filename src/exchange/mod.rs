@@ -11,6 +11,7 @@
 mod cursor;
 mod error;
 mod input;
+mod known;
 mod output;
 mod pipeline;
 mod read;

@@ -7,8 +7,6 @@
 //! expensive part of a record, are looked up by their bytes.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta};
@@ -17,10 +15,11 @@ use serde::de::IgnoredAny;
 
 use super::cursor::{Cursor, located};
 use super::error::LineError;
-use super::record::{DesktopRecord, ErrorRecord, GroupRecord, Number, Text, UserRecord};
+use super::known::{Assignments, Index, Previous, Slot};
+use super::record::{DesktopRecord, ErrorRecord, GroupRecord, Number, Text};
 use crate::domain::desktop::storable;
 use crate::domain::{
-    AttachUsers, Desktop, Failure, GroupStatistics, Instant, Listing, Snapshot, parse_duration,
+    Desktop, Failure, GroupStatistics, Instant, Listing, Snapshot, parse_duration,
 };
 
 /// What a source is pinned to, where a line says so (export writes it on a source's first line).
@@ -55,15 +54,6 @@ pub fn parse_line(line: &[u8], default_max_gap: TimeDelta) -> Result<Line, LineE
 
 /// Bytes of last lines that a parser keeps, all sources together: two of 100,000 desktops.
 const KEPT_LINES: usize = 64 << 20;
-/// Bytes of assignments that a parser keeps; then it begins anew.
-const KEPT_ASSIGNMENTS: usize = 16 << 20;
-/// How many records may have been taken out of or put into a list at one place before the rest of it
-/// is read instead of compared.
-const LOOK_AHEAD: usize = 8;
-
-/// Records of a line that were not where they were looked for before the line before is indexed.
-const MISSES: usize = 64;
-
 /// Reads line after line, and remembers what the lines have in common.
 #[derive(Debug)]
 pub struct Parser {
@@ -72,68 +62,6 @@ pub struct Parser {
     previous: Vec<Previous>,
     assignments: Assignments,
     statuses: Vec<Arc<str>>,
-}
-
-/// The desktops of a source's last line, as bytes and as read.
-#[derive(Debug, Default)]
-struct Previous {
-    source: String,
-    bytes: Vec<u8>,
-    slots: Vec<Slot>,
-}
-
-/// One record: where its bytes stand, and what was read from them (`None`: it had no id).
-#[derive(Debug)]
-struct Slot {
-    from: usize,
-    to: usize,
-    desktop: Option<Desktop>,
-    /// Whether the next line has it, so that its desktop moved there.
-    is_taken: bool,
-}
-
-impl Previous {
-    /// The first of the slots after `next` that `wanted` holds for.
-    fn ahead(&self, next: usize, wanted: impl Fn(&Slot) -> bool) -> Option<usize> {
-        let ahead = next..self.slots.len().min(next + LOOK_AHEAD);
-        ahead.into_iter().find(|at| !self.slots[*at].is_taken && wanted(&self.slots[*at]))
-    }
-
-    /// Whether the line goes on with the bytes of a slot.
-    fn is_at(&self, slot: &Slot, rest: &[u8]) -> bool {
-        rest.starts_with(&self.bytes[slot.from..slot.to])
-    }
-}
-
-/// A line's records by their first bytes, for lists that come in another order each time.
-#[derive(Default)]
-struct Index {
-    hasher: foldhash::fast::RandomState,
-    slots: Option<HashMap<u64, usize, foldhash::fast::RandomState>>,
-    misses: usize,
-}
-
-impl Index {
-    /// The slot whose bytes the line goes on with, wherever it is.
-    fn find(&mut self, last: &Previous, rest: &[u8]) -> Option<usize> {
-        self.misses += 1;
-        if self.misses < MISSES {
-            return None;
-        }
-        let hasher = &self.hasher;
-        let slots = self.slots.get_or_insert_with(|| {
-            let slots = last.slots.iter().enumerate();
-            slots.map(|(at, slot)| (hasher.hash_one(head(&last.bytes[slot.from..])), at)).collect()
-        });
-        let at = *slots.get(&hasher.hash_one(head(rest)))?;
-        let slot = &last.slots[at];
-        (!slot.is_taken && last.is_at(slot, rest)).then_some(at)
-    }
-}
-
-/// Enough of a record to tell it from the others: an id of 36 and another field or two.
-fn head(record: &[u8]) -> &[u8] {
-    &record[..record.len().min(96)]
 }
 
 impl Parser {
@@ -336,32 +264,6 @@ impl Parser {
             self.statuses.push(Arc::clone(&new));
         }
         new
-    }
-}
-
-/// The sets of users already read, by the bytes they were read from.
-#[derive(Debug, Default)]
-struct Assignments {
-    known: HashMap<Box<str>, AttachUsers, foldhash::fast::RandomState>,
-    bytes: usize,
-    nobody: AttachUsers,
-}
-
-impl Assignments {
-    fn read(&mut self, raw: &str) -> serde_json::Result<AttachUsers> {
-        if let Some(known) = self.known.get(raw) {
-            return Ok(known.clone());
-        }
-        let entries: Vec<Option<UserRecord<'_>>> = serde_json::from_str(raw)?;
-        let users = entries.iter().flatten().map(UserRecord::to_user).collect();
-        let users = AttachUsers::new(users);
-        if self.bytes > KEPT_ASSIGNMENTS {
-            self.known.clear();
-            self.bytes = 0;
-        }
-        self.bytes += raw.len();
-        self.known.insert(raw.into(), users.clone());
-        Ok(users)
     }
 }
 
