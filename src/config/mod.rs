@@ -92,7 +92,7 @@ impl Config {
         let database_url = flags
             .database_url
             .clone()
-            .map(|url| Located::new(url, Place::flag("--database-url")))
+            .map(|url| Located::new(url, Place::flag("--database-url or DATABASE_URL")))
             .or_else(|| environment.secret("DATABASE_URL"))
             .or_else(|| raw.database_url.clone())
             .map(|url| database_url(&url, &environment, &folder))

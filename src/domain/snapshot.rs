@@ -72,7 +72,7 @@ impl Listing {
     /// Keeps one record per id: of two with one id, the later.
     #[must_use]
     pub fn new(mut desktops: Vec<Desktop>) -> Self {
-        // foldhash, because this runs over every record ever read and SipHash was half of its time.
+        // foldhash, because this runs over every record ever read and SipHash was a quarter of reading it.
         let hasher = foldhash::fast::RandomState::default();
         let mut seen = HashSet::with_capacity_and_hasher(desktops.len(), hasher);
         if !desktops.iter().all(|desktop| seen.insert(&*desktop.id)) {

@@ -9,7 +9,8 @@ use std::path::Path;
 pub struct Output(Encoder);
 
 enum Encoder {
-    Plain(BufWriter<Box<dyn Write + Send>>),
+    Stdout(BufWriter<io::Stdout>),
+    Plain(BufWriter<File>),
     Gzip(Box<BufWriter<flate2::write::GzEncoder<File>>>),
     Zstd(BufWriter<zstd::stream::write::Encoder<'static, File>>),
 }
@@ -30,7 +31,7 @@ impl Output {
     /// The file cannot be created.
     pub fn create(path: &Path) -> io::Result<Self> {
         if path == Path::new("-") {
-            return Ok(Self::plain(Box::new(io::stdout())));
+            return Ok(Self(Encoder::Stdout(BufWriter::with_capacity(CHUNK, io::stdout()))));
         }
         let file = File::create(path)?;
         let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
@@ -45,11 +46,7 @@ impl Output {
             encoder.include_checksum(true)?;
             return Ok(Self(Encoder::Zstd(BufWriter::with_capacity(CHUNK, encoder))));
         }
-        Ok(Self::plain(Box::new(file)))
-    }
-
-    fn plain(writer: Box<dyn Write + Send>) -> Self {
-        Self(Encoder::Plain(BufWriter::with_capacity(CHUNK, writer)))
+        Ok(Self(Encoder::Plain(BufWriter::with_capacity(CHUNK, file))))
     }
 
     /// Writes what is left and the end of a compressed file, and waits until a file is on disk.
@@ -58,20 +55,27 @@ impl Output {
     /// The last bytes cannot be written.
     pub fn finish(self) -> io::Result<()> {
         match self.0 {
-            Encoder::Plain(mut writer) => writer.flush(),
-            Encoder::Gzip(writer) => {
-                writer.into_inner().map_err(io::IntoInnerError::into_error)?.finish()?.sync_all()
-            }
-            Encoder::Zstd(writer) => {
-                writer.into_inner().map_err(io::IntoInnerError::into_error)?.finish()?.sync_all()
-            }
+            Encoder::Stdout(mut writer) => writer.flush(),
+            Encoder::Plain(writer) => on_disk(&into_inner(writer)?),
+            Encoder::Gzip(writer) => on_disk(&into_inner(*writer)?.finish()?),
+            Encoder::Zstd(writer) => on_disk(&into_inner(writer)?.finish()?),
         }
     }
+}
+
+fn into_inner<W: Write>(writer: BufWriter<W>) -> io::Result<W> {
+    writer.into_inner().map_err(io::IntoInnerError::into_error)
+}
+
+/// Waits until a file is on disk; a pipe or a device (`/dev/stdout`) has nothing to wait for.
+fn on_disk(file: &File) -> io::Result<()> {
+    if file.metadata()?.is_file() { file.sync_all() } else { Ok(()) }
 }
 
 impl Write for Output {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         match &mut self.0 {
+            Encoder::Stdout(writer) => writer.write(buffer),
             Encoder::Plain(writer) => writer.write(buffer),
             Encoder::Gzip(writer) => writer.write(buffer),
             Encoder::Zstd(writer) => writer.write(buffer),
@@ -80,6 +84,7 @@ impl Write for Output {
 
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.0 {
+            Encoder::Stdout(writer) => writer.flush(),
             Encoder::Plain(writer) => writer.flush(),
             Encoder::Gzip(writer) => writer.flush(),
             Encoder::Zstd(writer) => writer.flush(),

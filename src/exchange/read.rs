@@ -309,10 +309,10 @@ impl Fields<'_> {
             return Err(LineError::NoGap);
         }
         let records = self.desktops.flatten();
-        let total = self.total.unwrap_or_else(|| {
+        let total = records.as_ref().and_then(|records| {
             // Without the key the writer vouches that the listing is whole; what has no id is missing.
-            let records = records.as_ref()?;
-            i64::try_from(records.listing.desktops().len() + records.nameless).ok()
+            let listed = records.listing.desktops().len() + records.nameless;
+            self.total.unwrap_or_else(|| i64::try_from(listed).ok())
         });
         let is_pinned =
             self.region.is_some() || self.project_id.is_some() || self.endpoint.is_some();

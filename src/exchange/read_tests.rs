@@ -237,3 +237,35 @@ fn the_same_record_is_shared_between_lines() {
     assert!(Arc::ptr_eq(&third[0].id, &first[1].id));
     assert_eq!(third[1], first[0]);
 }
+
+/// The API documents no order: a list that is turned about reads the same, doubled records, records
+/// without an id and changed ones among it.
+#[test]
+fn lists_in_any_order_read_as_if_each_were_alone() {
+    let mut records: Vec<String> = (0..400)
+        .map(|at| {
+            let users = format!(r#"[{{"name":"user-{}","type":"USER"}}]"#, at % 7);
+            match at % 50 {
+                48 => format!(r#"{{"desktop_name":"nameless {at}"}}"#),
+                // The same record more than once in a line.
+                49 => r#"{"desktop_id":"twice","connect_status":"CONNECTED"}"#.to_owned(),
+                _ => format!(
+                    r#"{{"desktop_id":"{at:036}","desktop_name":"DESK-{at}","attach_users":{users}}}"#
+                ),
+            }
+        })
+        .collect();
+    let mut parser = Parser::new(GAP);
+    for step in 0..6 {
+        // A fixed shuffle: 7 has no divisor in common with 400.
+        let turned: Vec<String> =
+            (0..records.len()).map(|at| records[(at * 7 + step) % records.len()].clone()).collect();
+        records = turned;
+        records[step] = format!(r#"{{"desktop_id":"new-{step}"}}"#);
+        let line = format!(
+            r#"{{"source":"s","observed_at":"2026-10-01T08:00:00Z","desktops":[{}]}}"#,
+            records.join(", ")
+        );
+        assert_eq!(parser.parse(line.as_bytes()).expect("it is well-formed"), read(&line));
+    }
+}

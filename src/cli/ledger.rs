@@ -1,0 +1,102 @@
+//! The ledger that a command works on: the configured PostgreSQL, or the private one.
+
+use std::str::FromStr as _;
+
+use anyhow::Context as _;
+use secrecy::ExposeSecret as _;
+use sqlx::postgres::PgConnectOptions;
+
+use crate::config::Config;
+use crate::error::{usage, with_hint};
+use crate::store::private::{Options, Private, acquire};
+use crate::store::{Store, StoreError};
+
+/// A connected ledger; the private server runs for as long as this is held.
+#[derive(Debug)]
+pub struct Ledger {
+    /// The ledger.
+    pub store: Store,
+    private: Option<Private>,
+}
+
+impl Ledger {
+    /// Connects and brings the schema to the newest version: for commands that write.
+    ///
+    /// # Errors
+    /// The database cannot be reached or is newer than this program.
+    pub async fn open(config: &Config) -> anyhow::Result<Self> {
+        let ledger = Self::connect(config).await?;
+        let migrated = ledger.store.migrate().await?;
+        if migrated.from != migrated.to {
+            tracing::info!(
+                schema.from = migrated.from,
+                schema.to = migrated.to,
+                "the ledger's schema is at version {}",
+                migrated.to
+            );
+        }
+        for statement in migrated.left_to_do {
+            tracing::warn!(statement, "someone with more rights may want to run this statement");
+        }
+        Ok(ledger)
+    }
+
+    /// Connects, and changes nothing: for commands that read. A private ledger is made where there
+    /// is none.
+    ///
+    /// # Errors
+    /// The database cannot be reached, or its schema is another version's.
+    pub async fn open_to_read(config: &Config) -> anyhow::Result<Self> {
+        if config.database_url.is_none() {
+            return Self::open(config).await;
+        }
+        let ledger = Self::connect(config).await?;
+        match ledger.store.check_schema().await {
+            Err(error @ StoreError::SchemaTooOld { found: 0, .. }) => {
+                Err(with_hint(error, "nothing is recorded in this database yet: `deskledger collect` makes the schema"))
+            }
+            Err(error @ StoreError::SchemaTooOld { .. }) => {
+                Err(with_hint(error, "start this version's `deskledger collect`, which migrates it"))
+            }
+            result => Ok(result.map(|()| ledger)?),
+        }
+    }
+
+    async fn connect(config: &Config) -> anyhow::Result<Self> {
+        if let Some(url) = &config.database_url {
+            // The error of the driver may repeat the URL, and with it the password.
+            let options = PgConnectOptions::from_str(url.expose_secret()).map_err(|_| {
+                usage(anyhow::anyhow!(
+                    "the database's URL cannot be read: write `postgres://user:password@host:5432/database`"
+                ))
+            })?;
+            let host = options.get_host().to_owned();
+            let store = Store::connect(options).await.map_err(|error| {
+                with_hint(error, format!("is PostgreSQL running at `{host}`, and is the login right?"))
+            })?;
+            return Ok(Self { store, private: None });
+        }
+        let options = Options { data_dir: config.data_dir.clone(), ..Options::default() };
+        let private = acquire(options).await.context("start the private PostgreSQL")?;
+        let store = Store::connect(private.connect_options()).await?;
+        Ok(Self { store, private: Some(private) })
+    }
+
+    /// The private server, if the ledger is in it.
+    #[must_use]
+    pub fn private(&self) -> Option<&Private> {
+        self.private.as_ref()
+    }
+
+    /// Closes the connections; the private server stops with its last user.
+    ///
+    /// # Errors
+    /// The private server does not stop.
+    pub async fn close(self) -> anyhow::Result<()> {
+        self.store.pool().close().await;
+        if let Some(private) = self.private {
+            private.release().await.context("stop the private PostgreSQL")?;
+        }
+        Ok(())
+    }
+}

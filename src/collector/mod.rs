@@ -1,0 +1,10 @@
+//! Records sources on their schedules: ticks, cycles, and an orderly end.
+//!
+//! A source has a worker of its own, so that one that fails or is slow delays no other. The step,
+//! [`Cycle::run`], is separate from the loop around it: `collect --once`, the demo and tests call the step.
+
+mod cycle;
+mod schedule;
+
+pub use cycle::{Cycle, CycleError, Outcome, Visitor, take};
+pub use schedule::{Skipped, Tick, Ticker, run};
