@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use deskledger::cli::psql;
 use deskledger::store::private::{Durability, Options, Private, acquire};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -350,6 +351,18 @@ async fn psql_understands_the_url() {
         }
         Err(error) => eprintln!("no psql beside the server: {error}"),
     }
+    private.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_psql_shell_gives_psqls_own_exit_code() {
+    let home = Home::new();
+    let private = home.acquire().await;
+    for (command, code) in [("create table through_psql ()", 0), ("select 1 / 0", 1)] {
+        let args = psql::Args { arguments: ["-XAtqc", command].map(Into::into).to_vec() };
+        assert_eq!(psql::run(psql::Target::Private(&private), &args).await.unwrap(), code);
+    }
+    assert_eq!(ask(&private, "select 'it is ' || count(*) from through_psql").await, "it is 0");
     private.release().await.unwrap();
 }
 
