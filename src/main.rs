@@ -3,13 +3,12 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
-use deskledger::cli::{self, Cli};
+use deskledger::cli;
 use deskledger::{error, telemetry};
 
 fn main() -> ExitCode {
     // Wrong use ends here with code 2, and help with 0.
-    let cli = Cli::parse();
+    let cli = cli::parse();
     telemetry::start(cli.globals.verbosity());
     let result = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -1,6 +1,23 @@
-//! `deskledger collect`.
+//! `deskledger collect`: records each source on its schedule, until told to stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use secrecy::ExposeSecret as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::Globals;
+use super::ledger::Ledger;
+use crate::clock::Clock;
+use crate::collector::{Cycle, CycleError, Outcome, Tick, Ticker, next_tick};
+use crate::config::{Auth, SourceConfig};
+use crate::domain::{Outcome as PartOutcome, Source, format_duration};
+use crate::error::{Chain, FAILED, usage, with_hint};
+use crate::store::{Recorder, Store, StoreError};
+use crate::workspace::{Client, ClientConfig, Credentials, region};
 
 /// Arguments of `collect`.
 #[derive(Debug, clap::Args)]
@@ -10,11 +27,278 @@ pub struct Args {
     pub once: bool,
 }
 
+/// How long a stop waits for the visits under way: the longest that one can take, and time to
+/// write it down.
+const GRACE: Duration = Duration::from_secs(150);
+
 /// Runs the command.
 ///
 /// # Errors
-/// What the command could not do.
-#[expect(clippy::unused_async, reason = "a placeholder until its room is merged")]
-pub async fn run(_args: Args, _globals: &Globals) -> anyhow::Result<()> {
-    anyhow::bail!("`collect` is not in this build")
+/// The configuration cannot be used, or the ledger cannot be opened; with `--once` also when a
+/// visit failed.
+pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
+    // Taken first: who stops us while we start wants an orderly end too.
+    let mut signals = Signals::new()?;
+    let config = globals.configuration()?;
+    let sources = config.sources()?;
+    let clients = sources.iter().map(client).collect::<anyhow::Result<Vec<_>>>()?;
+    let ledger = Ledger::open(&config).await?;
+    let result = collect(args, &ledger.store, sources, clients, &mut signals).await;
+    ledger.close().await?;
+    result
+}
+
+async fn collect(
+    args: Args,
+    store: &Store,
+    sources: Vec<SourceConfig>,
+    clients: Vec<(Client, String)>,
+    signals: &mut Signals,
+) -> anyhow::Result<()> {
+    let mut cycles = Vec::with_capacity(sources.len());
+    for (source, (client, endpoint)) in sources.into_iter().zip(clients) {
+        let recorder = Recorder::open(store, &pinned(&source, endpoint)).await.map_err(refused)?;
+        let cycle = Cycle::new(&source.name, client, recorder, Clock::System, source.max_gap);
+        cycles.push((source, cycle));
+    }
+    if args.once { once(cycles).await } else { on_schedule(cycles, signals).await }
+}
+
+/// A source is recorded with its place, so that another one is not mistaken for it later.
+fn pinned(source: &SourceConfig, endpoint: String) -> Source {
+    Source {
+        name: source.name.clone(),
+        region: source.region.clone(),
+        project_id: Some(source.project_id.clone()),
+        endpoint: Some(endpoint),
+    }
+}
+
+fn refused(error: StoreError) -> anyhow::Error {
+    match error {
+        StoreError::Pinned { .. } => usage(error),
+        error => error.into(),
+    }
+}
+
+/// Visits all sources at the same time, and fails if one of the visits did.
+async fn once(cycles: Vec<(SourceConfig, Cycle<Client>)>) -> anyhow::Result<()> {
+    let visits = cycles.into_iter().map(|(_, mut cycle)| async move {
+        let name = cycle.name.clone();
+        let outcome = cycle.run(None).await;
+        log(&name, &outcome);
+        let failure = match outcome {
+            Ok(outcome) if is_failed(&outcome) => Some(anyhow::anyhow!(
+                "visit source `{name}`: {}",
+                failure_text(&outcome).unwrap_or("a part could not be read")
+            )),
+            Ok(_) => None,
+            Err(error) => Some(error.into()),
+        };
+        failure.map_or(Ok(()), Err)
+    });
+    let results = futures_util::future::join_all(visits).await;
+    results.into_iter().find(Result::is_err).unwrap_or(Ok(()))
+}
+
+async fn on_schedule(
+    cycles: Vec<(SourceConfig, Cycle<Client>)>,
+    signals: &mut Signals,
+) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    let workers = TaskTracker::new();
+    let ticker = Arc::new(Ticker::new(Clock::System));
+    for (source, cycle) in cycles {
+        let ticks = ticker.add(&source.name, source.schedule.clone());
+        tracing::info!(
+            source.name = source.name,
+            "recording source `{}` {}; observations hold for up to {}",
+            source.name,
+            source.schedule,
+            format_duration(source.max_gap)
+        );
+        workers.spawn(record(source, cycle, ticks, stop.clone()));
+    }
+    workers.close();
+    let ticking = tokio::spawn(Arc::clone(&ticker).run(stop.clone()));
+
+    let signal = signals.next().await;
+    tracing::info!("{signal}: finishing the visits under way");
+    stop.cancel();
+    tokio::select! {
+        () = workers.wait() => {}
+        () = tokio::time::sleep(GRACE) => {
+            anyhow::bail!("stopped by force: a visit was still under way after {GRACE:?}");
+        }
+        signal = signals.next() => {
+            tracing::error!("{signal} again: stopping by force");
+            std::process::exit(i32::from(FAILED));
+        }
+    }
+    ticking.await.context("stop the ticks")?.context("tick")?;
+    for (name, skipped) in ticker.skipped() {
+        if skipped.busy + skipped.late > 0 {
+            tracing::info!(
+                source.name = name,
+                skipped.busy = skipped.busy,
+                skipped.late = skipped.late,
+                "source `{name}`: skipped {} ticks while a visit was under way, {} late ones",
+                skipped.busy,
+                skipped.late
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A source's worker: a visit at once if the newest is a step old, then one at each tick.
+async fn record(
+    source: SourceConfig,
+    mut cycle: Cycle<Client>,
+    mut ticks: tokio::sync::mpsc::Receiver<Tick>,
+    stop: CancellationToken,
+) {
+    let is_recent = match cycle.newest().await {
+        Ok(newest) => {
+            newest.is_some_and(|at| Clock::System.now() - at < source.schedule.shortest_step())
+        }
+        Err(_) => false,
+    };
+    if !is_recent && !stop.is_cancelled() {
+        log(&source.name, &cycle.run(None).await);
+    }
+    while let Some(tick) = next_tick(&mut ticks, &stop).await {
+        log(&source.name, &cycle.run(Some(tick.scheduled_at)).await);
+    }
+}
+
+/// One line a cycle.
+fn log(name: &str, outcome: &Result<Outcome, CycleError>) {
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            tracing::error!(
+                source.name = name,
+                "{}; it waits in memory and is recorded with the next",
+                Chain(error)
+            );
+            return;
+        }
+    };
+    let snapshot = &outcome.snapshot;
+    let desktops = snapshot.desktops.as_ref().map_or(0, |listing| listing.desktops().len());
+    let groups = snapshot.groups.as_ref().map_or(0, Vec::len);
+    let (listing, statistics) = (snapshot.desktops_outcome(), snapshot.groups_outcome());
+    let duration_ms = (snapshot.finished_at - snapshot.observed_at).num_milliseconds();
+    let total =
+        snapshot.total.map_or_else(|| "an unknown number".to_owned(), |total| total.to_string());
+    let summary = format!(
+        "source `{name}`: {desktops} of {total} desktops ({}), {groups} groups ({}), {}",
+        listing.as_str(),
+        statistics.as_str(),
+        match outcome.changes {
+            Some(changes) => format!("{changes} changes"),
+            None => "recorded by another recorder already".to_owned(),
+        },
+    );
+    let failure = failure_text(outcome);
+    if listing == PartOutcome::Complete && statistics == PartOutcome::Complete {
+        tracing::info!(
+            source.name = name,
+            desktops,
+            groups,
+            duration_ms,
+            requests = outcome.requests,
+            "{summary}"
+        );
+    } else {
+        tracing::warn!(
+            source.name = name,
+            desktops,
+            groups,
+            duration_ms,
+            requests = outcome.requests,
+            error.code = snapshot.failure.as_ref().and_then(|failure| failure.code.as_deref()),
+            "{summary}{}",
+            failure.map(|text| format!(": {text}")).unwrap_or_default()
+        );
+    }
+}
+
+fn is_failed(outcome: &Outcome) -> bool {
+    outcome.snapshot.desktops.is_none() || outcome.snapshot.groups.is_none()
+}
+
+fn failure_text(outcome: &Outcome) -> Option<&str> {
+    let failure = outcome.snapshot.failure.as_ref()?;
+    failure.message.as_deref().or(failure.code.as_deref())
+}
+
+/// The client of a source, and the endpoint that it asks.
+fn client(source: &SourceConfig) -> anyhow::Result<(Client, String)> {
+    let name = &source.name;
+    let endpoint = match (&source.endpoint, &source.region) {
+        (Some(endpoint), _) => endpoint.clone(),
+        (None, Some(region)) => region::endpoints(region)
+            .map_err(|error| {
+                with_hint(
+                    usage(anyhow::Error::from(error).context(format!("source `{name}`"))),
+                    "a region that is not in the list can be recorded with its `endpoint`",
+                )
+            })?
+            .workspace
+            .parse()
+            .expect("the table of regions holds URLs"),
+        (None, None) => unreachable!("the configuration was checked for one of the two"),
+    };
+    let credentials = match &source.auth {
+        Auth::Keys { access_key, secret_key, security_token } => Credentials::AccessKey {
+            access_key: access_key.expose_secret().to_owned(),
+            secret_key: secret_key.clone(),
+            security_token: security_token.clone(),
+        },
+        Auth::Token(token) => Credentials::Token(token.clone()),
+        Auth::Password { .. } => {
+            return Err(with_hint(
+                usage(anyhow::anyhow!(
+                    "source `{name}`: a user and password cannot be exchanged for a token yet"
+                )),
+                "give `access_key` and `secret_key`, or a `token`",
+            ));
+        }
+    };
+    let shown = endpoint.as_str().trim_end_matches('/').to_owned();
+    let mut config = ClientConfig::new(endpoint, &source.project_id, credentials);
+    config.page_size = source.page_size;
+    config.max_offset = source.max_offset;
+    // A visit with all its repetitions ends before the next tick.
+    let step = source.schedule.shortest_step().to_std().unwrap_or(Duration::from_secs(1));
+    config.request_timeout = config.request_timeout.min(step.max(Duration::from_secs(5)));
+    config.retry_budget = config.retry_budget.min(step / 2);
+    let client = Client::new(config)
+        .map_err(|error| usage(anyhow::Error::from(error).context(format!("source `{name}`"))))?;
+    Ok((client, shown))
+}
+
+/// The two signals that ask for an orderly end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("watch for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("watch for SIGINT")?,
+        })
+    }
+
+    /// Waits for the next, and names it.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }

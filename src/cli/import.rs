@@ -1,11 +1,21 @@
 //! `deskledger import`: snapshots that were taken elsewhere, through the same pipeline.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::time::{Duration, Instant as Moment};
 
+use anyhow::Context as _;
 use chrono::TimeDelta;
 
 use super::Globals;
-use crate::domain::{DurationError, parse_duration};
+use super::ledger::Ledger;
+use super::progress::Bar;
+use crate::domain::{
+    Desktop, DurationError, GroupStatistics, Instant, Snapshot, Source, parse_duration,
+};
+use crate::error::usage;
+use crate::exchange::{Input, Lines, Numbered, Pin, ReadError};
+use crate::store::{Recorder, Replay, Store, StoreError};
 
 /// Arguments of `import`.
 #[derive(Debug, clap::Args)]
@@ -31,11 +41,240 @@ enum GapError {
     None,
 }
 
+/// Lines that wait for the recorder; each may hold a hundred thousand desktops.
+const QUEUE: usize = 4;
+/// A transaction holds at most so many snapshots, so many rows, or what came in so much time.
+const BATCH_SNAPSHOTS: usize = 256;
+const BATCH_ROWS: usize = 50_000;
+const BATCH_TIME: Duration = Duration::from_secs(2);
+
 /// Runs the command.
 ///
 /// # Errors
-/// What the command could not do.
-#[expect(clippy::unused_async, reason = "a placeholder until its room is merged")]
-pub async fn run(_args: Args, _globals: &Globals) -> anyhow::Result<()> {
-    anyhow::bail!("`import` is not in this build")
+/// A line is wrong or does not fit what is recorded, the file cannot be read, or the ledger fails.
+/// Everything before the line is recorded.
+pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
+    let config = globals.configuration()?;
+    let name = args.file.display().to_string();
+    let input = Input::open(&args.file)
+        .map_err(|error| usage(anyhow::Error::from(error).context(format!("open `{name}`"))))?;
+    let ledger = Ledger::open(&config).await?;
+    let result = import(input, args.max_gap, &ledger.store).await;
+    ledger.close().await?;
+    let counts = result?;
+    eprintln!("{} snapshots recorded, {} were recorded already", counts.recorded, counts.skipped);
+    Ok(())
+}
+
+#[derive(Default)]
+struct Counts {
+    recorded: u64,
+    skipped: u64,
+}
+
+async fn import(input: Input, max_gap: TimeDelta, store: &Store) -> anyhow::Result<Counts> {
+    let lines = Lines::new(input, max_gap).context("start reading")?;
+    let progress = lines.progress();
+    let bar = Bar::bytes(progress.total());
+    // The reader's iterator waits, which an async task must not.
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(QUEUE);
+    let reading = tokio::task::spawn_blocking(move || {
+        for line in lines {
+            if sender.blocking_send(line).is_err() {
+                break;
+            }
+        }
+    });
+    let mut targets = Targets { store, open: HashMap::new(), counts: Counts::default() };
+    let mut shown = Moment::now();
+    let mut outcome = Ok(());
+    while let Some(line) = receiver.recv().await {
+        outcome = match line {
+            Ok(line) => targets.take(line).await,
+            Err(error @ ReadError::Io { .. }) => Err(error.into()),
+            Err(error) => Err(usage(error)),
+        };
+        if outcome.is_err() {
+            break;
+        }
+        if shown.elapsed() > Duration::from_millis(200) {
+            shown = Moment::now();
+            bar.at(progress.read(), format!("{} snapshots", targets.counts.recorded));
+        }
+    }
+    drop(receiver);
+    // What came before a bad line is recorded all the same.
+    let written = targets.commit().await;
+    reading.await.context("end reading")?;
+    bar.finish();
+    outcome?;
+    written?;
+    Ok(targets.counts)
+}
+
+/// The sources that lines speak of.
+struct Targets<'a> {
+    store: &'a Store,
+    open: HashMap<String, Target>,
+    counts: Counts,
+}
+
+struct Target {
+    recorder: Recorder,
+    pin: Option<Pin>,
+    /// The newest snapshot that was recorded before this import.
+    recorded_until: Option<Instant>,
+    /// Reads back what is recorded, beside the lines that come again.
+    replay: Option<Replay>,
+    since: Moment,
+}
+
+impl Targets<'_> {
+    async fn take(&mut self, Numbered { number, line }: Numbered) -> anyhow::Result<()> {
+        let at_line = || format!("line {number}: source `{}`", line.source);
+        let observed_at = line.snapshot.observed_at;
+        let is_known = self
+            .open
+            .get(&line.source)
+            .is_some_and(|target| line.pin.is_none() || line.pin == target.pin);
+        if !is_known {
+            self.open(&line.source, line.pin.clone())
+                .await
+                .with_context(at_line)
+                .map_err(refused)?;
+        }
+        let target = self.open.get_mut(&line.source).expect("opened above");
+        if target.recorded_until.is_some_and(|until| observed_at <= until) {
+            target
+                .check(self.store, &line.snapshot)
+                .await
+                .with_context(at_line)
+                .map_err(refused)?;
+            self.counts.skipped += 1;
+            return Ok(());
+        }
+        if target.recorder.waiting().0 == 0 {
+            target.since = Moment::now();
+        }
+        target.recorder.add(&line.snapshot).await.with_context(at_line).map_err(refused)?;
+        self.counts.recorded += 1;
+        let (snapshots, rows) = target.recorder.waiting();
+        if snapshots >= BATCH_SNAPSHOTS || rows >= BATCH_ROWS || target.since.elapsed() > BATCH_TIME
+        {
+            target.recorder.commit().await.with_context(at_line).map_err(refused)?;
+        }
+        Ok(())
+    }
+
+    async fn open(&mut self, name: &str, pin: Option<Pin>) -> anyhow::Result<()> {
+        let given = pin.clone().unwrap_or_default();
+        let source = Source {
+            name: name.to_owned(),
+            region: given.region,
+            project_id: given.project_id,
+            endpoint: given.endpoint,
+        };
+        if let Some(target) = self.open.get_mut(name) {
+            self.store.register_source(&source).await?;
+            target.pin = pin;
+            return Ok(());
+        }
+        let mut recorder = Recorder::open(self.store, &source).await?;
+        let recorded_until = recorder.beliefs().await?.head.newest.map(|mark| mark.at);
+        let target = Target { recorder, pin, recorded_until, replay: None, since: Moment::now() };
+        self.open.insert(name.to_owned(), target);
+        Ok(())
+    }
+
+    async fn commit(&mut self) -> anyhow::Result<()> {
+        for (name, target) in &mut self.open {
+            target.recorder.commit().await.with_context(|| format!("source `{name}`"))?;
+        }
+        Ok(())
+    }
+}
+
+/// A line that does not fit what is recorded.
+#[derive(Debug, thiserror::Error)]
+enum Misfit {
+    #[error(
+        "the snapshot of {0} is older than the newest recorded, and not recorded: history is written in time order"
+    )]
+    Unrecorded(Instant),
+    #[error("the snapshot of {0} is recorded already, and differs: {1}")]
+    Differs(Instant, &'static str),
+}
+
+impl Target {
+    /// Checks that a snapshot is recorded as it is given now.
+    async fn check(&mut self, store: &Store, given: &Snapshot) -> anyhow::Result<()> {
+        if self.replay.is_none() {
+            let id = self.recorder.source_id();
+            self.replay = Some(Replay::open(store, id, Some(given.observed_at), None).await?);
+        }
+        let replay = self.replay.as_mut().expect("opened above");
+        while let Some(recorded) = replay.next().await? {
+            if recorded.observed_at < given.observed_at {
+                continue;
+            }
+            if recorded.observed_at > given.observed_at {
+                break;
+            }
+            return match difference(&recorded, given) {
+                None => Ok(()),
+                Some(what) => Err(Misfit::Differs(given.observed_at, what).into()),
+            };
+        }
+        Err(Misfit::Unrecorded(given.observed_at).into())
+    }
+}
+
+/// What differs between a snapshot as it is recorded and as it is given. The order of desktops says
+/// nothing, and that of groups only among those of one name.
+fn difference(recorded: &Snapshot, given: &Snapshot) -> Option<&'static str> {
+    let instants = |snapshot: &Snapshot| (snapshot.finished_at, snapshot.max_gap);
+    let failure = |snapshot: &Snapshot| {
+        snapshot
+            .failure
+            .clone()
+            .filter(|failure| failure.code.is_some() || failure.message.is_some())
+    };
+    if instants(recorded) != instants(given) {
+        return Some("`finished_at` or `max_gap`");
+    }
+    if given.scheduled_at.is_some() && recorded.scheduled_at != given.scheduled_at {
+        return Some("`scheduled_at`");
+    }
+    if failure(recorded) != failure(given) {
+        return Some("`error`");
+    }
+    if recorded.total != given.total {
+        return Some("`total_count`");
+    }
+    if sorted_desktops(recorded) != sorted_desktops(given) {
+        return Some("`desktops`");
+    }
+    (sorted_groups(recorded) != sorted_groups(given)).then_some("`statics`")
+}
+
+fn sorted_desktops(snapshot: &Snapshot) -> Option<Vec<&Desktop>> {
+    let mut desktops: Vec<_> = snapshot.desktops.as_ref()?.desktops().iter().collect();
+    desktops.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+    Some(desktops)
+}
+
+fn sorted_groups(snapshot: &Snapshot) -> Option<Vec<&GroupStatistics>> {
+    let mut groups: Vec<_> = snapshot.groups.as_ref()?.iter().collect();
+    groups.sort_by(|one, other| one.name.cmp(&other.name));
+    Some(groups)
+}
+
+/// What the file is to blame for is wrong use; what the database is, is not.
+fn refused(error: anyhow::Error) -> anyhow::Error {
+    let is_misfit = error.downcast_ref::<Misfit>().is_some()
+        || matches!(
+            error.downcast_ref::<StoreError>(),
+            Some(StoreError::History(_) | StoreError::Pinned { .. })
+        );
+    if is_misfit { usage(error) } else { error }
 }

@@ -52,12 +52,14 @@ impl Ledger {
         }
         let ledger = Self::connect(config).await?;
         match ledger.store.check_schema().await {
-            Err(error @ StoreError::SchemaTooOld { found: 0, .. }) => {
-                Err(with_hint(error, "nothing is recorded in this database yet: `deskledger collect` makes the schema"))
-            }
-            Err(error @ StoreError::SchemaTooOld { .. }) => {
-                Err(with_hint(error, "start this version's `deskledger collect`, which migrates it"))
-            }
+            Err(error @ StoreError::SchemaTooOld { found: 0, .. }) => Err(with_hint(
+                error,
+                "nothing is recorded in this database yet: `deskledger collect` makes the schema",
+            )),
+            Err(error @ StoreError::SchemaTooOld { .. }) => Err(with_hint(
+                error,
+                "start this version's `deskledger collect`, which migrates it",
+            )),
             result => Ok(result.map(|()| ledger)?),
         }
     }
@@ -72,7 +74,10 @@ impl Ledger {
             })?;
             let host = options.get_host().to_owned();
             let store = Store::connect(options).await.map_err(|error| {
-                with_hint(error, format!("is PostgreSQL running at `{host}`, and is the login right?"))
+                with_hint(
+                    error,
+                    format!("is PostgreSQL running at `{host}`, and is the login right?"),
+                )
             })?;
             return Ok(Self { store, private: None });
         }

@@ -2,16 +2,21 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Parser, Subcommand};
-use secrecy::SecretString;
+use clap::{ArgAction, CommandFactory as _, Parser, Subcommand};
+use ledger::Ledger;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::config::{Config, ConfigError, Environment, Flags};
+use crate::error::usage;
+use crate::report::ReportError;
 use crate::telemetry::Verbosity;
 
 pub mod collect;
 pub mod demo;
 pub mod export;
 pub mod import;
+pub mod ledger;
+pub mod progress;
 pub mod psql;
 pub mod report;
 pub mod simulate;
@@ -96,9 +101,14 @@ pub enum Command {
     /// Open a psql shell on the ledger.
     Psql(psql::Args),
     /// Serve a simulated Workspace API.
-    Simulate(simulate::Args),
+    Simulate(simulate::SimulateArgs),
     /// Say per source when it was last seen, how complete, and what is wrong.
     Status(status::Args),
+}
+
+/// Reads a command line. Wrong use ends the process with code 2, and help with 0.
+pub fn parse() -> Cli {
+    Cli::parse_from(report::arrange(std::env::args_os().collect(), &Cli::command()))
 }
 
 /// Runs a command.
@@ -110,13 +120,43 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     match command {
         Command::Demo(args) => demo::run(args, &globals).await,
         Command::Collect(args) => collect::run(args, &globals).await,
-        Command::Report(args) => report::run(args, &globals).await,
+        Command::Report(args) => run_report(args, &globals).await,
         Command::Import(args) => import::run(args, &globals).await,
         Command::Export(args) => export::run(args, &globals).await,
-        Command::Psql(args) => psql::run(args, &globals).await,
-        Command::Simulate(args) => simulate::run(args, &globals).await,
+        Command::Psql(args) => run_psql(&args, &globals).await,
+        Command::Simulate(args) => simulate::run(args).await,
         Command::Status(args) => status::run(args, &globals).await,
     }
+}
+
+/// Runs a report on the ledger; what needs none is answered without one.
+async fn run_report(args: report::Args, globals: &Globals) -> anyhow::Result<()> {
+    let config = globals.configuration()?;
+    let refused = |error: ReportError| if error.is_usage() { usage(error) } else { error.into() };
+    match args.plan(config.queries.as_deref()).map_err(refused)? {
+        report::Plan::Local(local) => local.print().map_err(refused),
+        report::Plan::Run(job) => {
+            let ledger = Ledger::open_to_read(&config).await?;
+            let result = job.run(ledger.store.pool()).await.map_err(refused);
+            ledger.close().await?;
+            result
+        }
+    }
+}
+
+/// Opens psql on the ledger, and ends with its exit code.
+async fn run_psql(args: &psql::Args, globals: &Globals) -> anyhow::Result<()> {
+    let config = globals.configuration()?;
+    let code = if let Some(url) = &config.database_url {
+        psql::run(psql::Target::Url(url.expose_secret()), args).await?
+    } else {
+        let ledger = Ledger::open(&config).await?;
+        let private = ledger.private().expect("no other is configured");
+        let code = psql::run(psql::Target::Private(private), args).await;
+        ledger.close().await?;
+        code?
+    };
+    if code == 0 { Ok(()) } else { std::process::exit(i32::from(code)) }
 }
 
 #[cfg(test)]

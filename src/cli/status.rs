@@ -1,16 +1,153 @@
-//! `deskledger status`.
+//! `deskledger status`: how each source's record stands, and how large the ledger is.
+
+use std::io::Write as _;
+
+use chrono::TimeDelta;
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use serde_json::json;
 
 use super::Globals;
+use super::ledger::Ledger;
+use crate::clock::Clock;
+use crate::domain::{Instant, format_duration};
+use crate::store::SourceStatus;
 
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Write JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// Runs the command.
 ///
 /// # Errors
-/// What the command could not do.
-#[expect(clippy::unused_async, reason = "a placeholder until its room is merged")]
-pub async fn run(_args: Args, _globals: &Globals) -> anyhow::Result<()> {
-    anyhow::bail!("`status` is not in this build")
+/// The ledger cannot be read.
+pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
+    let config = globals.configuration()?;
+    let ledger = Ledger::open_to_read(&config).await?;
+    let result = async {
+        let sources = ledger.store.source_status().await?;
+        let size = ledger.store.size_bytes().await?;
+        let now = Clock::System.now();
+        let text =
+            if args.json { as_json(&sources, size, now) } else { as_table(&sources, size, now) };
+        std::io::stdout().write_all(text.as_bytes())?;
+        anyhow::Ok(())
+    }
+    .await;
+    ledger.close().await?;
+    result
+}
+
+/// What is wrong with a source, in the words of whoever is on call; empty: nothing.
+fn complaints(status: &SourceStatus, now: Instant) -> Vec<String> {
+    let Some(last) = status.last_snapshot_at else {
+        return vec!["nothing was ever recorded".to_owned()];
+    };
+    let mut complaints = Vec::new();
+    let max_gap = TimeDelta::seconds(status.max_gap.unwrap_or(0).into());
+    let age = now - last;
+    if age > max_gap {
+        complaints.push(format!(
+            "nothing recorded for {}: is `deskledger collect` running?",
+            format_age(age)
+        ));
+    }
+    if status.desktops_outcome.as_deref() == Some("failed") {
+        let since = status.usable_at.map_or_else(
+            || "ever".to_owned(),
+            |usable| format!("for {}", format_age(last - usable)),
+        );
+        complaints.push(format!("the newest visit failed, no listing {since}"));
+    }
+    if status.desktops_outcome.as_deref() == Some("partial") {
+        complaints.push("the newest listing is partial".to_owned());
+    }
+    if status.groups_outcome.as_deref() == Some("failed")
+        && status.desktops_outcome.as_deref() != Some("failed")
+    {
+        complaints.push("the newest group statistics failed".to_owned());
+    }
+    if let Some(error) = &status.last_error {
+        complaints.push(error.clone());
+    }
+    complaints
+}
+
+fn as_table(sources: &[SourceStatus], size: i64, now: Instant) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(["source", "last seen", "desktops", "last 24 h", "what is wrong"]);
+    for status in sources {
+        let seen = status.last_snapshot_at.map_or_else(
+            || "never".to_owned(),
+            |at| format!("{}\n{} ago", at.format("%Y-%m-%d %H:%M:%SZ"), format_age(now - at)),
+        );
+        let desktops = match (status.desktops_recorded, status.desktops_total) {
+            (Some(recorded), Some(total)) => format!("{recorded} of {total}"),
+            (Some(recorded), None) => format!("{recorded} of ?"),
+            (None, _) => "–".to_owned(),
+        };
+        let day = format!(
+            "{} visits\n{} failed, {} partial",
+            status.snapshots, status.failed, status.partial
+        );
+        let wrong = complaints(status, now);
+        let wrong = if wrong.is_empty() { "nothing".to_owned() } else { wrong.join("\n") };
+        table.add_row([
+            Cell::new(shown(&status.source)),
+            Cell::new(seen),
+            Cell::new(desktops).set_alignment(CellAlignment::Right),
+            Cell::new(day),
+            Cell::new(shown(&wrong)),
+        ]);
+    }
+    let size = indicatif::HumanBytes(u64::try_from(size).unwrap_or(0));
+    if sources.is_empty() {
+        return format!("No source is recorded yet. The ledger takes {size}.\n");
+    }
+    format!("{table}\nThe ledger takes {size}, indexes included.\n")
+}
+
+fn as_json(sources: &[SourceStatus], size: i64, now: Instant) -> String {
+    let rows: Vec<_> = sources
+        .iter()
+        .map(|status| {
+            json!({
+                "source": status.source,
+                "last_snapshot_at": status.last_snapshot_at,
+                "usable_at": status.usable_at,
+                "desktops_outcome": status.desktops_outcome,
+                "groups_outcome": status.groups_outcome,
+                "desktops_recorded": status.desktops_recorded,
+                "desktops_total": status.desktops_total,
+                "max_gap": status.max_gap,
+                "last_24_hours": {
+                    "snapshots": status.snapshots, "failed": status.failed, "partial": status.partial,
+                },
+                "wrong": complaints(status, now),
+            })
+        })
+        .collect();
+    format!("{:#}\n", json!({ "sources": rows, "size_bytes": size }))
+}
+
+/// Text from the API is data: control characters would move the terminal's cursor.
+fn shown(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
+/// An age in its two largest units.
+fn format_age(age: TimeDelta) -> String {
+    let seconds = age.num_seconds().max(0);
+    let unit = match seconds {
+        86_400.. => 3_600,
+        3_600.. => 60,
+        _ => 1,
+    };
+    format_duration(TimeDelta::seconds(seconds / unit * unit))
 }

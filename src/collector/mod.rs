@@ -7,4 +7,4 @@ mod cycle;
 mod schedule;
 
 pub use cycle::{Cycle, CycleError, Outcome, Visitor, take};
-pub use schedule::{Skipped, Tick, Ticker, run};
+pub use schedule::{Skipped, Tick, Ticker, next_tick};

@@ -6,7 +6,6 @@
 //! the source's own loop takes it. That loop is ours: it never cancels a cycle half-way.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
@@ -146,30 +145,22 @@ impl Ticker {
     }
 }
 
-/// Runs a source's cycles until told to stop: each tick that is not late yet, one after the other.
-pub async fn run(
-    mut ticks: mpsc::Receiver<Tick>,
-    stop: CancellationToken,
-    mut cycle: impl AsyncFnMut(Tick),
-) {
-    loop {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            tick = ticks.recv() => match tick {
-                // Never cancelled half-way: what was read is recorded.
-                Some(tick) => cycle(tick).await,
-                None => return,
-            },
-        }
+/// The next tick of a source; `None` once told to stop.
+///
+/// The loop around it is the caller's, so that a cycle is never cancelled half-way: what was read is
+/// recorded, and only then is it asked whether to stop.
+pub async fn next_tick(ticks: &mut mpsc::Receiver<Tick>, stop: &CancellationToken) -> Option<Tick> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => None,
+        tick = ticks.recv() => tick,
     }
 }
 
-/// How long a stop may take beyond the longest a visit can: time to write it down.
-pub const RECORDING_GRACE: Duration = Duration::from_secs(30);
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use chrono::{DateTime, TimeDelta};
 
     use super::*;
@@ -225,18 +216,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stop_finishes_the_cycle_in_hand_and_drops_the_next() {
-        let (sender, ticks) = mpsc::channel(1);
+        let (sender, mut ticks) = mpsc::channel(1);
         let stop = CancellationToken::new();
         let finished = Arc::new(Mutex::new(0));
         let began = tokio::time::Instant::now();
         let worker = {
             let (stop, finished) = (stop.clone(), Arc::clone(&finished));
             tokio::spawn(async move {
-                run(ticks, stop, async |_| {
+                while next_tick(&mut ticks, &stop).await.is_some() {
                     tokio::time::sleep(Duration::from_secs(30)).await;
                     *finished.lock().unwrap() += 1;
-                })
-                .await;
+                }
             })
         };
         let tick = Tick { scheduled_at: start() };

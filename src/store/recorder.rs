@@ -81,8 +81,8 @@ impl Recorder {
     /// # Errors
     /// It cannot follow what is recorded.
     pub async fn add(&mut self, snapshot: &Snapshot) -> Result<Recorded, StoreError> {
-        let mut random = rand::rng();
         let beliefs = self.beliefs().await?;
+        let mut random = rand::rng();
         let mut salts = || {
             let mut salt = [0; 16];
             random.fill_bytes(&mut salt);

@@ -89,6 +89,15 @@ pub struct Private {
     user: Option<Flock<File>>,
 }
 
+/// The folder that holds deskledger's data: the user's, or for root the system's.
+///
+/// # Errors
+///
+/// When the user has no home.
+pub fn home() -> Result<PathBuf, PrivateError> {
+    folder::home()
+}
+
 /// Starts the private server, or finds it running, and holds on to it.
 ///
 /// # Errors

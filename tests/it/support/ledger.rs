@@ -8,9 +8,7 @@ use deskledger::exchange::{Line, Parser};
 use deskledger::store::{Recorder, Store};
 use serde_json::{Map, Value, json};
 use sqlx::postgres::{PgRow, types::PgInterval};
-use sqlx::{
-    AssertSqlSafe, Column as _, PgPool, Row as _, TypeInfo as _, ValueRef as _,
-};
+use sqlx::{AssertSqlSafe, Column as _, PgPool, Row as _, TypeInfo as _, ValueRef as _};
 
 use super::postgres::{TestDatabase, database_from};
 
