@@ -14,6 +14,7 @@ use deskledger::report::params::Values;
 use deskledger::report::render::{Format, Look};
 use deskledger::report::{Collected, DEFAULT_TIMEOUT, ReportError, describe, run};
 use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
 
 use crate::stand_in::database;
 
@@ -439,7 +440,9 @@ impl std::io::Write for Gone {
 
 #[tokio::test]
 async fn a_reader_that_leaves_does_not_hold_the_connection() {
-    let pool = database().await;
+    let options = database().await.connect_options();
+    let pool =
+        PgPoolOptions::new().max_connections(1).connect_with((*options).clone()).await.unwrap();
     let report = own("select n, repeat('x', 1000) from generate_series(1, 3000000) as n");
     let values = Values::new(&report, Vec::<(&str, &str)>::new()).unwrap();
     let mut sink = Format::Ndjson.sink(Gone, Look::default());
@@ -450,7 +453,7 @@ async fn a_reader_that_leaves_does_not_hold_the_connection() {
     let error = outcome.await.expect("at once").unwrap_err();
     let ReportError::Output { source, .. } = error else { panic!("{error}") };
     assert_eq!(source.kind(), std::io::ErrorKind::BrokenPipe);
-    tokio::time::timeout(Duration::from_secs(20), sqlx::query("select 1").execute(&pool))
+    tokio::time::timeout(Duration::from_secs(2), sqlx::query("select 1").execute(&pool))
         .await
         .expect("free")
         .unwrap();
