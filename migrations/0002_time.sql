@@ -252,8 +252,8 @@ begin
     end if;
 
     if bucket <> 'hour' then
-        -- In local time every unit is regular; each edge is then looked up by itself. One unit more on either side,
-        -- since a clock set back across midnight shows yesterday's date after today has begun.
+        -- In local time every unit is regular; each edge is then looked up by itself. One unit more at the end, since a
+        -- clock set back across midnight shows yesterday's date after today has begun.
         step := ('1 ' || bucket)::interval;
         return query
             select edge.begins, greatest(edge.begins, range_from), least(edge.ends, range_to)
@@ -262,7 +262,7 @@ begin
                 from (
                     select series.local, deskledger.civil_start(series.local, tz) as at
                     from generate_series(
-                        date_trunc(bucket, range_from at time zone tz) - step,
+                        date_trunc(bucket, range_from at time zone tz),
                         (range_to at time zone tz) + step + step,
                         step) as series (local)
                 ) as starts

@@ -215,11 +215,21 @@ fn read_parameters(
 
 /// A report's help: what its header says, in the form of all other help.
 fn help(report: &Report) -> String {
-    let command = clap::Command::new("report")
-        .bin_name(format!("deskledger report {}", report.name))
-        .about(report.title.clone())
-        .long_about(format!("{}\n\n{}", report.title, report.description));
-    let command = Args::augment_args(command).mut_arg("words", |words| words.hide(true));
+    let command =
+        clap::Command::new("report").bin_name(format!("deskledger report {}", report.name));
+    let command = Args::augment_args(command)
+        // After the arguments, whose own description it replaces.
+        .about(format!("{}\n\n{}", report.title, unwrapped(&report.description)))
+        .mut_arg("words", |words| words.hide(true))
+        // clap's own would promise that `--help` says more than `-h`.
+        .disable_help_flag(true)
+        .arg(
+            clap::Arg::new("help")
+                .long("help")
+                .short('h')
+                .help("Print help")
+                .action(clap::ArgAction::HelpShort),
+        );
     let command = report.parameters.iter().fold(command, |command, parameter| {
         let default = match parameter.default.as_deref() {
             None => " [required]".to_owned(),
@@ -236,11 +246,30 @@ fn help(report: &Report) -> String {
         }
         command.arg(option)
     });
-    let columns =
-        report.columns.iter().map(|column| format!("  {}: {}\n", column.name, column.meaning));
-    let columns: String = columns.collect();
-    let after = if columns.is_empty() { columns } else { format!("Columns:\n{columns}") };
+    let width = report.columns.iter().map(|column| column.name.len()).max().unwrap_or(0);
+    let mut after = String::new();
+    if !report.columns.is_empty() {
+        after.push_str("Columns:\n");
+    }
+    for column in &report.columns {
+        after.push_str(&format!("  {:width$}  {}\n", column.name, column.meaning));
+    }
     command.after_help(after).render_help().to_string()
+}
+
+/// Paragraphs on one line each, for clap to fit to the terminal; what is set in stays as it is.
+fn unwrapped(prose: &str) -> String {
+    let mut text = String::new();
+    let mut goes_on = false;
+    for line in prose.lines() {
+        let is_prose = !line.is_empty() && !line.starts_with(' ');
+        if !text.is_empty() {
+            text.push(if goes_on && is_prose { ' ' } else { '\n' });
+        }
+        text.push_str(line);
+        goes_on = is_prose;
+    }
+    text
 }
 
 impl Local {

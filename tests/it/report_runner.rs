@@ -8,12 +8,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
-use deskledger::cli::report::{Args, Job, Plan, arrange};
+use deskledger::cli::report::{Args, Job, Local, Plan, arrange};
 use deskledger::report::catalogue::{Catalogue, Report};
 use deskledger::report::params::Values;
 use deskledger::report::render::{Format, Look};
 use deskledger::report::{Collected, DEFAULT_TIMEOUT, ReportError, describe, run};
 use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
 
 use crate::stand_in::database;
 
@@ -63,13 +64,13 @@ async fn a_report_is_written_in_every_format() {
         "\
 Buckets of a period
 2026-10-24 12:00 to 2026-10-27 00:00 · bucket day · source lab · times in Europe/Berlin
-─────────────────────────────────────────────────────
- bucket_start   source   bucket_length   bucket_hours
-═════════════════════════════════════════════════════
- 2026-10-24     lab                12h          12.00
- 2026-10-25     lab              1d01h          25.00
- 2026-10-26     lab                 1d          24.00
-─────────────────────────────────────────────────────
+──────────────────────────────────────────────────
+bucket_start  source  bucket_length  bucket_hours
+══════════════════════════════════════════════════
+2026-10-24    lab               12h         12.00
+2026-10-25    lab             1d01h         25.00
+2026-10-26    lab                1d         24.00
+──────────────────────────────────────────────────
 "
     );
     assert_eq!(
@@ -104,7 +105,7 @@ async fn an_empty_result_keeps_its_headings() {
     assert_eq!(written(&pool, &report, &[], Format::Json).await.unwrap(), "[]\n");
     assert_eq!(written(&pool, &report, &[], Format::Ndjson).await.unwrap(), "");
     let table = written(&pool, &report, &[], Format::Table).await.unwrap();
-    assert!(table.contains("one   two   three") && table.ends_with("(no rows)\n"), "{table}");
+    assert!(table.contains("one  two  three") && table.ends_with("(no rows)\n"), "{table}");
 }
 
 #[tokio::test]
@@ -247,7 +248,7 @@ async fn a_report_that_takes_too_long_is_stopped() {
 async fn rows_are_in_the_statements_order_also_when_they_are_cast() {
     let pool = database().await;
     let report =
-        own("select n, n::numeric from generate_series(1, 20000) as n order by n % 7, n desc");
+        own("select n, n::numeric as m from generate_series(1, 20000) as n order by n % 7, n desc");
     let mut rows = Collected::default();
     let values = Values::new(&report, Vec::<(&str, &str)>::new()).unwrap();
     run(&pool, &report, &values, DEFAULT_TIMEOUT, &mut rows).await.unwrap();
@@ -395,9 +396,7 @@ fn the_command_line_is_refused_in_one_line() {
 #[test]
 fn a_reports_help_is_its_header() {
     for line in ["report example --help", "report --help example", "report example --from -1d -h"] {
-        let Plan::Local(deskledger::cli::report::Local::Text(help)) = parse(line).unwrap().1 else {
-            panic!("{line}")
-        };
+        let Plan::Local(Local::Text(help)) = parse(line).unwrap().1 else { panic!("{line}") };
         assert!(help.contains("Buckets of a period"), "{help}");
         assert!(help.contains("--bucket <BUCKET>") && help.contains("[default: -7d]"), "{help}");
         assert!(help.contains("--format") && help.contains("bucket_hours"), "{help}");
@@ -441,7 +440,9 @@ impl std::io::Write for Gone {
 
 #[tokio::test]
 async fn a_reader_that_leaves_does_not_hold_the_connection() {
-    let pool = database().await;
+    let options = database().await.connect_options();
+    let pool =
+        PgPoolOptions::new().max_connections(1).connect_with((*options).clone()).await.unwrap();
     let report = own("select n, repeat('x', 1000) from generate_series(1, 3000000) as n");
     let values = Values::new(&report, Vec::<(&str, &str)>::new()).unwrap();
     let mut sink = Format::Ndjson.sink(Gone, Look::default());
@@ -452,8 +453,36 @@ async fn a_reader_that_leaves_does_not_hold_the_connection() {
     let error = outcome.await.expect("at once").unwrap_err();
     let ReportError::Output { source, .. } = error else { panic!("{error}") };
     assert_eq!(source.kind(), std::io::ErrorKind::BrokenPipe);
-    tokio::time::timeout(Duration::from_secs(20), sqlx::query("select 1").execute(&pool))
+    tokio::time::timeout(Duration::from_secs(2), sqlx::query("select 1").execute(&pool))
         .await
         .expect("free")
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_narrow_terminal_breaks_headings_and_no_figure() {
+    let pool = database().await;
+    let report = own("select timestamptz '2026-10-04T03:12:01Z' as bucket_start, 'prod' as source, 1234567.5 as connected_hours,
+         12 as connections_started, 1.5 as disconnects_per_100_hours, null::float8 as coverage_pct, repeat('word ', 9) as note");
+    let values = Values::new(&report, Vec::<(&str, &str)>::new()).unwrap();
+    for width in [90, 110, 20] {
+        let mut bytes = Vec::new();
+        let look = Look { width: Some(width), is_styled: false };
+        run(
+            &pool,
+            &report,
+            &values,
+            DEFAULT_TIMEOUT,
+            Format::Table.sink(&mut bytes, look).as_mut(),
+        )
+        .await
+        .unwrap();
+        let table = String::from_utf8(bytes).unwrap();
+        assert!(
+            table.contains("2026-10-04 03:12:01 ") && table.contains(" 1234567.50 "),
+            "{table}"
+        );
+        let widest = table.lines().map(|line| line.chars().count()).max().unwrap();
+        assert!(widest <= usize::from(width) || width == 20, "{widest}\n{table}");
+    }
 }

@@ -3,15 +3,23 @@
 use std::io::{self, Write};
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{Attribute, CellAlignment, ContentArrangement, LineStyle};
+use comfy_table::{
+    Attribute, CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Width,
+};
 
 use super::Look;
 use super::people::{Precision, harmless, is_right_aligned, subtitle, text};
 use crate::report::run::{Head, Sink};
-use crate::report::value::{Cell, Column};
+use crate::report::value::{Cell, Column, ColumnKind};
 
 /// Widths need all rows at hand. So that memory stays bounded, a longer result is a table again after so many rows.
 const PAGE: usize = 5_000;
+
+/// Text longer than this may break.
+const BREAKABLE: usize = 12;
+
+/// What the table puts beside each cell.
+const PADDING: usize = 1;
 
 /// Gathers rows and writes them as tables.
 pub(super) struct Table<W> {
@@ -32,9 +40,6 @@ impl<W: Write> Table<W> {
         let tz = self.head.as_ref().map_or(chrono_tz::UTC, |head| head.time_zone);
         let mut table = comfy_table::Table::new();
         table.load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none())).force_no_tty();
-        if let Some(width) = self.look.width {
-            table.set_width(width).set_content_arrangement(ContentArrangement::Dynamic);
-        }
         if self.look.is_styled {
             table.enforce_styling();
         }
@@ -48,13 +53,47 @@ impl<W: Write> Table<W> {
             );
         }
         for (at, column) in self.columns.iter().enumerate() {
-            if let Some(laid_out) = table.column_mut(at)
-                && is_right_aligned(column.kind)
-            {
+            let Some(laid_out) = table.column_mut(at) else { continue };
+            laid_out.set_padding((0, 1));
+            if is_right_aligned(column.kind) {
                 laid_out.set_cell_alignment(CellAlignment::Right);
             }
         }
+        self.fit(&mut table);
         writeln!(self.out, "{}", table.trim_fmt())
+    }
+
+    /// Makes the table as narrow as the terminal: headings and texts break, figures and instants never do. Where not
+    /// even that fits, the lines are as long as they must be.
+    fn fit(&self, table: &mut comfy_table::Table) {
+        let Some(width) = self.look.width else { return };
+        let least: Vec<(usize, usize)> = self
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(at, column)| {
+                let cells = table.column_cells_iter(at).flatten();
+                let widest = cells.map(|cell| cell.content().chars().count()).max().unwrap_or(0);
+                let breaks =
+                    matches!(column.kind, ColumnKind::Text | ColumnKind::List | ColumnKind::Json);
+                let word = column.name.split('_').map(|word| word.chars().count()).max();
+                (if breaks { widest.min(BREAKABLE) } else { widest }, word.unwrap_or(0))
+            })
+            .collect();
+        // Whole words in the headings if there is room for them, else less and less of them.
+        for limit in [usize::MAX, 12, 9, 7, 5, 4, 3] {
+            let bounds = least.iter().map(|(values, word)| values.max(word.min(&limit)) + PADDING);
+            if bounds.clone().sum::<usize>() + self.columns.len() >= usize::from(width) {
+                continue;
+            }
+            for (column, bound) in table.column_iter_mut().zip(bounds) {
+                // It is less than the width of a terminal.
+                let bound = u16::try_from(bound).unwrap_or(u16::MAX);
+                column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(bound)));
+            }
+            table.set_width(width).set_content_arrangement(ContentArrangement::Dynamic);
+            return;
+        }
     }
 
     fn heading(&self, column: &Column) -> comfy_table::Cell {
