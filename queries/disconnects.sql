@@ -137,7 +137,7 @@ select b.bucket_start,
        case when seen.is_any then coalesce(g.started, 0) end as connections_started,
        case when seen.is_any then coalesce(o.ended, 0) end as connections_ended,
        case when seen.is_any then coalesce(g.disconnects, 0) end as disconnects,
-       100 * g.disconnects::double precision / nullif(o.ended, 0) as disconnect_share_pct,
+       100 * coalesce(g.disconnects, 0)::double precision / nullif(o.ended, 0) as disconnect_share_pct,
        (h.connected / 3600000000)::double precision as connected_hours,
        (100 * coalesce(g.disconnects, 0) * 3600000000
            / nullif(h.connected, 0))::double precision as disconnects_per_100_hours,

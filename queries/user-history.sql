@@ -8,11 +8,11 @@
 -- bound that is null is unknown. Gaps hide connections: see the report `coverage`.
 --
 -- Parameters
---   user    text      *    the user's or group's name or id
---   from    instant   -30d start of the period
---   to      instant   now  end of the period, not included
---   tz      timezone  UTC  time zone of dates given without one
---   source  source    ''   one source; empty: all
+--   user    text      required  the user's or group's name or id
+--   from    instant   -30d      start of the period
+--   to      instant   now       end of the period, not included
+--   tz      timezone  UTC       time zone of dates given without one
+--   source  source    ''        one source; empty: all
 --
 -- Columns
 --   source         the source

@@ -12,7 +12,7 @@ fn history(lines: usize, desktops: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     for minute in 0..lines {
         let line = format!(
-            r#"{{"source":"s","observed_at":"2026-10-01T00:00:00Z","total_count":{minute}}}"#
+            r#"{{"source":"s","observed_at":"2026-10-01T00:00:00Z","desktops":[],"total_count":{minute}}}"#
         );
         let mut line = crate::exchange::parse_line(line.as_bytes(), GAP).expect("it is right");
         let desktops = (0..desktops).map(|at| Desktop {
@@ -34,7 +34,9 @@ fn input(bytes: impl Into<Vec<u8>>) -> Input {
 fn totals(input: Input, parsers: usize) -> Vec<i64> {
     Lines::with_parsers(input, GAP, parsers)
         .expect("threads start")
-        .map(|line| line.expect("the line is right").line.snapshot.total.expect("it has one"))
+        .map(|line| {
+            line.expect("the line is right").line.snapshot.total.expect("its listing has one")
+        })
         .collect()
 }
 

@@ -19,7 +19,15 @@ macro_rules! built_in {
 }
 
 /// Name, file and text of each report that is part of the program. A test holds this list against the folder.
-const BUILT_IN: &[(&str, &str, &str)] = built_in![];
+const BUILT_IN: &[(&str, &str, &str)] = built_in![
+    "utilisation",
+    "disconnects",
+    "group-utilisation",
+    "connected-at",
+    "desktop-history",
+    "user-history",
+    "coverage",
+];
 
 /// A report: a file of SQL and what its header says about it.
 #[derive(Debug, Clone)]

@@ -117,7 +117,7 @@ fn every_view_and_every_report_answers_what_the_definitions_say() {
     let config = Config {
         cases: cases_wanted.unwrap_or(96),
         source_file: Some(file!()),
-        max_shrink_iters: 2_000,
+        max_shrink_iters: 400,
         ..Config::default()
     };
     let portions = (1_usize..6, 1_usize..12);
