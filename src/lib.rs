@@ -1,4 +1,65 @@
-//! deskledger remembers the state of virtual desktops.
+//! deskledger remembers who was connected to which Huawei Cloud Workspace desktop, and never claims what it
+//! did not see. This page is the map of the house.
+//!
+//! # The way of the data
+//!
+//! ```text
+//!  Workspace API ──HTTP──▶ workspace::Client ──┐
+//!  simulated fleet (straight, in the demo) ────┼─▶ domain::Snapshot ─▶ domain::Beliefs ─▶ store::Recorder ─▶ PostgreSQL
+//!  exchange file (import) ─────────────────────┘     (the same value     (what changed)     (one transaction)      │
+//!                                                     from everywhere)                                      views, SQL
+//!                                                                                                                  │
+//!                             people ◀── report::render ◀── report::run ◀── queries/*.sql ◀────────────────────────┘
+//! ```
+//!
+//! One way in, one way through, one way out. Whoever makes a [`domain::Snapshot`], from there on nobody
+//! knows the difference; that is what makes import, demo, replay and tests cheap.
+//!
+//! # Rooms
+//!
+//! | room | what lives there | may call |
+//! |---|---|---|
+//! | [`domain`] | desktops, snapshots, what a snapshot changes, digests; pure | – |
+//! | [`workspace`] | the API's client: signing, paging, completeness, retries, regions | domain, clock |
+//! | [`exchange`] | one snapshot a line: reading, writing, compression | domain |
+//! | [`store`] | PostgreSQL: private server, migrations, recording, reading back | domain |
+//! | [`collector`] | ticks, and the cycle that visits and records | domain, workspace, store, clock, config |
+//! | [`report`] | the catalogue of `queries/`, parameters, running, rendering | – |
+//! | [`simulator`] | a fleet from a seed, and the API over it | domain, clock |
+//! | [`config`] | flags, environment and file, checked | domain |
+//! | [`cli`] | the commands: wires rooms together | all |
+//!
+//! `workspace` and `store` do not know each other, nothing points to `cli`, and a test holds the arrows.
+//!
+//! # One cycle, from tick to commit
+//!
+//! 1. [`collector::Ticker`] looks once a second which source is due and puts a tick into that source's
+//!    queue of one. A tick that does not fit, or that comes late, is skipped and counted.
+//! 2. The source's loop takes it: [`collector::take`] notes the time, has the client read both calls, and
+//!    makes a snapshot of whatever came, also of nothing.
+//! 3. [`domain::Beliefs::observe`] compares it with what is believed: which spans begin, go on, end, and
+//!    how surely. It is the one place that decides history.
+//! 4. [`store::Recorder`] writes the changes in one transaction, which first moves the source's head from
+//!    the entry that the beliefs were built on. If someone else has moved it, nothing is written and the beliefs
+//!    are read back.
+//! 5. After a month is over, what is still open is cut at its end, in transactions of its own.
+//!
+//! # What never breaks
+//!
+//! 1. For each snapshot, the view `desktop_snapshots` equals what the API returned.
+//! 2. Nothing is claimed that was not observed: connected, not connected and not observed are three things.
+//! 3. A transaction holds whole snapshots.
+//! 4. Recording is idempotent by (source, `observed_at`), and one tick is recorded once.
+//! 5. A figure in a report equals the figure worked out by brute force from the snapshots: `tests/it/answers.rs`
+//!    holds every view and report against an evaluator that shares no code with this crate.
+//! 6. No secret leaves the configuration; no person's name enters a log.
+//!
+//! # Words
+//!
+//! *Source*: a project of a region behind an endpoint. *Snapshot*: one visit to it. *Observation*: one desktop's
+//! state in one snapshot, or its absence from a complete one. *Span*: a run of equal observations without a
+//! gap. *Connection*: touching CONNECTED spans with the same users. *Gap*: more than `max_gap` between two
+//! observations. `docs/semantics.md` defines them all, with a worked example.
 
 pub mod cli;
 pub mod clock;

@@ -61,11 +61,11 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
 
 async fn demonstrate(args: &Args, store: &Store, data_dir: PathBuf) -> anyhow::Result<()> {
     store.forget_everything().await?;
-    record(args, store).await?;
+    let (start, end) = record(args, store).await?;
 
     let mut out = std::io::stdout().lock();
-    let from = format!("-{}d", args.days);
-    let period = ["--from", &from, "--bucket", "day", "--tz", TIME_ZONE];
+    let (from, to) = (start.to_rfc3339(), end.to_rfc3339());
+    let period = ["--from", &from, "--to", &to, "--bucket", "day", "--tz", TIME_ZONE];
     for name in ["utilisation", "disconnects", "coverage"] {
         out.flush()?;
         let words = ["deskledger", "report", name].into_iter().chain(period);
@@ -91,8 +91,9 @@ async fn demonstrate(args: &Args, store: &Store, data_dir: PathBuf) -> anyhow::R
     Ok(())
 }
 
-/// Records the month: a visit every five minutes, but for an outage of the recorder.
-async fn record(args: &Args, store: &Store) -> anyhow::Result<()> {
+/// Records the month: a visit every five minutes, but for an outage of the recorder. Gives its first
+/// and its last visit.
+async fn record(args: &Args, store: &Store) -> anyhow::Result<(Instant, Instant)> {
     let end = Clock::System.now().duration_trunc(INTERVAL).context("cut the present to a tick")?;
     let start = end - TimeDelta::days(args.days.into());
     let at = |share: f64, hour: i64| {
@@ -135,7 +136,7 @@ async fn record(args: &Args, store: &Store) -> anyhow::Result<()> {
     }
     recorder.commit().await?;
     bar.finish();
-    Ok(())
+    Ok((start + INTERVAL, end))
 }
 
 /// The same hour of the next day that is worked on, where this one is not.

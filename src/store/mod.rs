@@ -20,8 +20,8 @@ pub use replay::Replay;
 pub use schema::{Migrated, newest_schema_version};
 pub use source::{SourceId, SourceStatus};
 
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions as _, PgPool};
 
 /// A ledger: one PostgreSQL database.
 #[derive(Clone, Debug)]
@@ -37,6 +37,8 @@ impl Store {
     pub async fn connect(options: PgConnectOptions) -> Result<Self, StoreError> {
         let options = options
             .application_name("deskledger")
+            // A statement may take its time, and its text is nothing for a log.
+            .disable_statement_logging()
             // Nothing of ours may depend on how the server or the database is set up.
             .options([("TimeZone", "UTC"), ("DateStyle", "ISO"), ("IntervalStyle", "postgres")]);
         let pool = PgPoolOptions::new()
