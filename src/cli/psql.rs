@@ -69,6 +69,10 @@ pub async fn run(target: Target<'_>, args: &Args) -> Result<u8, PsqlError> {
         // Everybody on the machine may read arguments; the environment is the user's own.
         command.env("PGPASSWORD", password);
     }
+    if let Target::Private(private) = target {
+        // For `\! pg_dump` and the like: the server is there only while psql is.
+        command.envs(for_children(private));
+    }
     // Ctrl-C is for psql, which cancels its query: we must be there to release the server when it ends.
     let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut child = command.spawn().map_err(failed)?;
@@ -80,6 +84,23 @@ pub async fn run(target: Target<'_>, args: &Args) -> Result<u8, PsqlError> {
     };
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     Ok(u8::try_from(code).unwrap_or(u8::MAX))
+}
+
+/// What programs that psql starts need to find the private server, and its own programs first.
+fn for_children(private: &Private) -> Vec<(&'static str, OsString)> {
+    let options = private.connect_options();
+    let socket = options.get_socket().map(|folder| folder.as_os_str().to_owned());
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(private.bin_dir().to_owned()).chain(std::env::split_paths(&path));
+    let mut variables = vec![
+        ("PGHOST", socket.unwrap_or_default()),
+        ("PGPORT", options.get_port().to_string().into()),
+        ("PGUSER", options.get_username().into()),
+        ("PGDATABASE", options.get_database().unwrap_or_default().into()),
+    ];
+    // A folder with a colon in its name cannot be in PATH: then the system's programs have to do.
+    variables.extend(std::env::join_paths(folders).ok().map(|path| ("PATH", path)));
+    variables
 }
 
 /// The psql that belongs to the server, else the first in PATH.
