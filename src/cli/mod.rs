@@ -101,7 +101,7 @@ pub enum Command {
     /// Open a psql shell on the ledger.
     Psql(psql::Args),
     /// Serve a simulated Workspace API.
-    Simulate(simulate::SimulateArgs),
+    Simulate(Box<simulate::SimulateArgs>),
     /// Say per source when it was last seen, how complete, and what is wrong.
     Status(status::Args),
 }
@@ -124,7 +124,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Import(args) => import::run(args, &globals).await,
         Command::Export(args) => export::run(args, &globals).await,
         Command::Psql(args) => run_psql(&args, &globals).await,
-        Command::Simulate(args) => simulate::run(args).await,
+        Command::Simulate(args) => simulate::run(*args).await,
         Command::Status(args) => status::run(args, &globals).await,
     }
 }

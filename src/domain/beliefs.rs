@@ -363,6 +363,9 @@ fn numbered<K: Eq + std::hash::Hash>(keys: impl Iterator<Item = K>) -> HashMap<K
     keys.zip(1..).collect()
 }
 
+/// A label's number, name, assignment, salt and commitment.
+pub type RegisteredLabel = (LabelNo, Option<Arc<str>>, AssignmentNo, Salt, Digest);
+
 /// What was not known before: the store adds a row for each, under the number given.
 #[derive(Clone, Debug, Default)]
 pub struct Registered {
@@ -375,7 +378,7 @@ pub struct Registered {
     /// Assignments: number, the set, its distinct persons, the person of each entry.
     pub assignments: Vec<(AssignmentNo, AttachUsers, Vec<PersonNo>, Vec<PersonNo>)>,
     /// Labels: number, name, assignment, salt, commitment.
-    pub labels: Vec<(LabelNo, Option<Arc<str>>, AssignmentNo, Salt, Digest)>,
+    pub labels: Vec<RegisteredLabel>,
     /// Groups: number, name, ordinal.
     pub groups: Vec<(GroupNo, Option<Arc<str>>, i32)>,
 }

@@ -211,7 +211,6 @@ fn versions_below(parent: &Path, prefix: &str, suffix: &str) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
 
     use std::os::unix::fs::PermissionsExt;
 

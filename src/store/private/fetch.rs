@@ -194,7 +194,6 @@ fn within_limit(length: usize, name: &str) -> Result<(), FetchError> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
 
     use std::process::Command;
 

@@ -317,7 +317,6 @@ fn fits(folder: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
 
     use super::*;
 
