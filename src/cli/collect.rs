@@ -14,7 +14,7 @@ use super::ledger::Ledger;
 use crate::clock::Clock;
 use crate::collector::{Cycle, CycleError, Outcome, Tick, Ticker, next_tick};
 use crate::config::{Auth, SourceConfig};
-use crate::domain::{Outcome as PartOutcome, Source, format_duration};
+use crate::domain::{HistoryError, Outcome as PartOutcome, Source, format_duration};
 use crate::error::{Chain, FAILED, usage, with_hint};
 use crate::store::{Recorder, Store, StoreError};
 use crate::workspace::{Client, ClientConfig, Credentials, region};
@@ -196,13 +196,17 @@ fn log(name: &str, outcome: &Result<Outcome, CycleError>) {
         "source `{name}`: {desktops} of {total} desktops ({}), {groups} groups ({}), {}",
         listing.as_str(),
         statistics.as_str(),
-        match outcome.changes {
-            Some(changes) => format!("{changes} changes"),
-            None => "recorded by another recorder already".to_owned(),
+        match &outcome.recorded {
+            Ok(changes) => format!("{changes} changes"),
+            Err(HistoryError::TickTaken { .. }) =>
+                "recorded by another recorder already".to_owned(),
+            Err(error) => format!("NOT recorded: {error}"),
         },
     );
     let failure = failure_text(outcome);
-    if listing == PartOutcome::Complete && statistics == PartOutcome::Complete {
+    let is_refused =
+        matches!(&outcome.recorded, Err(error) if !matches!(error, HistoryError::TickTaken { .. }));
+    if listing == PartOutcome::Complete && statistics == PartOutcome::Complete && !is_refused {
         tracing::info!(
             source.name = name,
             desktops,

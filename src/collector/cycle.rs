@@ -65,8 +65,9 @@ pub struct Outcome {
     pub snapshot: Snapshot,
     /// The requests that it took.
     pub requests: u32,
-    /// The desktops that changed; `None`: someone else had recorded this tick or a newer snapshot.
-    pub changes: Option<i32>,
+    /// The desktops that changed; or why the snapshot cannot follow what is recorded: its tick is
+    /// recorded already, or the clock is behind.
+    pub recorded: Result<i32, HistoryError>,
 }
 
 /// One source that is recorded.
@@ -119,32 +120,33 @@ impl<V: Visitor> Cycle<V> {
                 "lost a snapshot: the database has been away for too long"
             );
         }
-        let mut changes = None;
+        let mut outcome = Ok(0);
         while let Some(next) = self.waiting.front() {
             match record(&mut self.recorder, next).await {
-                Ok(recorded) => changes = recorded,
+                Ok(recorded) => outcome = recorded,
                 Err(source) => {
                     return Err(CycleError { source_name: self.name.clone(), source });
                 }
             }
             self.waiting.pop_front();
         }
-        Ok(Outcome { snapshot, requests, changes })
+        Ok(Outcome { snapshot, requests, recorded: outcome })
     }
 }
 
-/// Records a snapshot; `None`: it, its tick, or something newer is recorded already.
-async fn record(recorder: &mut Recorder, snapshot: &Snapshot) -> Result<Option<i32>, StoreError> {
+/// Records a snapshot, unless history has no place for it.
+async fn record(
+    recorder: &mut Recorder,
+    snapshot: &Snapshot,
+) -> Result<Result<i32, HistoryError>, StoreError> {
     let mut attempts = 0;
     loop {
         attempts += 1;
         match recorder.record(snapshot).await {
-            Ok(recorded) => return Ok(Some(recorded.changes)),
+            Ok(recorded) => return Ok(Ok(recorded.changes)),
             // Beliefs are read back then, and it is decided anew what the snapshot changes.
             Err(StoreError::Fenced { .. }) if attempts < 5 => {}
-            Err(StoreError::History(
-                HistoryError::NotNewer { .. } | HistoryError::TickTaken { .. },
-            )) => return Ok(None),
+            Err(StoreError::History(error)) => return Ok(Err(error)),
             Err(error) => return Err(error),
         }
     }

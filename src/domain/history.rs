@@ -23,7 +23,7 @@ use super::months::{month_start, pieces};
 use super::{AttachUser, AttachUsers, Counters, Desktop, Instant, Outcome, Snapshot};
 
 /// Why a snapshot cannot go on from what is recorded.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum HistoryError {
     /// History is written in time order only.
     #[error("the snapshot of {observed_at} is not newer than the newest recorded, of {newest}")]

@@ -56,6 +56,11 @@ impl Batch {
         self.entries.len()
     }
 
+    /// The sequence of its last snapshot; `None`: it is empty.
+    pub(super) fn sequence(&self) -> Option<i64> {
+        self.head.as_ref().map(|head| head.sequence)
+    }
+
     /// A measure of what it holds in memory: rows to be written.
     pub(super) fn rows(&self) -> usize {
         self.entries.len() + self.closed.len() + self.open.len() + self.closed_groups.len()

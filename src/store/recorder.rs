@@ -67,7 +67,7 @@ impl Recorder {
     /// They had to be read back, and could not be.
     pub async fn beliefs(&mut self) -> Result<&mut Beliefs, StoreError> {
         if self.beliefs.is_none() {
-            self.batch = Batch::default();
+            self.write().await?;
             let beliefs = self.store.load_beliefs(self.source_id).await?;
             self.built_on = beliefs.head.sequence;
             self.cut_until = None;
@@ -114,19 +114,21 @@ impl Recorder {
     /// # Errors
     /// Nothing of it is written: the database is away, or another recorder has recorded since.
     pub async fn commit(&mut self) -> Result<(), StoreError> {
+        self.write().await?;
+        self.cut().await;
+        Ok(())
+    }
+
+    async fn write(&mut self) -> Result<(), StoreError> {
         let batch = std::mem::take(&mut self.batch);
-        if batch.len() == 0 {
-            return Ok(());
-        }
+        let Some(sequence) = batch.sequence() else { return Ok(()) };
         let written =
             self.store.record(self.source_id, self.built_on, &batch, &mut self.months).await;
         if let Err(error) = written {
             self.beliefs = None;
             return Err(error);
         }
-        let beliefs = self.beliefs.as_ref().expect("a batch is made of beliefs");
-        self.built_on = beliefs.head.sequence;
-        self.cut().await;
+        self.built_on = sequence;
         Ok(())
     }
 
@@ -143,7 +145,7 @@ impl Recorder {
     /// Files what lies in months that are over, a part at a time. Whether or not it is done, every
     /// answer is the same; so a failure only puts it off.
     async fn cut(&mut self) {
-        let beliefs = self.beliefs.as_mut().expect("called after a batch was written");
+        let Some(beliefs) = self.beliefs.as_mut() else { return };
         let month = beliefs.head.newest.map(|mark| month_start(mark.at));
         if self.cut_until == month {
             return;

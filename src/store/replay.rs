@@ -127,13 +127,14 @@ impl Replay {
              select scheduled_at, observed_at, finished_at, max_gap, desktops_outcome, groups_outcome,
                     desktops_total, error_code, error_message
                from deskledger_data.snapshot
-              where source_id = $1 and observed_at >= $2 and observed_at > $3 and observed_at < $4
+              where source_id = $1 and observed_at >= coalesce($2, '-infinity')
+                and observed_at > coalesce($3, '-infinity') and observed_at < $4
               order by observed_at limit $5",
         )
         .bind(self.source_id)
-        .bind(self.from.unwrap_or(Instant::UNIX_EPOCH))
-        .bind(self.after.unwrap_or(Instant::UNIX_EPOCH - TimeDelta::days(1)))
-        .bind(self.until.unwrap_or(Instant::UNIX_EPOCH))
+        .bind(self.from)
+        .bind(self.after)
+        .bind(self.until)
         .bind(AT_ONCE)
         .fetch_all(&self.store.pool)
         .await
