@@ -1,7 +1,7 @@
 //! The private PostgreSQL, as somebody who relies on it sees it.
 //!
-//! Some tests need a second process that uses the server and can be killed. It is this test binary again, told by
-//! [`ROLE`] to run [`a_user_in_another_process`] and nothing else.
+//! Some tests need a second process that uses the server and can be killed. It is the program itself:
+//! `deskledger psql`, which holds on to the server until its input ends.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -16,8 +16,6 @@ use nix::unistd::Pid;
 use sqlx::{ConnectOptions, Connection};
 
 use crate::support::postgres::{database, database_from};
-
-const ROLE: &str = "DESKLEDGER_TEST_USER_OF";
 
 /// A data folder directly below /tmp, so that the user whom root drops to can reach it; stopped and removed at the end.
 struct Home(PathBuf);
@@ -59,14 +57,11 @@ impl Home {
 
     /// Another process that uses the server until it is killed or its input ends.
     fn other_user(&self) -> Child {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "private_postgresql::a_user_in_another_process",
-                "--exact",
-                "--nocapture",
-                "--ignored",
-            ])
-            .env(ROLE, &self.0)
+        let mut child = Command::new(env!("CARGO_BIN_EXE_deskledger"))
+            .arg("--data-dir")
+            .arg(&self.0)
+            .args(["psql", "--", "-Atq", "-c", "\\echo in use", "-f", "-"])
+            .env_remove("DATABASE_URL")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -97,21 +92,6 @@ async fn ask(private: &Private, query: &'static str) -> String {
     let answer = sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     answer
-}
-
-#[tokio::test]
-#[ignore = "a role in other tests"]
-async fn a_user_in_another_process() {
-    let Some(folder) = std::env::var_os(ROLE) else { return };
-    let private = acquire(Options { data_dir: Some(PathBuf::from(folder)), ..Options::default() })
-        .await
-        .unwrap();
-    println!("in use");
-    tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()))
-        .await
-        .unwrap()
-        .unwrap();
-    private.release().await.unwrap();
 }
 
 #[tokio::test]
