@@ -6,6 +6,7 @@ mod answers;
 mod civil_time;
 mod oracle;
 mod private_postgresql;
+mod process;
 mod report_runner;
 mod sdk;
 mod stand_in;
