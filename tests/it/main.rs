@@ -4,6 +4,7 @@
 
 mod answers;
 mod civil_time;
+mod exchange;
 mod oracle;
 mod private_postgresql;
 mod process;
