@@ -10,6 +10,7 @@ mod oracle;
 mod private_postgresql;
 mod process;
 mod report_runner;
+mod schema;
 mod sdk;
 mod stand_in;
 mod support;
