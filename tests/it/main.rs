@@ -14,4 +14,5 @@ mod schema;
 mod sdk;
 mod stand_in;
 mod support;
+mod traps;
 mod workspace;
