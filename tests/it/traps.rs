@@ -552,8 +552,7 @@ async fn after_a_good_listing(rules: Vec<Rule>) -> Row {
     hands.advance(TimeDelta::minutes(5));
     cycle.run(None).await.unwrap();
     assert_eq!(absences(&database.pool).await, 0, "a part says nothing of who is not in it");
-    let present =
-        "select count(*) as n from deskledger.desktop_states";
+    let present = "select count(*) as n from deskledger.desktop_states";
     assert_eq!(rows(&database.pool, present).await[0]["n"], 250);
     simulator.stop().await.unwrap();
     snapshots(&database.pool).await.pop().unwrap()
