@@ -100,6 +100,7 @@ create table snapshot
     error_message     text,
 
     primary key (source_id, observed_at),
+    constraint snapshot_holds_for_some_time check (max_gap > 0),
     constraint snapshot_finishes_after_it_starts check (finished_at >= observed_at),
     constraint snapshot_outcomes_are_known check (desktops_outcome in (0, 1, 2) and groups_outcome in (0, 2)),
     constraint snapshot_of_a_failed_listing_has_no_desktops check ((desktops_outcome = 0) = (desktops_recorded is null)),
@@ -210,7 +211,12 @@ create table span
     connection_started_after timestamptz,
     -- The disconnect that this span begins with, or that it follows with neither a gap nor a
     -- connected observation between.
-    disconnected_at          timestamptz
+    disconnected_at          timestamptz,
+
+    constraint span_ends_after_it_starts check (piece_to >= piece_from),
+    -- But a piece may begin after it: where only partial listings followed across a month's end.
+    constraint span_holds_until_it_was_last_seen check (piece_to >= last_seen),
+    constraint span_ended_is_known check (ended >= -5)
 ) partition by range (piece_to);
 
 -- No unique key: what could double a span is the recorder, and it is fenced by `head.sequence`. Equal
@@ -248,7 +254,8 @@ create table unlisted
     from_at    timestamptz not null,
     to_at      timestamptz not null,
 
-    primary key (source_id, desktop_no, from_at)
+    primary key (source_id, desktop_no, from_at),
+    constraint unlisted_ends_after_it_starts check (to_at >= from_at)
 );
 
 -- A group is its name within its source; `ordinal` tells apart those that share one in one answer.
@@ -284,7 +291,9 @@ create table group_span
     disconnected_num  integer,
     unknown_num       integer,
     -- Whether an earlier piece holds the beginning.
-    is_continued      boolean     not null
+    is_continued      boolean     not null,
+
+    constraint group_span_ends_after_it_starts check (to_at >= from_at)
 ) partition by range (to_at);
 create index group_span_by_end on group_span (source_id, to_at);
 
@@ -308,5 +317,6 @@ create table open_group_span
     -- In the order of the columns of `group_span`.
     counters     bigint[]    not null,
 
-    primary key (source_id, group_no)
+    primary key (source_id, group_no),
+    constraint open_group_span_has_all_counters check (cardinality(counters) = 13)
 ) with (fillfactor = 50);

@@ -20,15 +20,21 @@ pub const USAGE: u8 = 2;
 /// The API, the database or the machine failed.
 pub const FAILED: u8 = 3;
 
-/// An error and its causes in one line: error: cause: cause of the cause.
+/// An error and its causes in one line: error: cause: cause of the cause. What a cause says at the end
+/// of the one above it already, as the database driver's does, is not said again.
 pub struct Chain<'a>(pub &'a (dyn Error + 'static));
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
+        let mut said = self.0.to_string();
+        f.write_str(&said)?;
         let mut cause = self.0.source();
         while let Some(error) = cause {
-            write!(f, ": {error}")?;
+            let text = error.to_string();
+            if !said.ends_with(&text) {
+                write!(f, ": {text}")?;
+                said = text;
+            }
             cause = error.source();
         }
         Ok(())
@@ -126,6 +132,10 @@ mod tests {
     #[error("read the page")]
     struct Outer(#[source] io::Error);
 
+    #[derive(Debug, thiserror::Error)]
+    #[error("the disk says: {0}")]
+    struct Repeating(#[source] io::Error);
+
     fn io_error(kind: io::ErrorKind) -> io::Error {
         io::Error::new(kind, "the cable is out")
     }
@@ -134,6 +144,8 @@ mod tests {
     fn every_cause_is_said_once() {
         let error = Outer(io_error(io::ErrorKind::Other));
         assert_eq!(Chain(&error).to_string(), "read the page: the cable is out");
+        let repeating = Repeating(io_error(io::ErrorKind::Other));
+        assert_eq!(Chain(&repeating).to_string(), "the disk says: the cable is out");
         let error = with_hint(usage(error), "plug it in");
         let error = Err::<(), _>(error).context("record `prod`").expect_err("it is one");
         let (code, text) = rendered(&error);

@@ -10,6 +10,7 @@ use super::progress::Bar;
 use crate::domain::Instant;
 use crate::error::usage;
 use crate::exchange::{Output, Pin, write_line};
+use crate::report::params::time_zone;
 use crate::store::{Replay, Store};
 
 /// Arguments of `export`.
@@ -38,6 +39,7 @@ pub struct Args {
 /// The ledger cannot be read, the output cannot be written, or a parameter is wrong.
 pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     let config = globals.configuration()?;
+    time_zone(&args.tz).map_err(usage)?;
     let ledger = Ledger::open_to_read(&config).await?;
     let result = export(args, &ledger.store).await;
     ledger.close().await?;

@@ -122,10 +122,10 @@ struct Targets<'a> {
 struct Target {
     recorder: Recorder,
     pin: Option<Pin>,
-    /// The newest snapshot that was recorded before this import.
+    /// The newest snapshot when `replay` was begun, which reads no further.
     recorded_until: Option<Instant>,
-    /// Reads back what is recorded, beside the lines that come again.
-    replay: Option<Replay>,
+    /// Reads back what is recorded, beside the lines that come again; and how far it has come.
+    replay: Option<(Replay, Instant)>,
     since: Moment,
 }
 
@@ -144,7 +144,13 @@ impl Targets<'_> {
                 .map_err(refused)?;
         }
         let target = self.open.get_mut(&line.source).expect("opened above");
-        if target.recorded_until.is_some_and(|until| observed_at <= until) {
+        let newest = target.recorder.beliefs().await?.head.newest.map(|mark| mark.at);
+        if newest.is_some_and(|newest| observed_at <= newest) {
+            // It may be one of those that came before it in this file: they are read back too.
+            target.recorder.commit().await.with_context(at_line).map_err(refused)?;
+            if target.recorded_until != newest {
+                (target.recorded_until, target.replay) = (newest, None);
+            }
             target
                 .check(self.store, &line.snapshot)
                 .await
@@ -179,9 +185,9 @@ impl Targets<'_> {
             target.pin = pin;
             return Ok(());
         }
-        let mut recorder = Recorder::open(self.store, &source).await?;
-        let recorded_until = recorder.beliefs().await?.head.newest.map(|mark| mark.at);
-        let target = Target { recorder, pin, recorded_until, replay: None, since: Moment::now() };
+        let recorder = Recorder::open(self.store, &source).await?;
+        let (recorded_until, replay, since) = (None, None, Moment::now());
+        let target = Target { recorder, pin, recorded_until, replay, since };
         self.open.insert(name.to_owned(), target);
         Ok(())
     }
@@ -208,24 +214,27 @@ enum Misfit {
 impl Target {
     /// Checks that a snapshot is recorded as it is given now.
     async fn check(&mut self, store: &Store, given: &Snapshot) -> anyhow::Result<()> {
-        if self.replay.is_none() {
+        let at = given.observed_at;
+        // Reading goes forward only: for a line that goes back it begins anew.
+        if self.replay.as_ref().is_none_or(|(_, reached)| *reached >= at) {
             let id = self.recorder.source_id();
-            self.replay = Some(Replay::open(store, id, Some(given.observed_at), None).await?);
+            self.replay = Some((Replay::open(store, id, Some(at), None).await?, at));
         }
-        let replay = self.replay.as_mut().expect("opened above");
+        let (replay, reached) = self.replay.as_mut().expect("opened above");
         while let Some(recorded) = replay.next().await? {
-            if recorded.observed_at < given.observed_at {
+            *reached = recorded.observed_at;
+            if recorded.observed_at < at {
                 continue;
             }
-            if recorded.observed_at > given.observed_at {
+            if recorded.observed_at > at {
                 break;
             }
             return match difference(&recorded, given) {
                 None => Ok(()),
-                Some(what) => Err(Misfit::Differs(given.observed_at, what).into()),
+                Some(what) => Err(Misfit::Differs(at, what).into()),
             };
         }
-        Err(Misfit::Unrecorded(given.observed_at).into())
+        Err(Misfit::Unrecorded(at).into())
     }
 }
 

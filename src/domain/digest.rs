@@ -2,9 +2,11 @@
 //!
 //! Every entry of a source's history has a digest
 //! `SHA-256(previous ‖ sequence ‖ kind ‖ header hash ‖ body hash)`. The header is the snapshot's own
-//! row; the body is what the snapshot changed, in the order of the desktops' numbers. Names and ids of
-//! persons and desktops enter as salted commitments, so that a person can be erased, text and salt,
-//! and the chain still be checked against the commitment that stays.
+//! row; the body is what the snapshot changed: of desktops, in the order of their numbers; then of
+//! groups those whose counters are new, and those that are gone, each in the order of theirs. So every
+//! digest follows from the rows of the ledger alone. Names and ids of persons and desktops enter as
+//! salted commitments, so that a person can be erased, text and salt, and the chain still be checked
+//! against the commitment that stays.
 //!
 //! Numbers are big-endian; an instant is its microseconds since 1970-01-01T00:00:00Z in eight bytes; a
 //! text is its length in eight bytes and its UTF-8; an optional value is a byte 0, or a byte 1 and

@@ -481,7 +481,13 @@ impl Beliefs {
             let group = &mut self.groups[index(no)];
             group.open = Some(open);
             changes.opened.push((no, open));
-            step.body.group_begins(group.name.as_deref(), group.ordinal, &statistics.counters);
+        }
+        // In the order of their numbers: that of the answer is kept nowhere, and a digest has to follow
+        // from what is.
+        changes.opened.sort_unstable_by_key(|(no, _)| *no);
+        for (no, open) in &changes.opened {
+            let group = &self.groups[index(*no)];
+            step.body.group_begins(group.name.as_deref(), group.ordinal, &open.counters);
         }
         for at in 0..self.groups.len() {
             let group = &self.groups[at];

@@ -118,22 +118,28 @@ fn check(parameter: &Parameter, value: &str) -> Result<(), ReportError> {
             nearest: nearest(value, BUCKETS),
             known: BUCKETS.map(str::to_owned).to_vec(),
         }),
-        Kind::TimeZone if Tz::from_str(value).is_err() => Err(unknown_time_zone(value)),
+        Kind::TimeZone => time_zone(value).map(drop),
         Kind::Integer if value.parse::<i64>().is_err() => wrong("is no whole number"),
         Kind::Number if !value.parse::<f64>().is_ok_and(f64::is_finite) => wrong("is no number"),
         _ => Ok(()),
     }
 }
 
-fn unknown_time_zone(value: &str) -> ReportError {
-    // Names with a place first: the others are links kept for old programs.
-    let placed = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
-    ReportError::UnknownValue {
-        what: "time zone",
-        value: value.to_owned(),
-        nearest: nearest(value, placed),
-        known: vec!["for example Europe/Berlin".to_owned(), "UTC".to_owned()],
-    }
+/// The time zone of that name.
+///
+/// # Errors
+/// There is none; the error names the nearest.
+pub fn time_zone(name: &str) -> Result<Tz, ReportError> {
+    Tz::from_str(name).map_err(|_| {
+        // Names with a place first: the others are links kept for old programs.
+        let placed = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
+        ReportError::UnknownValue {
+            what: "time zone",
+            value: name.to_owned(),
+            nearest: nearest(name, placed),
+            known: vec!["for example Europe/Berlin".to_owned(), "UTC".to_owned()],
+        }
+    })
 }
 
 /// What the database makes of the values: the instants they name, by parameter.

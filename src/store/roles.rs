@@ -30,7 +30,6 @@ impl Store {
             // between our look and our attempt.
             let made = format!(
                 "do $$ begin
-                   perform pg_advisory_xact_lock(hashtext('deskledger roles'));
                    if not exists (select from pg_roles where rolname = '{role}') then {create}; end if;
                  exception when duplicate_object or unique_violation then null;
                  end $$"
@@ -43,17 +42,26 @@ impl Store {
                 left.push(grants.split_whitespace().collect::<Vec<_>>().join(" "));
             }
         }
-        let path = "do $$ begin
-             execute format('alter database %I set search_path = deskledger, public', current_database());
-           end $$";
-        if self.try_statement(path.to_owned()).await?.is_none() {
-            left.push("alter database … set search_path = deskledger, public;".to_owned());
+        let failed = StoreError::while_trying("set the database's search path");
+        let path: String = sqlx::query_scalar(
+            "-- store::roles::grant_roles
+             select format('alter database %I set search_path = deskledger, public;', current_database())",
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(failed)?;
+        if self.try_statement(path.clone()).await?.is_none() {
+            left.push(path);
         }
         Ok(left)
     }
 
     /// Runs statements that our rights may not allow: `None` if they do not.
     async fn try_statement(&self, statement: String) -> Result<Option<()>, StoreError> {
+        // One at a time: PostgreSQL refuses who changes the same rights at the same moment. Statements
+        // that are sent together are one transaction.
+        let statement =
+            format!("select pg_advisory_xact_lock(hashtext('deskledger roles')); {statement}");
         match sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&self.pool).await {
             Ok(_) => Ok(Some(())),
             Err(sqlx::Error::Database(error))

@@ -3,11 +3,17 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
 
 mod answers;
+mod architecture;
+mod chain;
 mod civil_time;
+mod exchange;
 mod oracle;
 mod private_postgresql;
+mod process;
 mod report_runner;
+mod schema;
 mod sdk;
 mod stand_in;
 mod support;
+mod traps;
 mod workspace;

@@ -2,3 +2,4 @@
 
 pub mod ledger;
 pub mod postgres;
+pub mod program;
