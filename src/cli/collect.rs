@@ -273,6 +273,7 @@ fn client(source: &SourceConfig) -> anyhow::Result<(Client, String)> {
     };
     let shown = endpoint.as_str().trim_end_matches('/').to_owned();
     let mut config = ClientConfig::new(endpoint, &source.project_id, credentials);
+    config.allow_http = source.allow_http;
     config.page_size = source.page_size;
     config.max_offset = source.max_offset;
     // A visit with all its repetitions ends before the next tick.

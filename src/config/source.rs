@@ -22,6 +22,8 @@ pub struct SourceConfig {
     pub project_id: String,
     /// Where the API is, instead of the region's place.
     pub endpoint: Option<Url>,
+    /// Whether plain http to other addresses than loopback ones was allowed.
+    pub allow_http: bool,
     /// Where the identity service is, instead of the region's place.
     pub iam_endpoint: Option<Url>,
     /// Records per request.
@@ -195,6 +197,7 @@ impl Context<'_> {
             region,
             project_id,
             endpoint,
+            allow_http: allows_http,
             iam_endpoint: url(&raw.iam_endpoint)?,
             page_size: bounded(raw.page_size.as_ref(), PAGE_SIZE, 1, 2000)?,
             max_offset: bounded(raw.max_offset.as_ref(), MAX_OFFSET, 0, i64::from(i32::MAX))?,

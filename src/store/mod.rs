@@ -21,7 +21,10 @@ pub use schema::{Migrated, newest_schema_version};
 pub use source::{SourceId, SourceStatus};
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions as _, PgPool};
+use sqlx::{ConnectOptions as _, Connection as _, PgPool};
+
+/// How long a connection may take to be made.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// A ledger: one PostgreSQL database.
 #[derive(Clone, Debug)]
@@ -41,12 +44,19 @@ impl Store {
             .disable_statement_logging()
             // Nothing of ours may depend on how the server or the database is set up.
             .options([("TimeZone", "UTC"), ("DateStyle", "ISO"), ("IntervalStyle", "postgres")]);
+        let failed = StoreError::while_trying("connect to the database");
+        // Once by itself: a pool tries again until its patience ends, and then only says that.
+        let probe = tokio::time::timeout(PATIENCE, options.connect())
+            .await
+            .map_err(|_| failed(sqlx::Error::PoolTimedOut))?
+            .map_err(&failed)?;
+        probe.close().await.map_err(&failed)?;
         let pool = PgPoolOptions::new()
             .max_connections(8)
-            .acquire_timeout(std::time::Duration::from_secs(30))
+            .acquire_timeout(PATIENCE)
             .connect_with(options)
             .await
-            .map_err(StoreError::while_trying("connect to the database"))?;
+            .map_err(&failed)?;
         Ok(Self { pool })
     }
 

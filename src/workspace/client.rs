@@ -28,6 +28,8 @@ const LARGEST_BODY: usize = 64 << 20;
 pub struct ClientConfig {
     /// The service's address; https, or plain http to a loopback address.
     pub endpoint: Url,
+    /// Whether plain http to other addresses is taken too: on a network that is trusted.
+    pub allow_http: bool,
     /// The project whose desktops are listed.
     pub project_id: String,
     /// Who asks.
@@ -55,6 +57,7 @@ impl ClientConfig {
     pub fn new(endpoint: Url, project_id: impl Into<String>, credentials: Credentials) -> Self {
         Self {
             endpoint,
+            allow_http: false,
             project_id: project_id.into(),
             credentials,
             page_size: 1000,
@@ -125,8 +128,8 @@ impl Client {
     /// See [`ConfigError`].
     pub fn new(config: ClientConfig) -> Result<Self, ConfigError> {
         let loopback = is_loopback(&config.endpoint);
-        if config.endpoint.scheme() != "https" && !(config.endpoint.scheme() == "http" && loopback)
-        {
+        let is_plain = config.endpoint.scheme() == "http";
+        if config.endpoint.scheme() != "https" && !(is_plain && (loopback || config.allow_http)) {
             return Err(ConfigError::NotSecure(without_password(&config.endpoint)));
         }
         in_range("page_size", config.page_size, 1, 2000, "from 1 to 2000")?;

@@ -700,7 +700,7 @@ async fn the_same_tick_twice_is_recorded_once() {
     let (mut one, _) = cycle(&store, &simulator).await;
     let (mut other, hands) = cycle(&store, &simulator).await;
     let tick = start();
-    let is_recorded = |outcome: &Outcome| outcome.changes.is_some();
+    let is_recorded = |outcome: &Outcome| outcome.recorded.is_ok();
     assert!(is_recorded(&one.run(Some(tick)).await.unwrap()));
     // The other is later, so that its snapshot is newer, but of the same tick.
     hands.set(start() + TimeDelta::seconds(7));
