@@ -86,7 +86,7 @@ pub fn report(result: anyhow::Result<()>) -> ExitCode {
         Err(error) if is_closed_output(&error) => ExitCode::from(DONE),
         Err(error) => {
             let (code, text) = rendered(&error);
-            eprint!("{text}");
+            eprint!("{}", harmless(&text));
             ExitCode::from(code)
         }
     }
@@ -107,6 +107,14 @@ fn rendered(error: &anyhow::Error) -> (u8, String) {
     }
     let is_usage = next.is_some_and(|error| error.downcast_ref::<ConfigError>().is_some());
     (code.unwrap_or(if is_usage { USAGE } else { FAILED }), text)
+}
+
+/// A text with its control characters made visible: what an API or a file says is data, and would
+/// move a terminal's cursor. Line ends stay.
+#[must_use]
+pub fn harmless(text: &str) -> String {
+    let lines: Vec<String> = text.split('\n').map(crate::report::harmless).collect();
+    lines.join("\n")
 }
 
 /// Whether standard output was closed by its reader. A server that closes its connection is a broken

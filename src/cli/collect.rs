@@ -88,6 +88,11 @@ async fn once(cycles: Vec<(SourceConfig, Cycle<Client>)>) -> anyhow::Result<()> 
         let outcome = cycle.run(None).await;
         log(&name, &outcome);
         let failure = match outcome {
+            Ok(Outcome { recorded: Err(error), .. })
+                if !matches!(error, HistoryError::TickTaken { .. }) =>
+            {
+                Some(anyhow::Error::from(error).context(format!("record source `{name}`")))
+            }
             Ok(outcome) if is_failed(&outcome) => Some(anyhow::anyhow!(
                 "visit source `{name}`: {}",
                 failure_text(&outcome).unwrap_or("a part could not be read")
@@ -206,7 +211,16 @@ fn log(name: &str, outcome: &Result<Outcome, CycleError>) {
     let failure = failure_text(outcome);
     let is_refused =
         matches!(&outcome.recorded, Err(error) if !matches!(error, HistoryError::TickTaken { .. }));
-    if listing == PartOutcome::Complete && statistics == PartOutcome::Complete && !is_refused {
+    if is_refused {
+        tracing::error!(
+            source.name = name,
+            desktops,
+            groups,
+            duration_ms,
+            requests = outcome.requests,
+            "{summary}"
+        );
+    } else if listing == PartOutcome::Complete && statistics == PartOutcome::Complete {
         tracing::info!(
             source.name = name,
             desktops,

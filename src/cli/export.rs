@@ -49,6 +49,9 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
 async fn export(args: Args, store: &Store) -> anyhow::Result<()> {
     let from = instant(store, args.from.as_deref(), &args.tz).await?;
     let to = instant(store, args.to.as_deref(), &args.tz).await?;
+    if from.zip(to).is_some_and(|(from, to)| from > to) {
+        return Err(usage(anyhow::anyhow!("`--from` is after `--to`")));
+    }
     let mut sources = store.sources().await?;
     if let Some(name) = &args.source {
         sources.retain(|(_, source)| source.name == *name);

@@ -10,11 +10,12 @@ use chrono::TimeDelta;
 use super::Globals;
 use super::ledger::Ledger;
 use super::progress::Bar;
+use crate::clock::Clock;
 use crate::domain::{
     Desktop, DurationError, GroupStatistics, Instant, Snapshot, Source, parse_duration,
 };
 use crate::error::usage;
-use crate::exchange::{Input, Lines, Numbered, Pin, ReadError};
+use crate::exchange::{Input, Lines, Numbered, Pin};
 use crate::store::{Recorder, Replay, Store, StoreError};
 
 /// Arguments of `import`.
@@ -41,6 +42,8 @@ enum GapError {
     None,
 }
 
+/// How far ahead of our clock another machine's may have been.
+const AHEAD: TimeDelta = TimeDelta::minutes(5);
 /// Lines that wait for the recorder; each may hold a hundred thousand desktops.
 const QUEUE: usize = 4;
 /// A transaction holds at most so many snapshots, so many rows, or what came in so much time.
@@ -91,7 +94,7 @@ async fn import(input: Input, max_gap: TimeDelta, store: &Store) -> anyhow::Resu
     while let Some(line) = receiver.recv().await {
         outcome = match line {
             Ok(line) => targets.take(line).await,
-            Err(error @ ReadError::Io { .. }) => Err(error.into()),
+            // Also where its compression ends too early: the file is to blame.
             Err(error) => Err(usage(error)),
         };
         if outcome.is_err() {
@@ -133,6 +136,12 @@ impl Targets<'_> {
     async fn take(&mut self, Numbered { number, line }: Numbered) -> anyhow::Result<()> {
         let at_line = || format!("line {number}: source `{}`", line.source);
         let observed_at = line.snapshot.observed_at;
+        let now = Clock::System.now();
+        if observed_at > now + AHEAD {
+            return Err(refused(
+                anyhow::Error::from(Misfit::Future(observed_at, now)).context(at_line()),
+            ));
+        }
         let is_known = self
             .open
             .get(&line.source)
@@ -207,6 +216,10 @@ enum Misfit {
         "the snapshot of {0} is older than the newest recorded, and not recorded: history is written in time order"
     )]
     Unrecorded(Instant),
+    #[error(
+        "the snapshot of {0} lies in the future (it is {1}): nothing could be recorded before it"
+    )]
+    Future(Instant, Instant),
     #[error("the snapshot of {0} is recorded already, and differs: {1}")]
     Differs(Instant, &'static str),
 }

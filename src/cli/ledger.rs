@@ -35,6 +35,9 @@ impl Ledger {
                 migrated.to
             );
         }
+        if ledger.private.is_some() {
+            ledger.store.let_reader_log_in().await?;
+        }
         for statement in migrated.left_to_do {
             tracing::warn!(statement, "someone with more rights may want to run this statement");
         }
@@ -72,7 +75,7 @@ impl Ledger {
                     "the database's URL cannot be read: write `postgres://user:password@host:5432/database`"
                 ))
             })?;
-            let host = options.get_host().to_owned();
+            let host = format!("{}:{}", options.get_host(), options.get_port());
             let store = Store::connect(options).await.map_err(|error| {
                 with_hint(
                     error,
@@ -85,6 +88,18 @@ impl Ledger {
         let private = acquire(options).await.context("start the private PostgreSQL")?;
         let store = Store::connect(private.connect_options()).await?;
         Ok(Self { store, private: Some(private) })
+    }
+
+    /// The connections for reports: on the private server those of a role that may only read. On another
+    /// one they are those of the user that is configured.
+    ///
+    /// # Errors
+    /// The database cannot be reached.
+    pub async fn reading(&self) -> anyhow::Result<Store> {
+        match &self.private {
+            Some(private) => Ok(Store::connect(private.reading_options()).await?),
+            None => Ok(self.store.clone()),
+        }
     }
 
     /// The private server, if the ledger is in it.

@@ -49,7 +49,8 @@ pub struct Globals {
     /// The PostgreSQL that holds the ledger [default: a private one].
     #[arg(long, global = true, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<SecretString>,
-    /// Where the private PostgreSQL keeps its data [default: under the XDG data home].
+    /// Where the private PostgreSQL keeps its data [default: under the XDG data home; for root
+    /// /var/lib/deskledger].
     #[arg(long, global = true, value_name = "DIR", env = "DESKLEDGER_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
     /// Say more; twice, still more.
@@ -137,7 +138,9 @@ async fn run_report(args: report::Args, globals: &Globals) -> anyhow::Result<()>
         report::Plan::Local(local) => local.print().map_err(refused),
         report::Plan::Run(job) => {
             let ledger = Ledger::open_to_read(&config).await?;
-            let result = job.run(ledger.store.pool()).await.map_err(refused);
+            let reading = ledger.reading().await?;
+            let result = job.run(reading.pool()).await.map_err(refused);
+            reading.pool().close().await;
             ledger.close().await?;
             result
         }

@@ -10,6 +10,8 @@ use super::Globals;
 use super::ledger::Ledger;
 use crate::clock::Clock;
 use crate::domain::{Instant, format_duration};
+use crate::error::refusal;
+use crate::report::harmless;
 use crate::store::SourceStatus;
 
 /// Arguments of `status`.
@@ -18,6 +20,9 @@ pub struct Args {
     /// Write JSON instead of a table.
     #[arg(long)]
     pub json: bool,
+    /// Exit with code 1 if anything is wrong: for cron and health checks.
+    #[arg(long)]
+    pub check: bool,
 }
 
 /// Runs the command.
@@ -34,12 +39,24 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
         let text =
             if args.json { as_json(&sources, size, now) } else { as_table(&sources, size, now) };
         std::io::stdout().write_all(text.as_bytes())?;
-        anyhow::Ok(())
+        let wrong = sources.iter().filter(|source| !complaints(source, now).is_empty()).count();
+        anyhow::Ok((sources.len(), wrong))
     }
     .await;
     ledger.close().await?;
-    result
+    match result? {
+        (0, _) if args.check => Err(refusal(anyhow::anyhow!("no source is recorded yet"))),
+        (all, wrong) if args.check && wrong > 0 => {
+            Err(refusal(anyhow::anyhow!("something is wrong with {wrong} of {all} sources")))
+        }
+        _ => Ok(()),
+    }
 }
+
+/// The table's width where it goes to no terminal.
+const WIDTH: u16 = 110;
+/// How far ahead of our clock another machine's may be without anything being wrong.
+const AHEAD: TimeDelta = TimeDelta::minutes(5);
 
 /// What is wrong with a source, in the words of whoever is on call; empty: nothing.
 fn complaints(status: &SourceStatus, now: Instant) -> Vec<String> {
@@ -49,6 +66,11 @@ fn complaints(status: &SourceStatus, now: Instant) -> Vec<String> {
     let mut complaints = Vec::new();
     let max_gap = TimeDelta::seconds(status.max_gap.unwrap_or(0).into());
     let age = now - last;
+    if age < -AHEAD {
+        complaints.push(
+            "the newest snapshot lies in the future: nothing can be recorded before it".to_owned(),
+        );
+    }
     if age > max_gap {
         complaints.push(format!(
             "nothing recorded for {}: is `deskledger collect` running?",
@@ -58,7 +80,7 @@ fn complaints(status: &SourceStatus, now: Instant) -> Vec<String> {
     if status.desktops_outcome.as_deref() == Some("failed") {
         let since = status.usable_at.map_or_else(
             || "ever".to_owned(),
-            |usable| format!("for {}", format_age(last - usable)),
+            |usable| format!("for {}", format_age(now - usable)),
         );
         complaints.push(format!("the newest visit failed, no listing {since}"));
     }
@@ -81,6 +103,8 @@ fn as_table(sources: &[SourceStatus], size: i64, now: Instant) -> String {
     table
         .load_style(presets::UTF8_HORIZONTAL_ONLY)
         .set_content_arrangement(ContentArrangement::Dynamic)
+        // Where there is no terminal to ask, what fits a mail.
+        .set_width(WIDTH)
         .set_header(["source", "last seen", "desktops", "last 24 h", "what is wrong"]);
     for status in sources {
         let seen = status.last_snapshot_at.map_or_else(
@@ -138,7 +162,8 @@ fn as_json(sources: &[SourceStatus], size: i64, now: Instant) -> String {
 
 /// Text from the API is data: control characters would move the terminal's cursor.
 fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+    let lines: Vec<String> = text.split('\n').map(harmless).collect();
+    lines.join("\n")
 }
 
 /// An age in its two largest units.

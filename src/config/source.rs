@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::raw::{RawAuth, RawConfig, RawSource, RawTiming};
 use super::secret::resolve;
 use super::{ConfigError, Environment, Located, Place, Schedule};
-use crate::domain::{format_duration, parse_duration};
+use crate::domain::{check_source_name, format_duration, parse_duration};
 
 /// A source that can be recorded.
 #[derive(Clone, Debug)]
@@ -163,7 +163,10 @@ impl Context<'_> {
             Some(name) if name.value.trim().is_empty() => {
                 return Err(name.refuse("it must not be empty"));
             }
-            Some(name) => name.value.clone(),
+            Some(name) => {
+                check_source_name(&name.value).map_err(|error| name.refuse(error.to_string()))?;
+                name.value.clone()
+            }
             None if is_from_file => {
                 return Err(missing("`name`; choose one, it stays with the history"));
             }

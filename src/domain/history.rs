@@ -26,7 +26,10 @@ use super::{AttachUser, AttachUsers, Counters, Desktop, Instant, Outcome, Snapsh
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum HistoryError {
     /// History is written in time order only.
-    #[error("the snapshot of {observed_at} is not newer than the newest recorded, of {newest}")]
+    #[error(
+        "the snapshot of {observed_at} is not newer than the newest recorded, of {newest}: \
+         history is written in time order"
+    )]
     NotNewer {
         /// The snapshot's.
         observed_at: Instant,

@@ -17,5 +17,5 @@ pub use duration::{DurationError, format_duration, parse_duration};
 pub use history::HistoryError;
 pub use snapshot::{
     COUNTERS, Counters, Failure, GroupStatistics, Instant, Listing, Outcome, Snapshot, Source,
-    to_micros,
+    SourceNameError, check_source_name, to_micros,
 };

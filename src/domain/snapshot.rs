@@ -30,6 +30,24 @@ pub struct Source {
     pub endpoint: Option<String>,
 }
 
+/// Why a text cannot be a source's name.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "a source's name has 1 to 64 characters, all of them printable, and neither begins nor ends with a space"
+)]
+pub struct SourceNameError;
+
+/// Checks the name of a source: it stands in every table, log and message.
+///
+/// # Errors
+/// It is empty, too long, or has characters that do not print.
+pub fn check_source_name(name: &str) -> Result<(), SourceNameError> {
+    let is_right = (1..=64).contains(&name.chars().count())
+        && name.trim() == name
+        && !name.chars().any(|c| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'));
+    if is_right { Ok(()) } else { Err(SourceNameError) }
+}
+
 /// How a part of a snapshot ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {

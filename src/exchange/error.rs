@@ -1,6 +1,6 @@
 //! What can be wrong with a line.
 
-use crate::domain::{DurationError, Instant};
+use crate::domain::{DurationError, Instant, SourceNameError};
 
 /// Why a line is no snapshot. Columns count bytes of the line from 1.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,12 @@ pub enum LineError {
     /// A gap of no length would make every observation hold for no time.
     #[error("`max_gap` is `0s`; it must be at least one second")]
     NoGap,
+    /// A text cannot be a source's name.
+    #[error("`source`")]
+    SourceName(#[from] SourceNameError),
+    /// No cloud was there to be visited.
+    #[error("`observed_at` is {0}, before 1970: it was no visit to a cloud")]
+    TooEarly(Instant),
     /// The visit ended before it began.
     #[error("`finished_at` {finished_at} is before `observed_at` {observed_at}")]
     FinishedBeforeObserved {

@@ -19,7 +19,8 @@ use super::known::{Assignments, Index, Previous, Slot};
 use super::record::{DesktopRecord, ErrorRecord, GroupRecord, Number, Text};
 use crate::domain::desktop::storable;
 use crate::domain::{
-    Desktop, Failure, GroupStatistics, Instant, Listing, Snapshot, parse_duration,
+    Desktop, Failure, GroupStatistics, Instant, Listing, Snapshot, check_source_name,
+    parse_duration,
 };
 
 /// What a source is pinned to, where a line says so (export writes it on a source's first line).
@@ -294,9 +295,13 @@ impl Fields<'_> {
     fn check(self, default_max_gap: TimeDelta) -> Result<Line, LineError> {
         let source = self.source.and_then(Text::into_owned).filter(|name| !name.is_empty());
         let source = source.ok_or(LineError::Missing("source"))?;
+        check_source_name(&source)?;
         let observed_at =
             instant("observed_at", self.observed_at)?.ok_or(LineError::Missing("observed_at"))?;
         let finished_at = instant("finished_at", self.finished_at)?.unwrap_or(observed_at);
+        if observed_at < Instant::UNIX_EPOCH {
+            return Err(LineError::TooEarly(observed_at));
+        }
         if finished_at < observed_at {
             return Err(LineError::FinishedBeforeObserved { observed_at, finished_at });
         }

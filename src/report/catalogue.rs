@@ -29,6 +29,9 @@ const BUILT_IN: &[(&str, &str, &str)] = built_in![
     "coverage",
 ];
 
+/// More is no report, and would only fill the memory.
+const LARGEST_FILE: u64 = 1 << 20;
+
 /// A report: a file of SQL and what its header says about it.
 #[derive(Debug, Clone)]
 pub struct Report {
@@ -154,6 +157,14 @@ impl Catalogue {
         paths.sort();
         for path in paths {
             let Some(name) = path.file_stem().and_then(|stem| stem.to_str()) else { continue };
+            let is_sane = fs::metadata(&path)
+                .map_err(unreadable(&path))
+                .map(|file| file.is_file() && file.len() <= LARGEST_FILE)?;
+            if !is_sane {
+                let problem = "it is no ordinary file of at most 1 MiB".to_owned();
+                self.defects.push(ReportError::Defect { report: name.to_owned(), path, problem });
+                continue;
+            }
             let text = fs::read_to_string(&path).map_err(unreadable(&path))?;
             if let Some(taken) = self.reports.iter().find(|known| known.name == name) {
                 // Scripts and dashboards rely on what a built-in report means.

@@ -23,6 +23,9 @@ pub enum StatementError {
     /// Something follows a semicolon.
     #[error("line {0}: a second statement begins; a report is one statement")]
     Several(usize),
+    /// It is something else than a question.
+    #[error("it begins with `{0}`; a report begins with `select`, `with`, `values` or `table`")]
+    NotReading(String),
     /// A quote or a comment runs to the end of the text.
     #[error("line {0}: what begins here is never closed")]
     Open(usize),
@@ -37,6 +40,7 @@ pub fn read_statement(text: &str) -> Result<Statement, StatementError> {
     let mut sql = String::with_capacity(text.len());
     let mut parameters: Vec<String> = Vec::new();
     let mut begun = false;
+    let mut first: Option<String> = None;
     let mut ended = false;
     while let Some((kind, token)) = scan.next_token()? {
         if matches!(kind, Token::Space) {
@@ -45,6 +49,9 @@ pub fn read_statement(text: &str) -> Result<Statement, StatementError> {
         }
         if ended && token != ";" {
             return Err(StatementError::Several(scan.line_of(scan.at - token.len())));
+        }
+        if first.is_none() && matches!(kind, Token::Other) {
+            first = Some(token.to_owned());
         }
         match kind {
             Token::Parameter(name) => {
@@ -61,8 +68,19 @@ pub fn read_statement(text: &str) -> Result<Statement, StatementError> {
         }
         begun |= !matches!(kind, Token::Semicolon);
     }
-    if begun { Ok(Statement { sql, parameters }) } else { Err(StatementError::Empty) }
+    if !begun {
+        return Err(StatementError::Empty);
+    }
+    match first {
+        Some(word) if !READING.iter().any(|known| word.eq_ignore_ascii_case(known)) => {
+            Err(StatementError::NotReading(word))
+        }
+        _ => Ok(Statement { sql, parameters }),
+    }
 }
+
+/// What a statement that reads can begin with.
+const READING: [&str; 5] = ["select", "with", "values", "table", "("];
 
 /// What the cutter tells apart.
 enum Token<'a> {

@@ -23,8 +23,9 @@ pub use source::{SourceId, SourceStatus};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 
-/// How long a connection may take to be made.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+/// How long a connection may take to be made. Short, so that a recorder whose database is away goes on with
+/// its next visit in time.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// A ledger: one PostgreSQL database.
 #[derive(Clone, Debug)]

@@ -20,6 +20,39 @@ const ROLES: [(&str, &str); 2] = [
 ];
 
 impl Store {
+    /// Whether both roles are there and may read.
+    pub(super) async fn roles_are_granted(&self) -> Result<bool, StoreError> {
+        sqlx::query_scalar(
+            "-- store::roles::roles_are_granted
+             select count(*) = 2 from pg_roles r
+              where r.rolname in ('deskledger_reader', 'deskledger_planner')
+                and has_table_privilege(r.oid, 'deskledger_planner.sources', 'select')
+                and has_schema_privilege(r.oid, 'deskledger_report', 'usage')",
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(StoreError::while_trying("read who may read"))
+    }
+
+    /// Lets the reading role log in, on a server of our own: reports connect as it.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn let_reader_log_in(&self) -> Result<(), StoreError> {
+        sqlx::raw_sql(
+            "do $$ begin
+               perform pg_advisory_xact_lock(hashtext('deskledger roles'));
+               if not (select rolcanlogin from pg_roles where rolname = 'deskledger_reader') then
+                 alter role deskledger_reader login;
+               end if;
+             end $$",
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(StoreError::while_trying("let the reading role log in"))?;
+        Ok(())
+    }
+
     /// Makes the roles `deskledger_reader` and `deskledger_planner` and sets the database's search
     /// path. Returns the statements that need someone with more rights.
     pub(super) async fn grant_roles(&self) -> Result<Vec<String>, StoreError> {

@@ -40,7 +40,13 @@ impl Store {
             return Err(StoreError::SchemaTooNew { found: from, known });
         }
         if from == known {
-            return Ok(Migrated { from, to: known, left_to_do: Vec::new() });
+            // Someone with more rights may have made the roles since; or not yet.
+            let left_to_do = if self.roles_are_granted().await? {
+                Vec::new()
+            } else {
+                self.grant_roles().await?
+            };
+            return Ok(Migrated { from, to: known, left_to_do });
         }
         let mut migrator =
             Migrator { migrations: MIGRATIONS.migrations.clone(), ..Migrator::DEFAULT };

@@ -103,7 +103,8 @@ fn length(microseconds: i64) -> String {
 }
 
 /// Text from the API with nothing in it that a terminal would obey or that changes the order of what is shown.
-pub(super) fn harmless(text: &str) -> String {
+#[must_use]
+pub fn harmless(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -12,7 +12,7 @@ use super::binaries::Binaries;
 use super::error::PrivateError;
 use super::folder::{Folder, PORT};
 use super::runner::Runner;
-use super::{DATABASE, Durability, SUPERUSER};
+use super::{DATABASE, Durability, READER, SUPERUSER};
 
 const INITIALISE: &str = "create a database cluster";
 
@@ -209,6 +209,14 @@ impl Cluster {
             format!("# written by deskledger at each start\ndeskledger \"{name}\" {SUPERUSER}\n");
         if self.runner.name != "root" {
             writeln!(map, "deskledger root {SUPERUSER}").expect("a string takes any text");
+        }
+        // Reports log in as a role that may read and nothing else: whoever is the superuser could not
+        // be held by a transaction that only reads.
+        for user in [name.as_str(), "root"] {
+            writeln!(map, "deskledger \"{user}\" {READER}").expect("a string takes any text");
+            if name == "root" {
+                break;
+            }
         }
         self.folder.write(&data.join("pg_ident.conf"), &map, &self.runner)
     }

@@ -53,11 +53,11 @@ pub(super) struct Postmaster {
 /// The folder that deskledger keeps its things in, private data and fetched binaries.
 pub(super) fn home() -> Result<PathBuf, PrivateError> {
     // For root a system folder and not /root, which the server's user could not enter.
-    if geteuid().is_root() {
-        return Ok(PathBuf::from("/var/lib/deskledger"));
-    }
     let from =
         |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    if geteuid().is_root() && from("XDG_DATA_HOME").is_none() {
+        return Ok(PathBuf::from("/var/lib/deskledger"));
+    }
     from("XDG_DATA_HOME")
         .or_else(|| from("HOME").map(|home| home.join(".local/share")))
         .map(|data| data.join("deskledger"))

@@ -41,6 +41,8 @@ use runner::Runner;
 
 /// The role that everything belongs to.
 const SUPERUSER: &str = "deskledger";
+/// The role that reports log in as; made with the schema.
+const READER: &str = "deskledger_reader";
 /// The database that holds the ledger.
 const DATABASE: &str = "deskledger";
 
@@ -172,6 +174,12 @@ impl Private {
     #[must_use]
     pub fn connect_options(&self) -> PgConnectOptions {
         Cluster::connect_options(&self.socket, DATABASE)
+    }
+
+    /// How reports connect: as a role that may read what is recorded, and nothing else.
+    #[must_use]
+    pub fn reading_options(&self) -> PgConnectOptions {
+        self.connect_options().username(READER)
     }
 
     /// The same as a URL, for psql and other programs of this user.
