@@ -447,7 +447,7 @@ fn every_digest_follows_from_the_rows_of_the_ledger() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (database, store) = runtime.block_on(ledger());
     let config = Config {
-        cases: 64,
+        cases: 32,
         source_file: Some(file!()),
         max_shrink_iters: 200,
         ..Config::default()

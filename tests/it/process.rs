@@ -249,6 +249,29 @@ async fn a_second_signal_stops_by_force() {
     assert_eq!(count(&database.pool, "select count(*) from deskledger_data.desktop").await, 0);
 }
 
+/// Killed at any instant, it leaves each snapshot whole or not at all, and the next recorder goes on from there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_recorder_leaves_whole_snapshots() {
+    let simulator = simulator(250).await;
+    let database = database().await;
+    let home = Home::configured(&database, &source("prod", &simulator.endpoint(), "1s"));
+    for round in 1..=3 {
+        let running = home.start(&["collect"]);
+        until("a snapshot more is recorded", async || {
+            let recorded = "select count(*) from deskledger.snapshots";
+            count(&database.pool, recorded).await >= 2 * round
+        })
+        .await;
+        running.signal(Signal::SIGKILL);
+        assert_eq!(running.end().await.code, None);
+        assert_chain(&database.pool, "prod").await;
+        let torn = "select count(*) from deskledger.snapshots s where desktops_recorded <>
+                     (select count(*) from deskledger.desktop_snapshots d where d.snapshot_id = s.snapshot_id)";
+        assert_eq!(count(&database.pool, torn).await, 0);
+    }
+    simulator.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_unreachable_source_does_not_stop_the_others() {
     let (good, broken, slow) = (simulator(30).await, simulator(30).await, simulator(30).await);

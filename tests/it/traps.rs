@@ -318,6 +318,33 @@ async fn a_missing_sample_does_not_shorten_or_lengthen_a_connection() {
 }
 
 #[tokio::test]
+async fn what_nothing_followed_holds_for_no_time() {
+    let (database, store) = ledger().await;
+    let both: [Listed<'_>; 2] = [("d-a", CONNECTED, &["alice"]), ("d-b", CONNECTED, &["bob"])];
+    // d-b is left out of two partial listings, which say nothing about it; then nobody looks any more.
+    let mut visits = vec![visit("2026-10-05T08:00:00Z", &both)];
+    for time in ["08:10", "08:20"] {
+        let mut partial = visit(&format!("2026-10-05T{time}:00Z"), &both[..1]);
+        partial["total_count"] = json!(2);
+        visits.push(partial);
+    }
+    recorded(&store, &visits).await;
+    let expected = json!({
+        "desktops_avg": 1, "connected_avg": 1, "connected_peak": 1, "connected_hours": 20.0 / 60.0,
+        "utilisation_pct": 100, "listed_pct": 75, "coverage_pct": 20.0 / 60.0 * 100.0,
+    });
+    let all = hours(&database.pool, "utilisation", "08:00", "09:00").await;
+    assert_holds(&all[0], expected.clone());
+    let all = connections(&database.pool).await;
+    assert_holds(&all[0], json!({ "held_until": at("08:20"), "held_duration": minutes(20) }));
+    assert_holds(&all[1], json!({ "held_until": at("08:00"), "held_duration": 0 }));
+    // It stays so when the desktop is seen again, too late.
+    recorded(&store, &[visit("2026-10-05T08:30:00Z", &both)]).await;
+    let all = hours(&database.pool, "utilisation", "08:00", "08:20").await;
+    assert_holds(&all[0], json!({ "desktops_avg": 1, "connected_peak": 1, "listed_pct": 75 }));
+}
+
+#[tokio::test]
 async fn null_transitions_are_changes() {
     let (database, store) = ledger().await;
     let mut visits = morning(&[
