@@ -113,7 +113,7 @@ fn rendered(error: &anyhow::Error) -> (u8, String) {
 /// move a terminal's cursor. Line ends stay.
 #[must_use]
 pub fn harmless(text: &str) -> String {
-    let lines: Vec<String> = text.split('\n').map(crate::report::harmless).collect();
+    let lines: Vec<String> = text.split('\n').map(crate::domain::harmless).collect();
     lines.join("\n")
 }
 

@@ -88,7 +88,8 @@ async fn import(input: Input, max_gap: TimeDelta, store: &Store) -> anyhow::Resu
             }
         }
     });
-    let mut targets = Targets { store, open: HashMap::new(), counts: Counts::default() };
+    let mut targets =
+        Targets { store, open: HashMap::new(), counts: Counts::default(), warned: Vec::new() };
     let mut shown = Moment::now();
     let mut outcome = Ok(());
     while let Some(line) = receiver.recv().await {
@@ -120,6 +121,7 @@ struct Targets<'a> {
     store: &'a Store,
     open: HashMap<String, Target>,
     counts: Counts,
+    warned: Vec<String>,
 }
 
 struct Target {
@@ -136,11 +138,8 @@ impl Targets<'_> {
     async fn take(&mut self, Numbered { number, line }: Numbered) -> anyhow::Result<()> {
         let at_line = || format!("line {number}: source `{}`", line.source);
         let observed_at = line.snapshot.observed_at;
-        let now = Clock::System.now();
-        if observed_at > now + AHEAD {
-            return Err(refused(
-                anyhow::Error::from(Misfit::Future(observed_at, now)).context(at_line()),
-            ));
+        if observed_at > Clock::System.now() + AHEAD {
+            self.warn_of_the_future(&line.source, number, observed_at);
         }
         let is_known = self
             .open
@@ -181,6 +180,17 @@ impl Targets<'_> {
         Ok(())
     }
 
+    /// Says so once a source: nothing can be recorded of it until that time has come.
+    fn warn_of_the_future(&mut self, source: &str, line: u64, observed_at: Instant) {
+        if !self.warned.iter().any(|warned| warned == source) {
+            eprintln!(
+                "warning: line {line}: source `{source}`: the snapshot of {observed_at} lies in the future: \
+                 `collect` can record nothing before it"
+            );
+            self.warned.push(source.to_owned());
+        }
+    }
+
     async fn open(&mut self, name: &str, pin: Option<Pin>) -> anyhow::Result<()> {
         let given = pin.clone().unwrap_or_default();
         let source = Source {
@@ -216,10 +226,6 @@ enum Misfit {
         "the snapshot of {0} is older than the newest recorded, and not recorded: history is written in time order"
     )]
     Unrecorded(Instant),
-    #[error(
-        "the snapshot of {0} lies in the future (it is {1}): nothing could be recorded before it"
-    )]
-    Future(Instant, Instant),
     #[error("the snapshot of {0} is recorded already, and differs: {1}")]
     Differs(Instant, &'static str),
 }

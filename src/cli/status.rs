@@ -9,9 +9,8 @@ use serde_json::json;
 use super::Globals;
 use super::ledger::Ledger;
 use crate::clock::Clock;
-use crate::domain::{Instant, format_duration};
+use crate::domain::{Instant, format_duration, harmless};
 use crate::error::refusal;
-use crate::report::harmless;
 use crate::store::SourceStatus;
 
 /// Arguments of `status`.

@@ -2,12 +2,6 @@
 
 use std::sync::Arc;
 
-/// U+0000, which PostgreSQL cannot hold, becomes U+2400; every other text stays verbatim.
-#[must_use]
-pub fn storable(text: &str) -> Arc<str> {
-    if text.contains('\0') { Arc::from(text.replace('\0', "\u{2400}")) } else { Arc::from(text) }
-}
-
 /// A user or a user group that a desktop is *assigned* to. The API never names who sits at it.
 ///
 /// The order of the fields is the order in which entries are sorted: bytewise by type, id, name and

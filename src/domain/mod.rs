@@ -10,6 +10,7 @@ pub mod duration;
 pub mod history;
 pub mod months;
 pub mod snapshot;
+pub mod text;
 
 pub use beliefs::{Beliefs, Changes};
 pub use desktop::{AttachUser, AttachUsers, Attribution, Desktop};
@@ -19,3 +20,4 @@ pub use snapshot::{
     COUNTERS, Counters, Failure, GroupStatistics, Instant, Listing, Outcome, Snapshot, Source,
     SourceNameError, check_source_name, to_micros,
 };
+pub use text::harmless;

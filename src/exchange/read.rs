@@ -17,7 +17,7 @@ use super::cursor::{Cursor, located};
 use super::error::LineError;
 use super::known::{Assignments, Index, Previous, Slot};
 use super::record::{DesktopRecord, ErrorRecord, GroupRecord, Number, Text};
-use crate::domain::desktop::storable;
+use crate::domain::text::storable;
 use crate::domain::{
     Desktop, Failure, GroupStatistics, Instant, Listing, Snapshot, check_source_name,
     parse_duration,

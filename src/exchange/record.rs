@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::error::bare;
-use crate::domain::desktop::storable;
+use crate::domain::text::storable;
 use crate::domain::{AttachUser, COUNTERS, Counters, GroupStatistics};
 
 /// A text or null, borrowed from the line where it holds no escapes.

@@ -136,7 +136,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::desktop::storable;
+    use crate::domain::text::storable;
     use crate::domain::{AttachUsers, Listing};
     use crate::exchange::{Line, Parser, parse_line};
 

@@ -21,6 +21,5 @@ mod sql;
 mod value;
 
 pub use error::ReportError;
-pub use render::harmless;
 pub use run::{Asked, Collected, DEFAULT_TIMEOUT, Head, Sink, describe, run};
 pub use value::{Cell, Column, ColumnKind};

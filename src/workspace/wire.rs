@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use crate::domain::desktop::storable;
+use crate::domain::text::storable;
 use crate::domain::{AttachUser, AttachUsers, COUNTERS, Counters, Desktop, GroupStatistics};
 
 /// How much of a body that is no JSON is worth keeping.

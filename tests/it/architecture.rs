@@ -196,6 +196,7 @@ fn migrations_are_numbered_in_sequence() {
     let mut names: Vec<String> = std::fs::read_dir(root().join("migrations"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "README.md")
         .collect();
     names.sort();
     assert!(!names.is_empty());

@@ -8,8 +8,6 @@ mod csv;
 mod json;
 mod markdown;
 mod people;
-
-pub use people::harmless;
 mod table;
 
 use std::io::Write;

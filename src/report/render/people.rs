@@ -3,6 +3,7 @@
 use chrono::{DateTime, LocalResult, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
 
+use crate::domain::harmless;
 use crate::report::run::{Asked, Head};
 use crate::report::value::{Cell, ColumnKind, seconds};
 
@@ -100,27 +101,6 @@ fn length(microseconds: i64) -> String {
         (d, h, _, _) => format!("{d}d{h:02}h"),
     };
     format!("{sign}{text}")
-}
-
-/// Text from the API with nothing in it that a terminal would obey or that changes the order of what is shown.
-#[must_use]
-pub fn harmless(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            // Their pictures: ␛ for escape, ␊ for a line feed.
-            '\0'..='\x1f' => safe.push(char::from_u32(0x2400 + u32::from(c)).unwrap_or('�')),
-            '\x7f' => safe.push('␡'),
-            '\u{80}'..='\u{9f}'
-            | '\u{061c}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' => safe.extend(c.escape_unicode()),
-            c => safe.push(c),
-        }
-    }
-    safe
 }
 
 /// What was asked for, in one line: period, source, the rest, time zone.

@@ -8,7 +8,8 @@ use comfy_table::{
 };
 
 use super::Look;
-use super::people::{Precision, harmless, is_right_aligned, subtitle, text};
+use super::people::{Precision, is_right_aligned, subtitle, text};
+use crate::domain::harmless;
 use crate::report::run::{Head, Sink};
 use crate::report::value::{Cell, Column, ColumnKind};
 
