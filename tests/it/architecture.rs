@@ -8,7 +8,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("domain", &[]),
     ("clock", &["domain"]),
     ("config", &["domain"]),
-    ("error", &["config"]),
+    ("error", &["config", "domain"]),
     ("telemetry", &[]),
     ("workspace", &["domain", "clock"]),
     ("store", &["domain"]),
