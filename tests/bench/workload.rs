@@ -1,0 +1,56 @@
+//! The fleet that is recorded: 3.9 changes a desktop and day, most of them in working hours.
+
+use chrono::TimeDelta;
+use deskledger::domain::{Desktop, Instant, Listing, Snapshot, Source};
+use deskledger::simulator::{World, WorldConfig};
+
+use super::Args;
+
+/// A Monday, at midnight (UTC) of the month that the history begins in; the fleet is eight hours east.
+pub fn start() -> Instant {
+    Instant::from_timestamp(1_790_553_600, 0).expect("2026-09-28 is in range")
+}
+
+/// The fleet.
+pub fn config(args: &Args, days: u32) -> WorldConfig {
+    WorldConfig::new(1, args.desktops, start(), days)
+}
+
+/// The time between two snapshots.
+pub fn interval(args: &Args) -> TimeDelta {
+    TimeDelta::seconds(args.interval.into())
+}
+
+/// The one source.
+pub fn source() -> Source {
+    Source {
+        name: "bench".to_owned(),
+        region: Some("ap-southeast-3".to_owned()),
+        project_id: Some("0123456789abcdef0123456789abcdef".to_owned()),
+        endpoint: None,
+    }
+}
+
+/// What a visit at `at` would read.
+pub fn snapshot(world: &World, at: Instant, interval: TimeDelta) -> Snapshot {
+    with_desktops(world, world.desktops().to_vec(), at, interval)
+}
+
+/// The same with other desktops.
+pub fn with_desktops(
+    world: &World,
+    desktops: Vec<Desktop>,
+    at: Instant,
+    interval: TimeDelta,
+) -> Snapshot {
+    Snapshot {
+        scheduled_at: Some(at),
+        observed_at: at,
+        finished_at: at + TimeDelta::milliseconds(1_400),
+        max_gap: interval * 3,
+        total: i64::try_from(desktops.len()).ok(),
+        desktops: Some(Listing::new(desktops)),
+        groups: Some(world.groups().to_vec()),
+        failure: None,
+    }
+}
