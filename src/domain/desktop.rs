@@ -47,6 +47,11 @@ impl AttachUsers {
         Self(entries.into())
     }
 
+    /// Equal; where both are one set in memory, without looking into it.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self == other
+    }
+
     /// The entries, sorted.
     #[must_use]
     pub fn entries(&self) -> &[AttachUser] {

@@ -186,7 +186,7 @@ impl Beliefs {
         step: &mut Step<'_>,
     ) -> DesktopNo {
         if let Some(no) = hint
-            && self.desktops[index(no)].id == desktop.id
+            && is_same(&self.desktops[index(no)].id, &desktop.id)
         {
             return no;
         }
@@ -329,8 +329,11 @@ impl Beliefs {
     fn is_state(&self, span: &OpenSpan, seen: &Desktop) -> bool {
         let label = &self.labels[index(span.label)];
         self.status(span.status) == seen.status.as_deref()
-            && label.name == seen.name
-            && self.assignments[index(label.assignment)].users == seen.users
+            && match (&label.name, &seen.name) {
+                (Some(one), Some(other)) => is_same(one, other),
+                (one, other) => one == other,
+            }
+            && self.assignments[index(label.assignment)].users.is_same(&seen.users)
     }
 
     /// The same users by type, id and name, whatever the desktop's name and their groups on it.
@@ -627,6 +630,11 @@ fn group_pieces(
         is_continued = true;
         closed
     })
+}
+
+/// Equal; who reads many lines shares the texts that they have in common, and then need not look at them.
+fn is_same(one: &Arc<str>, other: &Arc<str>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
 }
 
 /// The place of number `no` in its list.
