@@ -270,25 +270,25 @@ create table group_span
     last_seen         timestamptz not null,
     source_id         integer     not null,
     group_no          integer     not null,
-    running_num       integer,
-    stop_num          integer,
-    hibernate_num     integer,
-    other_num         integer,
-    attached_num      integer,
-    unattached_num    integer,
-    cannot_attach_num integer,
-    in_process_num    integer,
-    in_use_num        integer,
-    unregistered_num  integer,
-    ready_num         integer,
-    disconnected_num  integer,
-    unknown_num       integer,
+    running_num       smallint,
+    stop_num          smallint,
+    hibernate_num     smallint,
+    other_num         smallint,
+    attached_num      smallint,
+    unattached_num    smallint,
+    cannot_attach_num smallint,
+    in_process_num    smallint,
+    in_use_num        smallint,
+    unregistered_num  smallint,
+    ready_num         smallint,
+    disconnected_num  smallint,
+    unknown_num       smallint,
     -- Whether an earlier piece holds the beginning.
     is_continued      boolean     not null
 ) partition by range (to_at);
 create index group_span_by_end on group_span (source_id, to_at);
 
--- The counters of those rows of `group_span` in which one does not fit four bytes; they are null there.
+-- The counters of those rows of `group_span` in which one does not fit two bytes; they are null there.
 create table group_span_wide
 (
     source_id integer     not null references source,

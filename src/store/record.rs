@@ -3,16 +3,20 @@
 use std::collections::BTreeMap;
 
 use sqlx::PgConnection;
+use sqlx::types::Json;
 
 use super::partitions::{KnownMonths, filed_under};
 use super::source::SourceId;
 use super::{Store, StoreError};
 use crate::domain::beliefs::{
     Changes, ClosedGroupSpan, ClosedSpan, DesktopNo, Entry, GroupNo, Head, OpenGroupSpan, OpenSpan,
-    Registered, Run, ended,
+    PersonNo, Registered, Run, ended,
 };
 use crate::domain::history::Cut;
 use crate::domain::{AttachUsers, Instant, Outcome};
+
+/// How many assignments one statement registers.
+const ASSIGNMENTS_AT_ONCE: usize = 1_000;
 
 /// What several snapshots in a row make of a source's record: what one opened and a later one
 /// closed or changed is written once.
@@ -221,21 +225,33 @@ async fn insert_registered(
         .execute(&mut *connection)
         .await?;
     }
-    for (no, users, person_nos, entry_person_nos) in assignments {
-        let names: Vec<Option<&str>> = users.users().map(|user| user.name.as_deref()).collect();
+    // Many in one statement: a fleet's first snapshot brings as many as it has desktops. But not all,
+    // since as documents they take several times their memory.
+    for assignments in assignments.chunks(ASSIGNMENTS_AT_ONCE) {
+        // An array of arrays must be rectangular, so these come as texts and documents.
+        let numbers = |nos: &[PersonNo]| {
+            let nos: Vec<String> = nos.iter().map(ToString::to_string).collect();
+            format!("{{{}}}", nos.join(","))
+        };
+        let names = |users: &AttachUsers| {
+            Json(users.users().map(|user| user.name.clone()).collect::<Vec<_>>())
+        };
         sqlx::query(
             "-- store::record::insert_registered
              insert into deskledger_data.assignment
                     (source_id, assignment_no, attach_users, users, person_nos, entry_person_nos, attribution)
-             values ($1, $2, $3, $4, $5, $6, $7)",
+             select $1, a.no, a.attach_users, array(select jsonb_array_elements_text(a.names)),
+                    a.person_nos::integer[], a.entry_person_nos::integer[], a.attribution
+               from unnest($2::integer[], $3::jsonb[], $4::jsonb[], $5::text[], $6::text[], $7::text[])
+                    a (no, attach_users, names, person_nos, entry_person_nos, attribution)",
         )
         .bind(source_id)
-        .bind(no)
-        .bind(attach_users_json(users))
-        .bind(names)
-        .bind(person_nos)
-        .bind(entry_person_nos)
-        .bind(users.attribution().as_str())
+        .bind(assignments.iter().map(|row| row.0).collect::<Vec<_>>())
+        .bind(assignments.iter().map(|row| Json(attach_users_json(&row.1))).collect::<Vec<_>>())
+        .bind(assignments.iter().map(|row| names(&row.1)).collect::<Vec<_>>())
+        .bind(assignments.iter().map(|row| numbers(&row.2)).collect::<Vec<_>>())
+        .bind(assignments.iter().map(|row| numbers(&row.3)).collect::<Vec<_>>())
+        .bind(assignments.iter().map(|row| row.1.attribution().as_str()).collect::<Vec<_>>())
         .execute(&mut *connection)
         .await?;
     }
@@ -474,10 +490,10 @@ async fn insert_group_spans(
         return Ok(());
     }
     let is_wide = |row: &&ClosedGroupSpan| {
-        row.counters.iter().flatten().any(|counter| i32::try_from(*counter).is_err())
+        row.counters.iter().flatten().any(|counter| i16::try_from(*counter).is_err())
     };
     let narrow = |row: &ClosedGroupSpan, at: usize| {
-        row.counters[at].and_then(|counter| i32::try_from(counter).ok())
+        row.counters[at].and_then(|counter| i16::try_from(counter).ok())
     };
     let mut query = sqlx::query(
         "-- store::record::insert_group_spans
@@ -487,9 +503,9 @@ async fn insert_group_spans(
                  cannot_attach_num, in_process_num, in_use_num, unregistered_num, ready_num,
                  disconnected_num, unknown_num)
          select $1, * from unnest($2::integer[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[],
-                $6::boolean[], $7::integer[], $8::integer[], $9::integer[], $10::integer[], $11::integer[],
-                $12::integer[], $13::integer[], $14::integer[], $15::integer[], $16::integer[],
-                $17::integer[], $18::integer[], $19::integer[])",
+                $6::boolean[], $7::smallint[], $8::smallint[], $9::smallint[], $10::smallint[], $11::smallint[],
+                $12::smallint[], $13::smallint[], $14::smallint[], $15::smallint[], $16::smallint[],
+                $17::smallint[], $18::smallint[], $19::smallint[])",
     )
     .bind(source_id)
     .bind(closed.iter().map(|row| row.group).collect::<Vec<_>>())
