@@ -39,7 +39,8 @@ visited as (
            count(*) filter (where v.desktops_outcome = 0) as failed,
            count(*) filter (where v.desktops_outcome = 1) as partial
       from deskledger_report.visit v
-     where v.observed_at >= (select deskledger.instant(:'from', :'tz')) and v.observed_at < (select deskledger.instant(:'to', :'tz'))
+     where v.observed_at >= (select deskledger.instant(:'from', :'tz'))
+       and v.observed_at < (select deskledger.instant(:'to', :'tz'))
      group by 1, 2
 ),
 -- A listing's cover may reach into several buckets.

@@ -41,7 +41,8 @@ held as (
     select s.source_id, s.edge as nth, sum(s.micros) as covered, sum(s.micros * s.connected) as connected
       from edge,
            deskledger_report.steps(
-               (select deskledger.instant(:'from', :'tz')), (select deskledger.instant(:'to', :'tz')), edge.froms, :'source') s
+               (select deskledger.instant(:'from', :'tz')), (select deskledger.instant(:'to', :'tz')),
+               edge.froms, :'source') s
      where s.is_covered
      group by 1, 2
 ),
@@ -53,7 +54,8 @@ begun as (
            count(*) filter (where p.disconnected_at = p.first_seen) as disconnects
       from deskledger_report.piece p
      where p.is_first
-       and p.piece_from >= (select deskledger.instant(:'from', :'tz')) and p.piece_from < (select deskledger.instant(:'to', :'tz'))
+       and p.piece_from >= (select deskledger.instant(:'from', :'tz'))
+       and p.piece_from < (select deskledger.instant(:'to', :'tz'))
        and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
        and (p.is_open or p.piece_to <= (select deskledger_report.month_end(deskledger.instant(:'to', :'tz'))))
      group by 1, 2
@@ -63,15 +65,17 @@ over as (
       from deskledger_report.piece p
      -- Not known how (-4), the same connection goes on (-1), or the span goes on in the next month (-5).
      where p.status_id = 1 and p.ended not in (-4, -1, -5) and not p.is_open
-       and p.piece_to >= (select deskledger.instant(:'from', :'tz')) and p.piece_to < (select deskledger.instant(:'to', :'tz'))
+       and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
+       and p.piece_to < (select deskledger.instant(:'to', :'tz'))
      group by 1, 2
 ),
--- The disconnects of the period that need a closer look: what came of each.
+-- The disconnects of the period, which need a closer look.
 broken as (
     select p.source_id, p.desktop_no, p.disconnected_at
       from deskledger_report.piece p
      where p.is_first and p.disconnected_at = p.first_seen
-       and p.piece_from >= (select deskledger.instant(:'from', :'tz')) and p.piece_from < (select deskledger.instant(:'to', :'tz'))
+       and p.piece_from >= (select deskledger.instant(:'from', :'tz'))
+       and p.piece_from < (select deskledger.instant(:'to', :'tz'))
        and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
        and (p.is_open or p.piece_to <= (select deskledger_report.month_end(deskledger.instant(:'to', :'tz'))))
 ),
@@ -119,9 +123,10 @@ break as (
        and not exists (select from deskledger_report.piece n
                         where n.source_id = p.source_id and n.desktop_no = p.desktop_no
                           and n.piece_to >= p.piece_to and n.first_seen > p.piece_to
+                          and n.piece_to >= (select deskledger.instant(:'from', :'tz'))
                           and n.started_after <= c.run_to)
 ),
--- Both by sorting and not by joins: the planner cannot know how many there are.
+-- What came of each, by sorting and not by joins: the planner cannot know how many there are.
 fate as (
     select source_id, desktop_no, disconnected_at, is_broken, is_back,
            -- Where the desktop's observations break off next; at the same instant counts.

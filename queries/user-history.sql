@@ -42,6 +42,7 @@ select c.source, c.desktop_id, c.desktop_name, u.user_name, c.attribution, c.fir
    and c.label_no = any (array(select label_no from deskledger_report.user_label
                                 where user_name = :'user' or user_id = :'user'))
    and (:'source' = '' or c.source = :'source')
-   and c.first_seen < (select deskledger.instant(:'to', :'tz')) and c.held_until >= (select deskledger.instant(:'from', :'tz'))
+   and c.first_seen < (select deskledger.instant(:'to', :'tz'))
+   and c.held_until >= (select deskledger.instant(:'from', :'tz'))
    and (select deskledger.instant(:'from', :'tz')) < (select deskledger.instant(:'to', :'tz'))
  order by c.source, c.first_seen, c.desktop_id, u.user_type, u.user_id, u.user_name

@@ -1,7 +1,7 @@
 //! What recording, importing, storing and reporting take, beside what they should.
 //!
 //! Prints figures and asserts none: on a busy machine they say little, and a timed test would fail there. It starts a
-//! durable PostgreSQL of its own below `target/`, which is removed at the end, and needs about 3 GB there.
+//! durable PostgreSQL of its own below `target/`, which is removed at the end, and needs about 2 GB there.
 //!
 //! ```text
 //! cargo bench                                  everything, in the sizes that the targets speak of

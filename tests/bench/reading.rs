@@ -13,6 +13,9 @@ use super::figures::{Figures, median_and_max, millis};
 use super::server::{Ledger, Server};
 use super::{Args, Outcome, workload};
 
+/// What is asked of which report, with which values.
+type Asked<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+
 /// A transaction holds so many snapshots, or so many rows.
 const BATCH: (usize, usize) = (1_440, 50_000);
 
@@ -117,7 +120,7 @@ async fn report(ledger: &Ledger, args: &Args, figures: &mut Figures) -> Outcome 
     .await?;
     let by_day = time(ledger, "utilisation", args, &[("bucket", "day")], 5).await?;
     figures.below("utilisation by day", by_day, "ms", 1_000.0);
-    let others: [Asked; 10] = [
+    let others: [Asked<'_>; 10] = [
         ("utilisation by hour", "utilisation", &[("bucket", "hour")]),
         (
             "utilisation of a day by hour",
@@ -196,6 +199,3 @@ async fn replay(ledger: &Ledger, args: &Args, figures: &mut Figures) -> Outcome 
     figures.note("reading a day back: observations a second", rate, "");
     Ok(())
 }
-
-/// A report, how it is called in the table, and its parameters.
-type Asked<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);

@@ -271,6 +271,7 @@ fn counters() -> impl Strategy<Value = Option<i64>> {
     prop_oneof![
         12 => (0i64..30).prop_map(Some),
         1 => Just(None),
+        1 => (i64::from(i16::MAX)..i64::from(i16::MAX) + 2).prop_map(Some),
         1 => (i64::from(i32::MAX)..10_000_000_000).prop_map(Some),
         1 => (-5i64..0).prop_map(Some),
     ]
