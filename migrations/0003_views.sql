@@ -87,12 +87,13 @@ select source_id, desktop_no, desktop_id from deskledger_data.desktop;
 create view deskledger_report.status as
 select source_id, status_id, status from deskledger_data.status;
 
--- Who is in which assignment, each user once.
-create view deskledger_report.user_assignment as
-select a.source_id, a.assignment_no, p.type as user_type, p.id as user_id, p.name as user_name
+-- Who is in the assignment of which label, each user once.
+create view deskledger_report.user_label as
+select a.source_id, l.label_no, p.type as user_type, p.id as user_id, p.name as user_name
   from deskledger_data.assignment a
  cross join lateral unnest(a.person_nos) person_no
-  join deskledger_data.person p on p.source_id = a.source_id and p.person_no = person_no.person_no;
+  join deskledger_data.person p on p.source_id = a.source_id and p.person_no = person_no.person_no
+  join deskledger_data.label l on l.source_id = a.source_id and l.assignment_no = a.assignment_no;
 
 -- The pieces of groups' counters, as `piece`.
 create view deskledger_report.group_piece as
@@ -156,17 +157,21 @@ end;
 -- step crosses one of `edges` (the bounds of buckets). Everything that counts desktops over time is a sum
 -- over these: holds begin and end only where a listing was made, so there are at most as many steps as
 -- listings and edges.
+--
+-- In PL/pgSQL, so that it is planned anew each time with the bounds that are asked for: a plan for any
+-- bounds expects a few rows, and sorts a million.
 create function deskledger_report.steps(
     range_from timestamptz, range_to timestamptz, edges timestamptz[], only_source text)
     returns table (source_id integer, from_at timestamptz, to_at timestamptz, micros bigint, edge integer,
                    is_covered boolean, listed double precision, desktops bigint, connected bigint,
                    disconnected bigint, ready bigint, unregistered bigint)
-    language sql stable parallel safe
-begin atomic
-    with listing as materialized (
-        select * from deskledger_report.listings(range_from, range_to, only_source)
-    ),
-    change as (
+    language plpgsql stable parallel safe
+    set plan_cache_mode = force_custom_plan
+as $$
+#variable_conflict use_column
+begin
+    return query
+    with change as (
         select p.source_id, greatest(p.piece_from, range_from) as at, count(*) as desktops,
                count(*) filter (where p.status_id = 1) as connected,
                count(*) filter (where p.status_id = 2) as disconnected,
@@ -186,20 +191,20 @@ begin atomic
     ),
     mark as (
         select c.source_id, c.at, c.desktops, c.connected, c.disconnected, c.ready, c.unregistered,
-               null::timestamptz as listing_at, null::timestamptz as covered_to
+               false as is_listing, null::timestamptz as covered_to, null::double precision as listed
           from change c
          union all
-        select l.source_id, greatest(l.observed_at, range_from), 0, 0, 0, 0, 0, l.observed_at, l.covered_to
-          from listing l
+        select l.source_id, greatest(l.observed_at, range_from), 0, 0, 0, 0, 0, true, l.covered_to, l.listed
+          from deskledger_report.listings(range_from, range_to, only_source) l
          union all
-        select s.source_id, e, 0, 0, 0, 0, 0, null, null
+        select s.source_id, e, 0, 0, 0, 0, 0, false, null, null
           from deskledger_report.source s, unnest(array_append(edges, range_from)) e
          where (only_source = '' or s.source = only_source) and e >= range_from and e < range_to
     ),
     instant as (
         select m.source_id, m.at, sum(m.desktops) as desktops, sum(m.connected) as connected,
                sum(m.disconnected) as disconnected, sum(m.ready) as ready, sum(m.unregistered) as unregistered,
-               max(m.listing_at) as listing_at, max(m.covered_to) as covered_to
+               bool_or(m.is_listing) as is_listing, max(m.covered_to) as covered_to, max(m.listed) as listed
           from mark m
          group by 1, 2
     ),
@@ -211,19 +216,25 @@ begin atomic
                (sum(i.disconnected) over seen)::bigint as disconnected,
                (sum(i.ready) over seen)::bigint as ready,
                (sum(i.unregistered) over seen)::bigint as unregistered,
-               max(i.listing_at) over seen as listing_at,
+               i.listed,
+               count(*) filter (where i.is_listing) over seen as listing,
                -- The newest listing covers longest, if it covers at all; an older one has ended by now.
                coalesce(max(i.covered_to) over seen > i.at, false) as is_covered
           from instant i
         window seen as (partition by i.source_id order by i.at)
+    ),
+    -- What a listing listed counts until the next one; a join would compare each step with each listing
+    -- where the planner knows no better.
+    told as (
+        select t.*, max(t.listed) over (partition by t.source_id, t.listing) as of_listing from step t
     )
     select t.source_id, t.from_at, t.to_at, deskledger_report.micros(t.to_at - t.from_at),
-           width_bucket(t.from_at, edges), t.is_covered, l.listed,
+           width_bucket(t.from_at, edges), t.is_covered, t.of_listing,
            t.desktops, t.connected, t.disconnected, t.ready, t.unregistered
-      from step t
-      left join listing l on l.source_id = t.source_id and l.observed_at = t.listing_at
+      from told t
      where t.to_at > t.from_at;
-end;
+end
+$$;
 
 -- ---------------------------------------------------------------------------------------------------
 -- What people read
@@ -298,7 +309,7 @@ select s.name as source, p.desktop_id, p.desktop_name, t.status as connect_statu
  where p.is_last;
 
 create view deskledger_report.connection as
-select s.source_id, s.name as source, p.desktop_no, p.desktop_id, p.desktop_name, p.assignment_no, p.users, p.attribution,
+select s.source_id, s.name as source, p.desktop_no, p.desktop_id, p.desktop_name, p.label_no, p.users, p.attribution,
        coalesce(p.connection_first_seen, p.first_seen) as first_seen,
        p.last_seen, p.piece_to as held_until,
        case when p.connection_first_seen is null then p.started_after

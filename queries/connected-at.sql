@@ -32,8 +32,8 @@ with asked as (
     select s.source_id, s.source, n.observed_at as newest_at, n.max_gap as newest_gap,
            u.observed_at as usable_at, u.desktops_outcome, u.desktops_total, c.observed_at as complete_at,
            exists (select from deskledger_report.run r
-                    where r.source_id = s.source_id and r.covered_from <= deskledger.instant(:'at', :'tz')
-                      and r.covered_to > deskledger.instant(:'at', :'tz')) as is_covered
+                    where r.source_id = s.source_id and r.covered_from <= (select deskledger.instant(:'at', :'tz'))
+                      and r.covered_to > (select deskledger.instant(:'at', :'tz'))) as is_covered
       from deskledger_report.source s
       -- The newest usable listing of all, the newest by then, and the newest complete one by then.
       left join lateral (select v.* from deskledger_report.visit v
@@ -41,11 +41,11 @@ with asked as (
                           order by v.observed_at desc limit 1) n on true
       left join lateral (select v.* from deskledger_report.visit v
                           where v.source_id = s.source_id and v.desktops_outcome > 0
-                            and v.observed_at <= deskledger.instant(:'at', :'tz')
+                            and v.observed_at <= (select deskledger.instant(:'at', :'tz'))
                           order by v.observed_at desc limit 1) u on true
       left join lateral (select v.observed_at from deskledger_report.visit v
                           where v.source_id = s.source_id and v.desktops_outcome = 2
-                            and v.observed_at <= deskledger.instant(:'at', :'tz')
+                            and v.observed_at <= (select deskledger.instant(:'at', :'tz'))
                           order by v.observed_at desc limit 1) c on true
      where :'source' = '' or s.source = :'source'
 ),
@@ -55,17 +55,17 @@ latest as (
     select distinct on (p.source_id, p.desktop_no) p.*
       from deskledger_report.named_piece p
       join asked a using (source_id)
-     where p.piece_from <= deskledger.instant(:'at', :'tz')
-       and (p.is_open or p.piece_to <= deskledger_report.month_end(deskledger.instant(:'at', :'tz')))
+     where p.piece_from <= (select deskledger.instant(:'at', :'tz'))
+       and (p.is_open or p.piece_to <= (select deskledger_report.month_end(deskledger.instant(:'at', :'tz'))))
        and p.piece_to >= coalesce((select min(coalesce(complete_at, '-infinity')) from asked), '-infinity')
        and p.piece_to >= coalesce(a.complete_at, '-infinity')
      order by p.source_id, p.desktop_no, p.piece_from desc
 ),
 present as (
     select l.*, a.source, a.newest_at,
-           case when l.piece_to > deskledger.instant(:'at', :'tz')
-                     or l.last_seen = deskledger.instant(:'at', :'tz') then 'observed'
-                when l.is_open and deskledger.instant(:'at', :'tz') - l.last_seen
+           case when l.piece_to > (select deskledger.instant(:'at', :'tz'))
+                     or l.last_seen = (select deskledger.instant(:'at', :'tz')) then 'observed'
+                when l.is_open and (select deskledger.instant(:'at', :'tz')) - l.last_seen
                      <= make_interval(secs => (select v.max_gap from deskledger_report.visit v
                                                 where v.source_id = l.source_id and v.observed_at = l.last_seen))
                      then 'latest'
@@ -73,7 +73,7 @@ present as (
       from latest l
       join asked a using (source_id)
      -- Not absent by then; and if its hold has ended by then, no complete listing came after it.
-     where l.piece_to > deskledger.instant(:'at', :'tz')
+     where l.piece_to > (select deskledger.instant(:'at', :'tz'))
         or (l.ended = -4 and l.last_seen >= coalesce(a.complete_at, '-infinity'))
 ),
 connected as (
@@ -100,9 +100,9 @@ unanswered as (
     select a.source,
            count(p.desktop_no) filter (where p.status_id <> 1 and p.certainty = 'not observed') as others,
            count(p.desktop_no) as present,
-           a.is_covered or a.usable_at = deskledger.instant(:'at', :'tz')
-               or (a.newest_at <= deskledger.instant(:'at', :'tz')
-                   and deskledger.instant(:'at', :'tz') - a.newest_at
+           a.is_covered or a.usable_at = (select deskledger.instant(:'at', :'tz'))
+               or (a.newest_at <= (select deskledger.instant(:'at', :'tz'))
+                   and (select deskledger.instant(:'at', :'tz')) - a.newest_at
                        <= make_interval(secs => a.newest_gap)) as is_observed,
            a.desktops_outcome, a.desktops_total
       from asked a

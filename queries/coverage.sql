@@ -39,7 +39,8 @@ visited as (
            count(*) filter (where v.desktops_outcome = 0) as failed,
            count(*) filter (where v.desktops_outcome = 1) as partial
       from deskledger_report.visit v
-     where v.observed_at >= deskledger.instant(:'from', :'tz') and v.observed_at < deskledger.instant(:'to', :'tz')
+     where v.observed_at >= (select deskledger.instant(:'from', :'tz'))
+       and v.observed_at < (select deskledger.instant(:'to', :'tz'))
      group by 1, 2
 ),
 -- A listing's cover may reach into several buckets.
@@ -48,7 +49,7 @@ listed as (
            sum(micros) as covered,
            sum(micros * l.listed) as listed
       from deskledger_report.listings(
-               deskledger.instant(:'from', :'tz'), deskledger.instant(:'to', :'tz'), :'source') l
+               (select deskledger.instant(:'from', :'tz')), (select deskledger.instant(:'to', :'tz')), :'source') l
       join cell c on c.source_id = l.source_id and c.bucket_from < l.covered_to and c.bucket_to > l.observed_at
      cross join lateral deskledger_report.micros(
                least(l.covered_to, c.bucket_to) - greatest(l.observed_at, c.bucket_from)) micros

@@ -109,9 +109,9 @@ select a.source, a.desktop_id, l.presence, l.desktop_name, l.connect_status, l.u
        l.first_seen, l.last_seen, l.held_until, l.started_after, l.ended_before
   from line l
   join asked a using (source_id, desktop_no)
- where coalesce(l.first_seen, l.started_after, '-infinity') < deskledger.instant(:'to', :'tz')
+ where coalesce(l.first_seen, l.started_after, '-infinity') < (select deskledger.instant(:'to', :'tz'))
    and case when l.presence = 'not observed'
-            then coalesce(l.ended_before, 'infinity') > deskledger.instant(:'from', :'tz')
-            else l.held_until >= deskledger.instant(:'from', :'tz') end
-   and deskledger.instant(:'from', :'tz') < deskledger.instant(:'to', :'tz')
+            then coalesce(l.ended_before, 'infinity') > (select deskledger.instant(:'from', :'tz'))
+            else l.held_until >= (select deskledger.instant(:'from', :'tz')) end
+   and (select deskledger.instant(:'from', :'tz')) < (select deskledger.instant(:'to', :'tz'))
  order by a.source, a.desktop_id, coalesce(l.first_seen, l.started_after, '-infinity'), l.presence = 'not observed'

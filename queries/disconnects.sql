@@ -41,7 +41,8 @@ held as (
     select s.source_id, s.edge as nth, sum(s.micros) as covered, sum(s.micros * s.connected) as connected
       from edge,
            deskledger_report.steps(
-               deskledger.instant(:'from', :'tz'), deskledger.instant(:'to', :'tz'), edge.froms, :'source') s
+               (select deskledger.instant(:'from', :'tz')), (select deskledger.instant(:'to', :'tz')),
+               edge.froms, :'source') s
      where s.is_covered
      group by 1, 2
 ),
@@ -53,9 +54,10 @@ begun as (
            count(*) filter (where p.disconnected_at = p.first_seen) as disconnects
       from deskledger_report.piece p
      where p.is_first
-       and p.piece_from >= deskledger.instant(:'from', :'tz') and p.piece_from < deskledger.instant(:'to', :'tz')
-       and p.piece_to >= deskledger.instant(:'from', :'tz')
-       and (p.is_open or p.piece_to <= deskledger_report.month_end(deskledger.instant(:'to', :'tz')))
+       and p.piece_from >= (select deskledger.instant(:'from', :'tz'))
+       and p.piece_from < (select deskledger.instant(:'to', :'tz'))
+       and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
+       and (p.is_open or p.piece_to <= (select deskledger_report.month_end(deskledger.instant(:'to', :'tz'))))
      group by 1, 2
 ),
 over as (
@@ -63,27 +65,29 @@ over as (
       from deskledger_report.piece p
      -- Not known how (-4), the same connection goes on (-1), or the span goes on in the next month (-5).
      where p.status_id = 1 and p.ended not in (-4, -1, -5) and not p.is_open
-       and p.piece_to >= deskledger.instant(:'from', :'tz') and p.piece_to < deskledger.instant(:'to', :'tz')
+       and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
+       and p.piece_to < (select deskledger.instant(:'to', :'tz'))
      group by 1, 2
 ),
--- The disconnects of the period that need a closer look: what came of each.
-broken as materialized (
+-- The disconnects of the period, which need a closer look.
+broken as (
     select p.source_id, p.desktop_no, p.disconnected_at
       from deskledger_report.piece p
      where p.is_first and p.disconnected_at = p.first_seen
-       and p.piece_from >= deskledger.instant(:'from', :'tz') and p.piece_from < deskledger.instant(:'to', :'tz')
-       and p.piece_to >= deskledger.instant(:'from', :'tz')
-       and (p.is_open or p.piece_to <= deskledger_report.month_end(deskledger.instant(:'to', :'tz')))
+       and p.piece_from >= (select deskledger.instant(:'from', :'tz'))
+       and p.piece_from < (select deskledger.instant(:'to', :'tz'))
+       and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
+       and (p.is_open or p.piece_to <= (select deskledger_report.month_end(deskledger.instant(:'to', :'tz'))))
 ),
 back as (
     select p.source_id, p.desktop_no, p.disconnected_at
       from deskledger_report.piece p
-     where p.status_id = 1 and p.is_first and p.disconnected_at >= deskledger.instant(:'from', :'tz')
-       and p.disconnected_at < deskledger.instant(:'to', :'tz')
+     where p.status_id = 1 and p.is_first and p.disconnected_at >= (select deskledger.instant(:'from', :'tz'))
+       and p.disconnected_at < (select deskledger.instant(:'to', :'tz'))
        and p.piece_from - p.disconnected_at <= deskledger.duration(:'reconnect_within')
-       and p.piece_to >= deskledger.instant(:'from', :'tz')
-       and (p.is_open or p.piece_to <= deskledger_report.month_end(
-               deskledger.instant(:'to', :'tz') + deskledger.duration(:'reconnect_within')))
+       and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
+       and (p.is_open or p.piece_to <= (select deskledger_report.month_end(
+               deskledger.instant(:'to', :'tz') + deskledger.duration(:'reconnect_within'))))
 ),
 -- Complete listings in a row: while a desktop is absent, these are what observes it.
 complete as materialized (
@@ -94,8 +98,8 @@ complete as materialized (
                                > make_interval(secs => least(v.max_gap, lag(v.max_gap) over before)), true) as is_first
                       from deskledger_report.visit v
                      where v.desktops_outcome = 2
-                       and v.observed_at >= deskledger.instant(:'from', :'tz')
-                       and v.observed_at <= deskledger.instant(:'to', :'tz')
+                       and v.observed_at >= (select deskledger.instant(:'from', :'tz'))
+                       and v.observed_at <= (select deskledger.instant(:'to', :'tz'))
                                + 2 * deskledger.duration(:'reconnect_within') + interval '1 day'
                     window before as (partition by v.source_id order by v.observed_at)) l
             window seen as (partition by source_id order by observed_at)) r
@@ -106,30 +110,46 @@ break as (
     select p.source_id, p.desktop_no, p.last_seen as at
       from deskledger_report.piece p
      where p.ended = -4
-       and p.piece_to >= deskledger.instant(:'from', :'tz')
-       and p.piece_to < deskledger.instant(:'to', :'tz') + deskledger.duration(:'reconnect_within')
+       and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
+       and p.piece_to < (select deskledger.instant(:'to', :'tz')) + deskledger.duration(:'reconnect_within')
      union all
     select p.source_id, p.desktop_no, c.run_to
       from deskledger_report.piece p
       join complete c on c.source_id = p.source_id and p.piece_to >= c.run_from and p.piece_to <= c.run_to
      where p.ended = -3 and not p.is_open
-       and p.piece_to >= deskledger.instant(:'from', :'tz')
-       and p.piece_to < deskledger.instant(:'to', :'tz') + deskledger.duration(:'reconnect_within')
+       and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
+       and p.piece_to < (select deskledger.instant(:'to', :'tz')) + deskledger.duration(:'reconnect_within')
        -- Unless the desktop was back before they did.
        and not exists (select from deskledger_report.piece n
                         where n.source_id = p.source_id and n.desktop_no = p.desktop_no
                           and n.piece_to >= p.piece_to and n.first_seen > p.piece_to
+                          and n.piece_to >= (select deskledger.instant(:'from', :'tz'))
                           and n.started_after <= c.run_to)
 ),
+-- What came of each, by sorting and not by joins: the planner cannot know how many there are.
+fate as (
+    select source_id, desktop_no, disconnected_at, is_broken, is_back,
+           -- Where the desktop's observations break off next; at the same instant counts.
+           min(break_at) over (partition by source_id, desktop_no order by at desc) as break_at
+      from (select source_id, desktop_no, disconnected_at as at, disconnected_at,
+                   true as is_broken, false as is_back, null::timestamptz as break_at
+              from broken
+             union all
+            select source_id, desktop_no, disconnected_at, disconnected_at, false, true, null from back
+             union all
+            select source_id, desktop_no, at, null, false, false, at from break) sign
+),
 told as (
-    select d.source_id, width_bucket(d.disconnected_at, (select froms from edge)) as nth,
-           count(*) filter (where b.disconnected_at is not null) as reconnects,
-           count(*) filter (where b.disconnected_at is not null or not exists (
-               select from break x
-                where x.source_id = d.source_id and x.desktop_no = d.desktop_no and x.at >= d.disconnected_at
-                  and x.at < d.disconnected_at + deskledger.duration(:'reconnect_within'))) as known
-      from broken d
-      left join back b using (source_id, desktop_no, disconnected_at)
+    select source_id, width_bucket(disconnected_at, (select froms from edge)) as nth,
+           count(*) filter (where is_back) as reconnects,
+           count(*) filter (where is_back or break_at is null
+                                  or break_at >= disconnected_at + deskledger.duration(:'reconnect_within')) as known
+      from (select source_id, desktop_no, disconnected_at, bool_or(is_broken) as is_broken,
+                   bool_or(is_back) as is_back, min(break_at) as break_at
+              from fate
+             where disconnected_at is not null
+             group by 1, 2, 3) f
+     where is_broken
      group by 1, 2
 )
 select b.bucket_start,

@@ -52,9 +52,10 @@ part as (
                greatest(width_bucket(p.from_at, edge.froms), 1),
                width_bucket(p.to_at - interval '1 microsecond', edge.froms)) nth
       join bucket b on b.nth = nth.nth
-     where p.to_at > deskledger.instant(:'from', :'tz') and p.from_at < deskledger.instant(:'to', :'tz')
+     where p.to_at > (select deskledger.instant(:'from', :'tz'))
+       and p.from_at < (select deskledger.instant(:'to', :'tz'))
        and p.from_at < p.to_at
-       and (p.is_open or p.to_at <= deskledger_report.month_end(deskledger.instant(:'to', :'tz')))
+       and (p.is_open or p.to_at <= (select deskledger_report.month_end(deskledger.instant(:'to', :'tz'))))
 ),
 held as (
     select source_id, group_no, nth,

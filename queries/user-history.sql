@@ -35,10 +35,14 @@ select c.source, c.desktop_id, c.desktop_name, u.user_name, c.attribution, c.fir
        c.started_after, c.started_by, c.ended_before, c.ended_by, c.ended_as,
        greatest(c.last_seen - c.started_by, interval '0') as min_duration,
        c.ended_by - c.started_after as max_duration
-  from deskledger_report.user_assignment u
-  join deskledger_report.connection c using (source_id, assignment_no)
+  from deskledger_report.user_label u
+  join deskledger_report.connection c using (source_id, label_no)
  where (u.user_name = :'user' or u.user_id = :'user')
+   -- Says nothing new, but passes the spans of others over before anything is joined to them.
+   and c.label_no = any (array(select label_no from deskledger_report.user_label
+                                where user_name = :'user' or user_id = :'user'))
    and (:'source' = '' or c.source = :'source')
-   and c.first_seen < deskledger.instant(:'to', :'tz') and c.held_until >= deskledger.instant(:'from', :'tz')
-   and deskledger.instant(:'from', :'tz') < deskledger.instant(:'to', :'tz')
+   and c.first_seen < (select deskledger.instant(:'to', :'tz'))
+   and c.held_until >= (select deskledger.instant(:'from', :'tz'))
+   and (select deskledger.instant(:'from', :'tz')) < (select deskledger.instant(:'to', :'tz'))
  order by c.source, c.first_seen, c.desktop_id, u.user_type, u.user_id, u.user_name

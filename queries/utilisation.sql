@@ -36,7 +36,7 @@ with bucket as materialized (
 step as (
     select s.*
       from deskledger_report.steps(
-               deskledger.instant(:'from', :'tz'), deskledger.instant(:'to', :'tz'),
+               (select deskledger.instant(:'from', :'tz')), (select deskledger.instant(:'to', :'tz')),
                (select array_agg(bucket_from order by bucket_from) from bucket), :'source') s
 ),
 held as (
