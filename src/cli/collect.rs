@@ -88,11 +88,8 @@ async fn once(cycles: Vec<(SourceConfig, Cycle<Client>)>) -> anyhow::Result<()> 
         let outcome = cycle.run(None).await;
         log(&name, &outcome);
         let failure = match outcome {
-            Ok(Outcome { recorded: Err(error), .. })
-                if !matches!(error, HistoryError::TickTaken { .. }) =>
-            {
-                Some(anyhow::Error::from(error).context(format!("record source `{name}`")))
-            }
+            Ok(outcome) if refusal(&outcome).is_some() => refusal(&outcome)
+                .map(|error| anyhow::Error::from(error).context(format!("record source `{name}`"))),
             Ok(outcome) if is_failed(&outcome) => Some(anyhow::anyhow!(
                 "visit source `{name}`: {}",
                 failure_text(&outcome).unwrap_or("a part could not be read")
@@ -201,17 +198,16 @@ fn log(name: &str, outcome: &Result<Outcome, CycleError>) {
         "source `{name}`: {desktops} of {total} desktops ({}), {groups} groups ({}), {}",
         listing.as_str(),
         statistics.as_str(),
-        match &outcome.recorded {
-            Ok(changes) => format!("{changes} changes"),
-            Err(HistoryError::TickTaken { .. }) =>
-                "recorded by another recorder already".to_owned(),
-            Err(error) => format!("NOT recorded: {error}"),
+        match (&outcome.recorded, refusal(outcome)) {
+            (Ok(changes), _) => format!("{changes} changes"),
+            (Err(_), None) => "recorded by another recorder meanwhile".to_owned(),
+            (Err(_), Some(error)) => {
+                format!("NOT recorded: {error}; is this machine's clock right?")
+            }
         },
     );
     let failure = failure_text(outcome);
-    let is_refused =
-        matches!(&outcome.recorded, Err(error) if !matches!(error, HistoryError::TickTaken { .. }));
-    if is_refused {
+    if refusal(outcome).is_some() {
         tracing::error!(
             source.name = name,
             desktops,
@@ -240,6 +236,17 @@ fn log(name: &str, outcome: &Result<Outcome, CycleError>) {
             "{summary}{}",
             failure.map(|text| format!(": {text}")).unwrap_or_default()
         );
+    }
+}
+
+/// Why history has no place for the snapshot, where that is no other recorder's doing: one that has
+/// taken the tick, or that visited later and was done before us. What remains is a newest snapshot that
+/// lies ahead of our clock.
+fn refusal(outcome: &Outcome) -> Option<HistoryError> {
+    match outcome.recorded.as_ref().err()? {
+        HistoryError::TickTaken { .. } => None,
+        HistoryError::NotNewer { newest, .. } if *newest <= outcome.snapshot.finished_at => None,
+        error => Some(error.clone()),
     }
 }
 

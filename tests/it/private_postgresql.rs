@@ -392,3 +392,40 @@ async fn a_test_database_is_fresh_and_quick() {
     assert!(sqlx::raw_sql("select from filled").execute(&two.pool).await.is_err());
     assert_ne!(one.url, another.url);
 }
+
+/// A user's own file runs with the rights of a reader, whatever it tries: the server's user is a
+/// superuser, whom a read-only transaction does not hold.
+#[tokio::test]
+async fn reports_run_as_a_role_that_may_only_read() {
+    let home = Home::new();
+    let queries = tempfile::tempdir().unwrap();
+    let run = |name: &str, sql: &str| {
+        std::fs::write(queries.path().join(format!("{name}.sql")), sql).unwrap();
+        let done = Command::new(env!("CARGO_BIN_EXE_deskledger"))
+            .arg("--data-dir")
+            .arg(&home.0)
+            .args(["report", name, "--format", "csv", "--queries"])
+            .arg(queries.path())
+            .env_remove("DATABASE_URL")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&done.stdout).into_owned();
+        (done.status.code(), text, String::from_utf8_lossy(&done.stderr).into_owned())
+    };
+    let (code, out, _) = run("who", "select current_user::text as who");
+    assert_eq!((code, out.as_str()), (Some(0), "who\ndeskledger_reader\n"));
+    let (code, out, _) = run("views", "select count(*) as sources from deskledger.sources");
+    assert_eq!((code, out.as_str()), (Some(0), "sources\n0\n"));
+    for (name, sql) in [
+        ("file", "select pg_read_file('/etc/passwd')"),
+        ("role", "select set_config('role', 'deskledger', false), pg_read_file('/etc/passwd')"),
+        ("table", "select * from deskledger_data.source"),
+    ] {
+        let (code, out, err) = run(name, sql);
+        assert_eq!(code, Some(2), "{name}: {out}{err}");
+        assert!(err.contains("permission denied"), "{name}: {err}");
+    }
+    let (code, _, err) = run("copy", "copy (select 1) to program 'id'");
+    assert_eq!(code, Some(2), "{err}");
+    assert!(err.contains("begins with `copy`"), "{err}");
+}

@@ -431,6 +431,23 @@ async fn single_visits_beside_a_running_recorder_do_no_harm() {
     simulator.stop().await.unwrap();
 }
 
+/// Nothing can be recorded before a snapshot that lies in the future: that is said, and loudly.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_from_the_future_is_no_other_recorder() {
+    let simulator = simulator(10).await;
+    let database = database().await;
+    let home = Home::configured(&database, &source("prod", &simulator.endpoint(), "5m"));
+    let line =
+        r#"{"source":"prod","observed_at":"2100-01-01T00:00:00Z","desktops":[],"statics":[]}"#;
+    let done = home.run_with_input(&["import", "-"], line.as_bytes()).await.expect(0);
+    assert!(done.err.contains("line 1") && done.err.contains("future"), "{}", done.err);
+    let done = home.run(&["collect", "--once"]).await.expect(3);
+    assert!(done.err.contains("NOT recorded") && done.err.contains("2100-01-01"), "{}", done.err);
+    let done = home.run(&["status", "--check"]).await.expect(1);
+    assert!(done.out.contains("future"), "{}", done.out);
+    simulator.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_configuration_is_wrong_use() {
     let database = database().await;
