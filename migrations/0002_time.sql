@@ -8,7 +8,8 @@
 --     never meets `interval '1 day'` here, since that sum would follow the session's TimeZone.
 --   * No `exception` block: it opens a subtransaction, which would forbid parallel plans in every report. So input is
 --     checked before it is converted. Only a well-formed but unknown time zone is left to PostgreSQL's own error.
---   * Refusals carry a SQLSTATE of ours: DL001 instant, DL002 time zone, DL003 bucket, DL004 range, DL005 duration.
+--   * Refusals carry a SQLSTATE of ours: DL001 instant, DL002 time zone, DL003 bucket, DL004 range, DL005 duration,
+--     DL006 too many buckets.
 
 create function deskledger.duration(value text) returns interval
     language plpgsql immutable strict parallel safe
@@ -250,6 +251,13 @@ begin
     if range_from = range_to then
         return;
     end if;
+    -- Eleven years of hours. More are a mistyped year, which would keep the server busy until its patience ends.
+    if extract(epoch from range_to) - extract(epoch from range_from)
+       > 100000 * (case bucket when 'hour' then 3600.0 when 'day' then 86400.0 when 'week' then 604800.0 else 2592000.0 end) then
+        raise exception using
+            errcode = 'DL006',
+            message = format('the range has more than 100,000 buckets of a %s: choose a longer bucket or a shorter range', bucket);
+    end if;
 
     if bucket <> 'hour' then
         -- In local time every unit is regular; each edge is then looked up by itself. One unit more at the end, since a
@@ -302,4 +310,4 @@ end
 $$;
 
 comment on function deskledger.buckets(timestamptz, timestamptz, text, text) is
-    'The civil hours, days, weeks (from Monday) or months of tz that meet [range_from, range_to), in order and without holes. bucket_start: the instant at which the bucket begins, also where range_from cuts it; [bucket_from, bucket_to): its part inside the range. A day with a clock change has 23 or 25 hours; an hour that comes twice is two buckets; a day that is skipped is none. Raises DL003 for an unknown bucket, DL004 for a range that is none, DL002 or 22023 for a time zone.';
+    'The civil hours, days, weeks (from Monday) or months of tz that meet [range_from, range_to), in order and without holes. bucket_start: the instant at which the bucket begins, also where range_from cuts it; [bucket_from, bucket_to): its part inside the range. A day with a clock change has 23 or 25 hours; an hour that comes twice is two buckets; a day that is skipped is none. Raises DL003 for an unknown bucket, DL004 for a range that is none, DL006 for one of more than 100,000 buckets, DL002 or 22023 for a time zone.';

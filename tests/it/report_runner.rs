@@ -486,3 +486,14 @@ async fn a_narrow_terminal_breaks_headings_and_no_figure() {
         assert!(widest <= usize::from(width) || width == 20, "{widest}\n{table}");
     }
 }
+
+/// A mistyped year is refused at once, and does not keep the server busy until its patience ends.
+#[tokio::test]
+async fn a_range_of_too_many_buckets_is_refused() {
+    let pool = database().await;
+    let asked = "select count(*) from deskledger.buckets('0001-01-01Z', '2026-01-01Z', $1, 'UTC')";
+    let refused = sqlx::query(asked).bind("hour").execute(&pool).await.unwrap_err();
+    let code = refused.as_database_error().and_then(|error| error.code()).unwrap();
+    assert_eq!(code, "DL006", "{refused}");
+    sqlx::query(asked).bind("month").execute(&pool).await.unwrap();
+}
