@@ -206,36 +206,27 @@ fn log(name: &str, outcome: &Result<Outcome, CycleError>) {
             }
         },
     );
-    let failure = failure_text(outcome);
+    let failure = failure_text(outcome).map(|text| format!(": {text}")).unwrap_or_default();
+    // A level must be known when it is compiled; what is said is the same on each.
+    macro_rules! say {
+        ($level:ident) => {
+            tracing::$level!(
+                source.name = name,
+                desktops,
+                groups,
+                duration_ms,
+                requests = outcome.requests,
+                error.code = snapshot.failure.as_ref().and_then(|failure| failure.code.as_deref()),
+                "{summary}{failure}"
+            )
+        };
+    }
     if refusal(outcome).is_some() {
-        tracing::error!(
-            source.name = name,
-            desktops,
-            groups,
-            duration_ms,
-            requests = outcome.requests,
-            "{summary}"
-        );
+        say!(error);
     } else if listing == PartOutcome::Complete && statistics == PartOutcome::Complete {
-        tracing::info!(
-            source.name = name,
-            desktops,
-            groups,
-            duration_ms,
-            requests = outcome.requests,
-            "{summary}"
-        );
+        say!(info);
     } else {
-        tracing::warn!(
-            source.name = name,
-            desktops,
-            groups,
-            duration_ms,
-            requests = outcome.requests,
-            error.code = snapshot.failure.as_ref().and_then(|failure| failure.code.as_deref()),
-            "{summary}{}",
-            failure.map(|text| format!(": {text}")).unwrap_or_default()
-        );
+        say!(warn);
     }
 }
 

@@ -63,7 +63,7 @@ impl Store {
         Ok(Migrated { from, to: known, left_to_do })
     }
 
-    /// Forgets all that is recorded, for the demo: it has a ledger of its own.
+    /// Forgets all that is recorded: for the demo, which has a ledger of its own, and for tests.
     ///
     /// # Errors
     /// The database is away.

@@ -9,7 +9,7 @@ use crate::oracle::generate::{Question, cases};
 use crate::oracle::ledger::{Ledger, Micros};
 use crate::oracle::rows::{Row, difference, sorted};
 use crate::oracle::{reports, views};
-use crate::support::ledger::{empty, ledger, parameter, record, report_sql, rows};
+use crate::support::ledger::{ledger, parameter, record, report_sql, rows};
 
 const VIEWS: [&str; 8] = [
     "sources",
@@ -125,7 +125,7 @@ fn every_view_and_every_report_answers_what_the_definitions_say() {
         TestRunner::new(config).run(&(cases(), portions), |((history, asked), portions)| {
             let oracle = Ledger::read(&history.0);
             let difference = runtime.block_on(async {
-                empty(&store).await;
+                store.forget_everything().await.unwrap();
                 record(&store, &history.0, portions.0, portions.1).await;
                 compare_views(&store, &oracle).await?;
                 compare_reports(&store, &oracle, &asked).await

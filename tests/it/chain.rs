@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
 
 use crate::oracle::generate::histories;
-use crate::support::ledger::{empty, ledger, record, rows};
+use crate::support::ledger::{ledger, record, rows};
 
 type Hash = [u8; 32];
 /// Microseconds since 1970.
@@ -456,7 +456,7 @@ fn every_digest_follows_from_the_rows_of_the_ledger() {
         &(histories(), 1_usize..5, 1_usize..9),
         |(history, commit, restart)| {
             runtime.block_on(async {
-                empty(&store).await;
+                store.forget_everything().await.unwrap();
                 record(&store, &history.0, commit, restart).await;
                 let verified = verify_all(&database.pool).await;
                 prop_assert_eq!(verified, history.0.lines().count());

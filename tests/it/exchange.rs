@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::oracle::generate::histories;
-use crate::support::ledger::{empty, ledger, record};
+use crate::support::ledger::{ledger, record};
 use crate::support::program::{Done, Home};
 
 /// The views, whose rows say everything that people may rely on.
@@ -97,8 +97,8 @@ fn what_is_exported_and_imported_again_gives_the_same_views() {
         Config { cases: 24, source_file: Some(file!()), max_shrink_iters: 60, ..Config::default() };
     let result = TestRunner::new(config).run(&histories(), |history| {
         runtime.block_on(async {
-            empty(&first_store).await;
-            empty(&second_store).await;
+            first_store.forget_everything().await.unwrap();
+            second_store.forget_everything().await.unwrap();
             record(&first_store, &history.0, 3, 7).await;
             let exported = from.run(&["export"]).await.expect(0).out;
             to.run_with_input(&["import", "-"], exported.as_bytes()).await.expect(0);

@@ -335,3 +335,14 @@ async fn visits_move_the_world_and_filters_do_not() {
     distinct.dedup();
     assert!(distinct.len() > 6, "an hour of a working morning passes");
 }
+
+/// Credentials are not sent in the clear, unless that was allowed.
+#[tokio::test]
+async fn plain_http_to_another_machine_is_refused_unless_it_is_allowed() {
+    let endpoint = "http://workspace.example".parse().unwrap();
+    let mut config = ClientConfig::new(endpoint, PROJECT, key("test-secret-key"));
+    let refused = Client::new(config.clone()).unwrap_err();
+    assert!(refused.to_string().contains("not sent in the clear"), "{refused}");
+    config.allow_http = true;
+    Client::new(config).unwrap();
+}

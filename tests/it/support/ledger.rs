@@ -23,19 +23,6 @@ async fn migrate(pool: PgPool) {
     Store::from_pool(pool).migrate().await.unwrap();
 }
 
-/// Forgets all that is recorded; faster than another database.
-pub async fn empty(store: &Store) {
-    let tables: String = sqlx::query_scalar(
-        "select string_agg(format('%I.%I', schemaname, tablename), ', ') from pg_tables
-          where schemaname = 'deskledger_data' and tablename <> 'migration'",
-    )
-    .fetch_one(store.pool())
-    .await
-    .unwrap();
-    let truncate = format!("truncate {tables} restart identity");
-    sqlx::raw_sql(AssertSqlSafe(truncate)).execute(store.pool()).await.unwrap();
-}
-
 /// Reads lines of the exchange format.
 pub fn lines(history: &str) -> Vec<Line> {
     let mut parser = Parser::new(TimeDelta::minutes(15));
