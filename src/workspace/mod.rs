@@ -13,6 +13,7 @@ mod listing;
 pub mod region;
 mod retry;
 pub mod sign;
+mod transport;
 pub mod wire;
 
 pub use auth::Credentials;
