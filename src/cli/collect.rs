@@ -215,7 +215,8 @@ fn log(name: &str, outcome: &Result<Outcome, CycleError>) {
                 desktops,
                 groups,
                 duration_ms,
-                requests = outcome.requests,
+                requests = outcome.effort.requests,
+                plan = outcome.effort.plan,
                 error.code = snapshot.failure.as_ref().and_then(|failure| failure.code.as_deref()),
                 "{summary}{failure}"
             )

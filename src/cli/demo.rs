@@ -15,7 +15,7 @@ use crate::collector::{Visitor, take};
 use crate::domain::{Failure, Instant, Listing, Source};
 use crate::simulator::{MassDisconnect, World, WorldConfig};
 use crate::store::{Recorder, Store, private};
-use crate::workspace::Visit;
+use crate::workspace::{Effort, Visit};
 
 /// Arguments of `demo`.
 #[derive(Debug, clap::Args)]
@@ -171,7 +171,7 @@ impl Visitor for Fleet {
                 desktops: None,
                 groups: None,
                 failure: failure("APIGW.0308", "the throttling threshold has been reached"),
-                requests: 2,
+                effort: Effort::default(),
             };
         }
         let is_cut = self.visits.is_multiple_of(397);
@@ -183,7 +183,7 @@ impl Visitor for Fleet {
             desktops: Some(Listing::new(desktops)),
             groups: Some(self.world.groups().to_vec()),
             failure: is_cut.then(|| failure("timeout", "the last page did not come")).flatten(),
-            requests: 2,
+            effort: Effort::default(),
         }
     }
 }

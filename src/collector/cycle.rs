@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use chrono::TimeDelta;
 
 use crate::clock::Clock;
-use crate::domain::{HistoryError, Instant, Snapshot};
+use crate::domain::{Beliefs, HistoryError, Instant, Snapshot};
 use crate::store::{Recorder, StoreError};
-use crate::workspace::{Client, Visit};
+use crate::workspace::{Client, Effort, Visit};
 
 /// Snapshots that wait in memory while the database is away: an hour of five minutes' steps.
 const WAITING: usize = 12;
@@ -16,21 +16,28 @@ const WAITING: usize = 12;
 pub trait Visitor: Send {
     /// Reads both parts. What could not be read is part of the visit.
     fn visit(&mut self) -> impl Future<Output = Visit> + Send;
+
+    /// Takes over what the ledger says of the source, before the first visit.
+    fn learn(&mut self, _beliefs: &Beliefs) {}
 }
 
 impl Visitor for Client {
     async fn visit(&mut self) -> Visit {
         Client::visit(self).await
     }
+
+    fn learn(&mut self, beliefs: &Beliefs) {
+        Client::learn(self, beliefs);
+    }
 }
 
-/// Visits a source, and says what was seen and when. Also gives the number of requests that it took.
+/// Visits a source, and says what was seen and when, and what it took.
 pub async fn take(
     visitor: &mut impl Visitor,
     clock: &Clock,
     scheduled_at: Option<Instant>,
     max_gap: TimeDelta,
-) -> (Snapshot, u32) {
+) -> (Snapshot, Effort) {
     let observed_at = clock.now();
     let visit = visitor.visit().await;
     let snapshot = Snapshot {
@@ -44,7 +51,7 @@ pub async fn take(
         groups: visit.groups,
         failure: visit.failure,
     };
-    (snapshot, visit.requests)
+    (snapshot, visit.effort)
 }
 
 /// Why a cycle could not record.
@@ -63,8 +70,8 @@ pub struct CycleError {
 pub struct Outcome {
     /// The snapshot taken.
     pub snapshot: Snapshot,
-    /// The requests that it took.
-    pub requests: u32,
+    /// What it took.
+    pub effort: Effort,
     /// The desktops that changed; or why the snapshot cannot follow what is recorded: its tick is
     /// recorded already, or the clock is behind.
     pub recorded: Result<i32, HistoryError>,
@@ -80,6 +87,7 @@ pub struct Cycle<V> {
     clock: Clock,
     max_gap: TimeDelta,
     waiting: VecDeque<Snapshot>,
+    has_learned: bool,
 }
 
 impl<V: Visitor> Cycle<V> {
@@ -92,7 +100,8 @@ impl<V: Visitor> Cycle<V> {
         max_gap: TimeDelta,
     ) -> Self {
         let waiting = VecDeque::new();
-        Self { name: name.into(), visitor, recorder, clock, max_gap, waiting }
+        let name = name.into();
+        Self { name, visitor, recorder, clock, max_gap, waiting, has_learned: false }
     }
 
     /// When the newest recorded snapshot was taken.
@@ -108,7 +117,13 @@ impl<V: Visitor> Cycle<V> {
     /// # Errors
     /// The database is away: the snapshot waits in memory for the next cycle.
     pub async fn run(&mut self, scheduled_at: Option<Instant>) -> Result<Outcome, CycleError> {
-        let (snapshot, requests) =
+        if !self.has_learned
+            && let Ok(beliefs) = self.recorder.beliefs().await
+        {
+            self.visitor.learn(beliefs);
+            self.has_learned = true;
+        }
+        let (snapshot, effort) =
             take(&mut self.visitor, &self.clock, scheduled_at, self.max_gap).await;
         self.waiting.push_back(snapshot.clone());
         if self.waiting.len() > WAITING
@@ -130,7 +145,7 @@ impl<V: Visitor> Cycle<V> {
             }
             self.waiting.pop_front();
         }
-        Ok(Outcome { snapshot, requests, recorded: outcome })
+        Ok(Outcome { snapshot, effort, recorded: outcome })
     }
 }
 

@@ -324,6 +324,11 @@ impl Beliefs {
         at(&self.desktops, no)
     }
 
+    /// All desktops that were ever seen, in the order of their numbers.
+    pub fn desktops(&self) -> impl Iterator<Item = &DesktopBelief> {
+        self.desktops.iter()
+    }
+
     /// The name and the assignment of that label's number.
     #[must_use]
     pub fn label(&self, no: LabelNo) -> Option<(&Label, &Assignment)> {

@@ -1,20 +1,25 @@
 //! One project's API: what is asked, and what one visit read.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use reqwest::Url;
+use tokio::time::Instant;
 
 use super::auth::UnusableSecret;
-use super::listing::{self, Page, Reach, Window};
+use super::listing::{self, Known, Limits, Page, Request};
 use super::transport::{Run, Transport, read_json, unreadable};
 use super::wire::{DesktopsPage, StatisticsPage};
 use super::{ApiError, Credentials};
 use crate::clock::Clock;
-use crate::domain::{Failure, GroupStatistics, Listing};
+use crate::domain::{Beliefs, Failure, GroupStatistics, Listing};
 
 const DESKTOPS: &str = "connect-desktops";
 const STATISTICS: &str = "connections/status";
+
+/// How many requests of one visit may go to users of whom nobody knows that they have more desktops: half
+/// a minute's, where the vendor's limit of 200 holds.
+const MOST_SUSPICIONS: usize = 100;
 
 /// What a [`Client`] needs to know.
 #[derive(Clone, Debug)]
@@ -38,6 +43,8 @@ pub struct ClientConfig {
     /// For how long after the start of a visit its requests may be repeated. A visit therefore ends
     /// at most one request's timeout later than its slowest request without repetitions.
     pub retry_budget: Duration,
+    /// How long a visit may go on asking: what has not begun by then is left out.
+    pub visit_budget: Duration,
     /// How many pages may be asked for at once.
     pub concurrency: usize,
     /// Signatures carry the time, and die 15 minutes off the server's.
@@ -58,6 +65,7 @@ impl ClientConfig {
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(60),
             retry_budget: Duration::from_secs(60),
+            visit_budget: Duration::from_mins(10),
             concurrency: 4,
             clock: Clock::System,
         }
@@ -101,8 +109,17 @@ pub struct Visit {
     pub groups: Option<Vec<GroupStatistics>>,
     /// Why something is missing; the desktops' failure where both have one.
     pub failure: Option<Failure>,
-    /// How many requests it took, repetitions included.
+    /// What it took.
+    pub effort: Effort,
+}
+
+/// What a visit took, for whoever reads the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Effort {
+    /// How many requests were sent, repetitions included.
     pub requests: u32,
+    /// What the listing's requests asked for: `1 unfiltered, 12 by status`.
+    pub plan: String,
 }
 
 /// One project's API.
@@ -110,6 +127,8 @@ pub struct Visit {
 pub struct Client {
     config: ClientConfig,
     transport: Transport,
+    /// What earlier visits read.
+    known: Arc<Mutex<Arc<Known>>>,
 }
 
 impl Client {
@@ -130,27 +149,38 @@ impl Client {
             });
         }
         let transport = Transport::new(&config)?;
-        Ok(Self { config, transport })
+        Ok(Self { config, transport, known: Arc::default() })
+    }
+
+    /// Takes over what a ledger says of the source's desktops: whom to ask for when some are missing.
+    pub fn learn(&self, beliefs: &Beliefs) {
+        *self.known() = Arc::new(Known::believed(beliefs));
     }
 
     /// Reads both parts, at the same time. The caller stamps the instants before and after.
     pub async fn visit(&self) -> Visit {
-        let run = Run::starting_now(self.config.retry_budget);
-        let stopped = AtomicBool::new(false);
-        let reach = Reach { page_size: self.config.page_size, max_offset: self.config.max_offset };
-        let (run, stopped) = (&run, &stopped);
-        let listing = listing::read(reach, self.config.concurrency, |window| async move {
-            // Whatever stopped one page would stop the others too: what has not begun is left out.
-            if stopped.load(Ordering::Relaxed) {
-                return None;
-            }
-            let page = self.page(run, window).await;
-            if page.is_err() {
-                stopped.store(true, Ordering::Relaxed);
-            }
-            Some(page)
-        });
+        let run = &Run::starting_now(self.config.retry_budget);
+        let limits = Limits {
+            page_size: self.config.page_size,
+            max_offset: self.config.max_offset,
+            suspicions: MOST_SUSPICIONS,
+        };
+        let deadline = Instant::now() + self.config.visit_budget;
+        let known = Arc::clone(&self.known());
+        let listing = listing::read(
+            limits,
+            self.config.concurrency,
+            deadline,
+            &known,
+            |request, is_patient| self.page(run, request, is_patient),
+        );
         let (listing, groups) = tokio::join!(listing, self.statistics(run));
+        if let Some(desktops) = &listing.desktops {
+            let desktops = desktops.desktops();
+            let is_whole = i64::try_from(desktops.len()).ok() == listing.total;
+            drop(known);
+            Arc::make_mut(&mut self.known()).learn(desktops, is_whole, &listing.in_vain);
+        }
         let (groups, groups_failure) = match groups {
             Ok(groups) => (Some(groups), None),
             Err(error) => (None, Some(error)),
@@ -160,17 +190,13 @@ impl Client {
             desktops: listing.desktops,
             groups,
             failure: listing.failure.or(groups_failure).map(|error| error.to_failure()),
-            requests: run.requests(),
+            effort: Effort { requests: run.requests(), plan: listing.plan },
         }
     }
 
-    async fn page(&self, run: &Run, window: Window) -> Result<Page, ApiError> {
-        let query = [
-            ("limit".to_owned(), window.limit.to_string()),
-            ("offset".to_owned(), window.offset.to_string()),
-        ];
+    async fn page(&self, run: &Run, request: Request, repeat: bool) -> Result<Page, ApiError> {
         self.transport
-            .get(run, DESKTOPS, &query, |body| {
+            .get(run, DESKTOPS, &request.query(), repeat, |body| {
                 let page: DesktopsPage = read_json(DESKTOPS, body)?;
                 let total = page.total_count.0;
                 let records = match page.desktops {
@@ -194,7 +220,7 @@ impl Client {
 
     async fn statistics(&self, run: &Run) -> Result<Vec<GroupStatistics>, ApiError> {
         self.transport
-            .get(run, STATISTICS, &[], |body| {
+            .get(run, STATISTICS, &[], true, |body| {
                 let page: StatisticsPage = read_json(STATISTICS, body)?;
                 let groups = page
                     .statics
@@ -202,6 +228,10 @@ impl Client {
                 Ok(groups.into_iter().map(GroupStatistics::from).collect())
             })
             .await
+    }
+
+    fn known(&self) -> MutexGuard<'_, Arc<Known>> {
+        self.known.lock().expect("nobody panics while holding it")
     }
 }
 

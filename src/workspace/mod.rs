@@ -17,5 +17,6 @@ mod transport;
 pub mod wire;
 
 pub use auth::Credentials;
-pub use client::{Client, ClientConfig, ConfigError, Visit};
+pub use client::{Client, ClientConfig, ConfigError, Effort, Visit};
 pub use error::{ApiError, Kind};
+pub use listing::Known;

@@ -91,13 +91,14 @@ impl Transport {
         })
     }
 
-    /// One request, repeated as long as that may help and the visit's budget lasts. `read` takes the
-    /// body of a good answer apart; where it cannot, the request is repeated too.
+    /// One request; with `repeat`, repeated as long as that may help and the visit's budget lasts.
+    /// `read` takes the body of a good answer apart; where it cannot, the request is repeated too.
     pub async fn get<T>(
         &self,
         run: &Run,
         call: &'static str,
         query: &[(String, String)],
+        repeat: bool,
         read: impl Fn(&[u8]) -> Result<T, ApiError>,
     ) -> Result<T, ApiError> {
         let mut attempts = 0;
@@ -118,7 +119,7 @@ impl Transport {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            let Some(delay) = run.budget.next_delay(&error, attempts) else {
+            let Some(delay) = run.budget.next_delay(&error, attempts).filter(|_| repeat) else {
                 return Err(error);
             };
             tracing::debug!(call, attempts, ?delay, %error, "asking again");

@@ -594,10 +594,11 @@ async fn page_drift_is_read_again_or_partial() {
         &row,
         json!({ "desktops_outcome": "complete", "desktops_recorded": 250, "desktops_total": 250 }),
     );
+    // Of the hundred that are displaced for good, five are nobody's; the others are found by their users.
     let row = after_a_good_listing(vec![drift()]).await;
     assert_holds(
         &row,
-        json!({ "desktops_outcome": "partial", "desktops_recorded": 150, "desktops_total": 250, "changes": 0 }),
+        json!({ "desktops_outcome": "partial", "desktops_recorded": 245, "desktops_total": 250, "changes": 0 }),
     );
 }
 
@@ -631,11 +632,11 @@ async fn total_over_the_reach_is_partial() {
     let mut config = ServerConfig::new(WorldConfig::new(5, 250, start(), 30), "project");
     config.token = Some(TOKEN.into());
     config.clock = clock.clone();
-    config.max_offset = 100;
+    config.max_offset = 0;
     let simulator = Simulator::start(config).await.unwrap();
     let endpoint = simulator.endpoint().parse().unwrap();
     let mut config = ClientConfig::new(endpoint, "project", Credentials::Token(TOKEN.into()));
-    (config.page_size, config.max_offset) = (100, 100);
+    (config.page_size, config.max_offset) = (20, 0);
     let visitor = Slow { client: Client::new(config).unwrap(), clock: hands };
     let recorder = Recorder::open(&store, &prod()).await.unwrap();
     let mut cycle = Cycle::new("prod", visitor, recorder, clock, TimeDelta::minutes(15));
@@ -643,10 +644,9 @@ async fn total_over_the_reach_is_partial() {
         cycle.run(None).await.unwrap();
     }
     for row in snapshots(&database.pool).await {
-        assert_holds(
-            &row,
-            json!({ "desktops_outcome": "partial", "desktops_recorded": 200, "desktops_total": 250 }),
-        );
+        assert_holds(&row, json!({ "desktops_outcome": "partial", "desktops_total": 250 }));
+        let recorded = row["desktops_recorded"].as_i64().unwrap();
+        assert!((80..250).contains(&recorded), "{row:?}");
     }
     assert_eq!(absences(&database.pool).await, 0);
     let sql = report_sql(
@@ -655,7 +655,7 @@ async fn total_over_the_reach_is_partial() {
     );
     let answer = rows(&database.pool, &sql).await;
     let unknown = answer.last().unwrap();
-    assert_holds(unknown, json!({ "desktop_id": null, "certainty": "not observed", "others": 0 }));
+    assert_holds(unknown, json!({ "desktop_id": null, "certainty": "not observed" }));
     simulator.stop().await.unwrap();
 }
 
@@ -669,7 +669,11 @@ async fn retries_keep_observed_at() {
     ]);
     let (mut cycle, _) = cycle(&store, &simulator).await;
     let outcome = cycle.run(Some(start() - TimeDelta::seconds(1))).await.unwrap();
-    assert_eq!(outcome.requests, 3 + 1 + 3, "three pages, the statistics, three repetitions");
+    assert_eq!(
+        outcome.effort.requests,
+        3 + 1 + 3,
+        "three pages, the statistics, three repetitions"
+    );
     let all = snapshots(&database.pool).await;
     assert_eq!(all.len(), 1);
     assert_holds(

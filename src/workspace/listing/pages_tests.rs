@@ -1,13 +1,18 @@
 //! Listings that change, repeat, lie and break while they are read.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::ops::Range;
+use std::sync::Mutex;
+use std::time::Duration;
 
+use tokio::time::Instant;
+
+use super::read::{Reading, read};
 use super::*;
-use crate::domain::AttachUsers;
-use crate::workspace::Kind;
+use crate::domain::{AttachUsers, Desktop};
+use crate::workspace::{ApiError, Kind};
 
-const REACH: Reach = Reach { page_size: 10, max_offset: 20 };
+const LIMITS: Limits = Limits { page_size: 10, max_offset: 20, suspicions: 10 };
 
 fn desktops(range: Range<i64>) -> Vec<Desktop> {
     range
@@ -20,6 +25,13 @@ fn desktops(range: Range<i64>) -> Vec<Desktop> {
         .collect()
 }
 
+/// What a page asks for, where nothing is filtered.
+#[derive(Clone, Copy)]
+struct Window {
+    offset: u32,
+    limit: u32,
+}
+
 /// A page of a listing of `total` desktops that nobody touches.
 fn page(window: Window, total: i64) -> Page {
     let end = (i64::from(window.offset) + i64::from(window.limit)).min(total);
@@ -27,20 +39,27 @@ fn page(window: Window, total: i64) -> Page {
     Page { total: Some(total), records: desktops.len(), desktops }
 }
 
-/// Reads with a script: it is given the number of the request, from 0.
+/// Reads with a script for the unfiltered listing: it is given the number of the request, from 0.
 async fn read_with(
-    reach: Reach,
+    limits: Limits,
     script: impl Fn(usize, Window) -> Result<Page, ApiError>,
 ) -> (Reading, Vec<Window>) {
-    let asked = RefCell::new(Vec::new());
-    let reading = read(reach, 3, |window| {
-        let at = asked.borrow().len();
-        asked.borrow_mut().push(window);
-        let page = script(at, window);
-        async move { Some(page) }
+    let asked = Mutex::new(Vec::new());
+    let deadline = Instant::now() + Duration::from_mins(1);
+    let reading = read(limits, 3, deadline, &Known::default(), |request, _| {
+        assert!(request.offset <= limits.max_offset && request.limit <= limits.page_size);
+        let window = Window { offset: request.offset, limit: request.limit };
+        let page = if request.filter.is_all() {
+            let mut asked = asked.lock().unwrap();
+            asked.push(window);
+            script(asked.len() - 1, window)
+        } else {
+            Ok(Page { total: Some(0), ..Page::default() })
+        };
+        async move { page }
     })
     .await;
-    (reading, asked.into_inner())
+    (reading, asked.into_inner().unwrap())
 }
 
 fn count(reading: &Reading) -> usize {
@@ -54,32 +73,25 @@ fn error() -> ApiError {
 #[tokio::test]
 async fn a_listing_that_nobody_touches_is_whole_in_one_round() {
     for (total, requests) in [(0, 1), (1, 1), (10, 1), (11, 2), (30, 3)] {
-        let (reading, asked) = read_with(REACH, |_, window| Ok(page(window, total))).await;
+        let (reading, asked) = read_with(LIMITS, |_, window| Ok(page(window, total))).await;
         assert_eq!(count(&reading) as i64, total);
         assert_eq!((reading.total, asked.len()), (Some(total), requests), "{total}");
-        assert!(asked.iter().all(|window| window.offset <= REACH.max_offset));
+        assert!(asked.iter().all(|window| window.offset <= LIMITS.max_offset));
     }
 }
 
 #[tokio::test]
-async fn what_is_out_of_reach_makes_it_partial_without_asking_again() {
-    let (reading, asked) = read_with(REACH, |_, window| Ok(page(window, 31))).await;
-    assert_eq!((count(&reading), reading.total, asked.len()), (30, Some(31), 3));
-    assert_eq!(reading.failure, None);
-}
-
-#[tokio::test]
 async fn the_last_page_overlaps_where_the_offset_is_capped() {
-    let reach = Reach { page_size: 10, max_offset: 15 };
-    let (reading, asked) = read_with(reach, |_, window| Ok(page(window, 25))).await;
+    let limits = Limits { max_offset: 15, ..LIMITS };
+    let (reading, asked) = read_with(limits, |_, window| Ok(page(window, 25))).await;
     assert_eq!((count(&reading), reading.total), (25, Some(25)));
     assert_eq!(asked.iter().map(|window| window.offset).collect::<Vec<_>>(), [0, 10, 15]);
 }
 
 #[tokio::test]
 async fn a_server_with_a_smaller_limit_is_followed() {
-    let reach = Reach { page_size: 1000, max_offset: 2000 };
-    let (reading, _) = read_with(reach, |_, window| {
+    let limits = Limits { page_size: 1000, max_offset: 2000, ..LIMITS };
+    let (reading, _) = read_with(limits, |_, window| {
         Ok(page(Window { limit: window.limit.min(100), ..window }, 550))
     })
     .await;
@@ -88,7 +100,7 @@ async fn a_server_with_a_smaller_limit_is_followed() {
 
 #[tokio::test]
 async fn a_total_that_changes_is_read_again_and_then_whole() {
-    let (reading, asked) = read_with(REACH, |at, window| {
+    let (reading, asked) = read_with(LIMITS, |at, window| {
         // A desktop goes away between the first page and the second.
         Ok(page(window, if at == 0 { 15 } else { 14 }))
     })
@@ -99,7 +111,7 @@ async fn a_total_that_changes_is_read_again_and_then_whole() {
 #[tokio::test]
 async fn a_total_that_never_stands_still_is_no_total() {
     let grown = Cell::new(15);
-    let (reading, asked) = read_with(REACH, |_, window| {
+    let (reading, asked) = read_with(LIMITS, |_, window| {
         grown.set(grown.get() + 1);
         Ok(page(window, grown.get()))
     })
@@ -110,7 +122,7 @@ async fn a_total_that_never_stands_still_is_no_total() {
 
 #[tokio::test]
 async fn a_repeated_page_is_read_again() {
-    let (reading, asked) = read_with(REACH, |at, window| {
+    let (reading, asked) = read_with(LIMITS, |at, window| {
         let offset = if at == 1 { 0 } else { window.offset };
         Ok(page(Window { offset, ..window }, 20))
     })
@@ -121,7 +133,7 @@ async fn a_repeated_page_is_read_again() {
 #[tokio::test]
 async fn a_page_that_always_repeats_leaves_a_part() {
     let (reading, asked) =
-        read_with(REACH, |_, window| Ok(page(Window { offset: 0, ..window }, 20))).await;
+        read_with(LIMITS, |_, window| Ok(page(Window { offset: 0, ..window }, 20))).await;
     assert_eq!((count(&reading), reading.total, asked.len()), (10, Some(20), 6));
     assert_eq!(reading.failure, None);
 }
@@ -130,7 +142,7 @@ async fn a_page_that_always_repeats_leaves_a_part() {
 async fn a_page_that_fails_keeps_the_others() {
     let (reading, asked) =
         read_with(
-            REACH,
+            LIMITS,
             |_, window| {
                 if window.offset == 10 { Err(error()) } else { Ok(page(window, 30)) }
             },
@@ -142,14 +154,14 @@ async fn a_page_that_fails_keeps_the_others() {
 
 #[tokio::test]
 async fn a_first_page_that_fails_is_no_listing() {
-    let (reading, asked) = read_with(REACH, |_, _| Err(error())).await;
+    let (reading, asked) = read_with(LIMITS, |_, _| Err(error())).await;
     assert_eq!((reading.desktops, reading.total, asked.len()), (None, None, 1));
     assert_eq!(reading.failure, Some(error()));
 }
 
 #[tokio::test]
 async fn a_failing_second_round_keeps_the_first() {
-    let (reading, _) = read_with(REACH, |at, window| {
+    let (reading, _) = read_with(LIMITS, |at, window| {
         if at >= 2 { Err(error()) } else { Ok(page(Window { offset: 0, ..window }, 20)) }
     })
     .await;
@@ -160,13 +172,13 @@ async fn a_failing_second_round_keeps_the_first() {
 #[tokio::test]
 async fn without_a_total_pages_are_read_until_one_is_not_full_and_nothing_is_whole() {
     let (reading, _) =
-        read_with(REACH, |_, window| Ok(Page { total: None, ..page(window, 25) })).await;
+        read_with(LIMITS, |_, window| Ok(Page { total: None, ..page(window, 25) })).await;
     assert_eq!((count(&reading), reading.total), (25, None));
 }
 
 #[tokio::test]
 async fn a_record_without_an_id_is_missing() {
-    let (reading, asked) = read_with(REACH, |_, window| {
+    let (reading, asked) = read_with(LIMITS, |_, window| {
         let mut page = page(window, 12);
         page.desktops.retain(|desktop| &*desktop.id != "3");
         Ok(page)
@@ -180,7 +192,7 @@ async fn a_record_without_an_id_is_missing() {
 async fn a_total_that_lies_is_never_whole() {
     for lie in [-1, 0, 5] {
         let (reading, _) =
-            read_with(REACH, |_, window| Ok(Page { total: Some(lie), ..page(window, 8) })).await;
+            read_with(LIMITS, |_, window| Ok(Page { total: Some(lie), ..page(window, 8) })).await;
         assert_eq!((count(&reading), reading.total), (8, Some(lie)));
     }
 }

@@ -1,0 +1,133 @@
+//! The desktops of earlier listings: whom to ask for when some are missing.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::request::{STATUSES, can_be_asked};
+use crate::domain::{AttachUsers, Beliefs, Desktop};
+
+/// A desktop that was asked for in vain is asked for ever more rarely, down to each 128th visit: it is
+/// probably gone, which no partial listing can say.
+const MOST_PATIENCE: u32 = 8;
+
+/// The desktops that a source is believed to have, and whose they are.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    desktops: HashMap<Arc<str>, Entry>,
+    /// Statuses that were seen and no document lists.
+    pub(super) statuses: BTreeSet<Arc<str>>,
+    /// How many listings were learned.
+    pub(super) visits: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    users: AttachUsers,
+    /// The visit that listed it last.
+    listed: u32,
+    /// How often in a row it was asked for in vain, and from which visit on it is asked for again.
+    in_vain: u32,
+    due: u32,
+}
+
+impl Known {
+    /// What a ledger says.
+    #[must_use]
+    pub fn believed(beliefs: &Beliefs) -> Self {
+        let mut known = Self::default();
+        for desktop in beliefs.desktops() {
+            let Some(open) = &desktop.open else { continue };
+            let Some((_, assignment)) = beliefs.label(open.label) else { continue };
+            known.note_status(beliefs.status(open.status));
+            let entry = Entry { users: assignment.users.clone(), listed: 0, in_vain: 0, due: 0 };
+            known.desktops.insert(Arc::clone(&desktop.id), entry);
+        }
+        known
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.desktops.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.desktops.is_empty()
+    }
+
+    /// Takes in what a visit listed. What a whole listing leaves out is gone; what was asked
+    /// for by name in vain probably is.
+    pub(in crate::workspace) fn learn(
+        &mut self,
+        listed: &[Desktop],
+        is_whole: bool,
+        in_vain: &HashSet<Arc<str>>,
+    ) {
+        self.visits = self.visits.saturating_add(1);
+        let visit = self.visits;
+        for desktop in listed {
+            self.note_status(desktop.status.as_deref());
+            let entry =
+                Entry { users: desktop.users.clone(), listed: visit, in_vain: 0, due: visit };
+            self.desktops.insert(Arc::clone(&desktop.id), entry);
+        }
+        if is_whole {
+            self.desktops.retain(|_, entry| entry.listed == visit);
+            return;
+        }
+        for id in in_vain {
+            if let Some(entry) = self.desktops.get_mut(id)
+                && entry.listed != visit
+            {
+                entry.in_vain = (entry.in_vain + 1).min(MOST_PATIENCE);
+                // The first time may be bad luck: again at the next visit, then after 2, 4, 8 …
+                entry.due = visit + (1 << entry.in_vain) / 2 - 1;
+            }
+        }
+    }
+
+    /// The ids that were listed before, whether or not they are asked for.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.desktops.keys()
+    }
+
+    /// Whether it was listed before.
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.desktops.contains_key(id)
+    }
+
+    /// The names that a desktop can be asked for by.
+    pub(super) fn names(&self, id: &str) -> impl Iterator<Item = &Arc<str>> {
+        let users = self.desktops.get(id).map(|entry| entry.users.entries());
+        names(users.unwrap_or_default())
+    }
+
+    /// The desktops that are not among `seen`, those that were listed longest ago first; and apart from
+    /// them, those that it is too early to ask for again.
+    pub(super) fn missing(&self, seen: impl Fn(&str) -> bool) -> [Vec<Arc<str>>; 2] {
+        let (mut due, mut early) = (Vec::new(), Vec::new());
+        for (id, entry) in self.desktops.iter().filter(|(id, _)| !seen(id)) {
+            let list = if entry.due <= self.visits { &mut due } else { &mut early };
+            list.push((entry.listed, id));
+        }
+        [due, early].map(|mut list| {
+            // By id as well, so that the same things happen in the same order.
+            list.sort_unstable();
+            list.into_iter().map(|(_, id)| Arc::clone(id)).collect()
+        })
+    }
+
+    fn note_status(&mut self, status: Option<&str>) {
+        let Some(status) = status.filter(|status| !STATUSES.contains(status)) else { return };
+        if can_be_asked(status) && !self.statuses.contains(status) {
+            self.statuses.insert(status.into());
+        }
+    }
+}
+
+/// The names that a desktop's users can be asked for by.
+pub(super) fn names(users: &[crate::domain::AttachUser]) -> impl Iterator<Item = &Arc<str>> {
+    users.iter().filter_map(|user| user.name.as_ref()).filter(|name| can_be_asked(name))
+}

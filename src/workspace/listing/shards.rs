@@ -1,0 +1,146 @@
+//! A fleet that no single listing reaches.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use super::pages::Pages;
+use super::read::{Facts, ROUNDS, Reader};
+use super::request::{Filter, Page, Request, STATUSES};
+use crate::workspace::ApiError;
+
+/// Statuses that no document lists and that are asked for nevertheless: a server that makes up a new one
+/// for each desktop must not cost a request for each.
+const MOST_OTHER_STATUSES: usize = 16;
+
+impl<Fetch, F> Reader<'_, Fetch>
+where
+    Fetch: Fn(Request, bool) -> F,
+    F: Future<Output = Result<Page, ApiError>>,
+{
+    /// Reads by status, then by names, and says what the total is; `None` where it did not stand still.
+    pub(super) async fn shards(&self, mut first: Option<Facts>, mut total: i64) -> Option<i64> {
+        let statuses: Vec<Filter> =
+            STATUSES.into_iter().map(|status| Filter::status(&Arc::from(status))).collect();
+        tracing::debug!(
+            total,
+            reach = self.reach(),
+            "the fleet is beyond the reach of one listing: reading it by status"
+        );
+        let mut is_steady = true;
+        let mut before = None;
+        for _ in 0..ROUNDS {
+            let began = Instant::now();
+            let mut shards = join_all(statuses.iter().map(|filter| self.pages(filter))).await;
+            self.others(first.take(), &statuses, &mut shards, total).await;
+            let ends_with = self.total().await;
+            let stands = ends_with == Some(total);
+            if stands && self.is_whole(total).await {
+                self.forget_earlier();
+                return Some(total);
+            }
+            is_steady &= stands;
+            let (Some(ends_with), false) = (ends_with, self.is_over()) else { break };
+            let count = self.lock().seen.count();
+            let may_come = if stands && count <= total {
+                // What is missing is asked for again, beside what was found: desktops that went from
+                // one status to another while the two were read. Not again if that brings nothing.
+                before != Some(count) && total - count > beyond(&shards, total)
+            } else {
+                // Some joined or left. Only a round of its own tells which.
+                true
+            };
+            // A round that cannot end in time would only take requests from the next visit.
+            if !may_come || Instant::now() + began.elapsed() > self.deadline {
+                break;
+            }
+            if stands && count <= total {
+                before = Some(count);
+                self.lock().counts.rounds += 1;
+                self.lock().asked.clear();
+            } else {
+                before = None;
+                self.begin_again();
+            }
+            total = ends_with;
+        }
+        Some(total).filter(|_| is_steady)
+    }
+
+    /// What the listings of the documented statuses do not bring, cheapest first: desktops that went from
+    /// one to another meanwhile, those with no status or another, and those beyond reach.
+    async fn others(
+        &self,
+        first: Option<Facts>,
+        statuses: &[Filter],
+        shards: &mut [Pages],
+        total: i64,
+    ) {
+        if self.is_enough(total) {
+            return;
+        }
+        tracing::debug!(
+            missing = total - self.lock().seen.count(),
+            beyond_reach = beyond(shards, total),
+            "desktops are missing: asking for them by the names of their users"
+        );
+        self.missing(total).await;
+        if self.is_enough(total) {
+            return;
+        }
+        // The first page of the unfiltered listing is read already, in the first round.
+        let all = Filter::all();
+        match first {
+            Some(first) => self.rest(&all, first).await,
+            None => self.pages(&all).await,
+        };
+        if self.is_enough(total) {
+            return;
+        }
+        let others: Vec<Filter> = self.other_statuses().iter().map(Filter::status).collect();
+        join_all(others.iter().map(|filter| self.pages(filter))).await;
+        for _ in 1..ROUNDS {
+            let unsettled: Vec<usize> =
+                (0..shards.len()).filter(|at| shards[*at].is_unsettled()).collect();
+            if unsettled.is_empty() || self.is_enough(total) {
+                break;
+            }
+            let again = unsettled.iter().map(|at| self.pages(&statuses[*at]));
+            for (at, pages) in unsettled.iter().zip(join_all(again).await) {
+                shards[*at] = pages;
+            }
+        }
+        if !self.is_enough(total) {
+            self.suspected(total).await;
+        }
+    }
+
+    /// Statuses that no document lists, and that this or an earlier listing showed.
+    pub(super) fn other_statuses(&self) -> Vec<Arc<str>> {
+        let mut others = self.known.statuses.clone();
+        for desktop in self.lock().seen.desktops() {
+            let Some(status) = &desktop.status else { continue };
+            if !STATUSES.contains(&&**status) && !status.is_empty() && status.len() <= 255 {
+                others.insert(Arc::clone(status));
+            }
+        }
+        others.into_iter().take(MOST_OTHER_STATUSES).collect()
+    }
+
+    /// The unfiltered `total_count` as it is now, with as little else as possible.
+    async fn total(&self) -> Option<i64> {
+        let page = self.ask(&Filter::all(), 0, 1).await.ok()?;
+        self.lock().total = page.total;
+        page.total
+    }
+}
+
+/// How many desktops are beyond the reach of their status's listing, which no second reading helps.
+fn beyond(shards: &[Pages], total: i64) -> i64 {
+    shards
+        .iter()
+        .filter(|pages| pages.is_oversized)
+        .map(|pages| pages.total.map_or(total, |all| all - pages.found))
+        .sum()
+}
