@@ -128,7 +128,7 @@ async fn record(args: &Args, store: &Store) -> anyhow::Result<(Instant, Instant)
             continue;
         }
         fleet.hands.set(tick);
-        let (snapshot, _) = take(&mut fleet, &clock, Some(tick), INTERVAL * 3).await;
+        let (snapshot, ..) = take(&mut fleet, &clock, Some(tick), INTERVAL * 3).await;
         recorder.add(&snapshot).await?;
         if recorder.waiting().0 >= BATCH {
             recorder.commit().await?;
@@ -172,6 +172,7 @@ impl Visitor for Fleet {
                 groups: None,
                 failure: failure("APIGW.0308", "the throttling threshold has been reached"),
                 requests: 2,
+                skew: None,
             };
         }
         let is_cut = self.visits.is_multiple_of(397);
@@ -184,6 +185,7 @@ impl Visitor for Fleet {
             groups: Some(self.world.groups().to_vec()),
             failure: is_cut.then(|| failure("timeout", "the last page did not come")).flatten(),
             requests: 2,
+            skew: None,
         }
     }
 }

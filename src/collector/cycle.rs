@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use crate::clock::Clock;
 use crate::domain::{HistoryError, Instant, Snapshot};
 use crate::store::{Recorder, StoreError};
-use crate::workspace::{Client, Visit};
+use crate::workspace::{Client, Skew, Visit};
 
 /// Snapshots that wait in memory while the database is away: an hour of five minutes' steps.
 const WAITING: usize = 12;
@@ -24,13 +24,14 @@ impl Visitor for Client {
     }
 }
 
-/// Visits a source, and says what was seen and when. Also gives the number of requests that it took.
+/// Visits a source, and says what was seen and when. Also gives the number of requests that it took, and
+/// how far the clocks were apart.
 pub async fn take(
     visitor: &mut impl Visitor,
     clock: &Clock,
     scheduled_at: Option<Instant>,
     max_gap: TimeDelta,
-) -> (Snapshot, u32) {
+) -> (Snapshot, u32, Option<Skew>) {
     let observed_at = clock.now();
     let visit = visitor.visit().await;
     let snapshot = Snapshot {
@@ -44,7 +45,7 @@ pub async fn take(
         groups: visit.groups,
         failure: visit.failure,
     };
-    (snapshot, visit.requests)
+    (snapshot, visit.requests, visit.skew)
 }
 
 /// Why a cycle could not record.
@@ -65,6 +66,8 @@ pub struct Outcome {
     pub snapshot: Snapshot,
     /// The requests that it took.
     pub requests: u32,
+    /// How far the clocks were apart, where an answer showed it.
+    pub skew: Option<Skew>,
     /// The desktops that changed; or why the snapshot cannot follow what is recorded: its tick is
     /// recorded already, or the clock is behind.
     pub recorded: Result<i32, HistoryError>,
@@ -108,7 +111,7 @@ impl<V: Visitor> Cycle<V> {
     /// # Errors
     /// The database is away: the snapshot waits in memory for the next cycle.
     pub async fn run(&mut self, scheduled_at: Option<Instant>) -> Result<Outcome, CycleError> {
-        let (snapshot, requests) =
+        let (snapshot, requests, skew) =
             take(&mut self.visitor, &self.clock, scheduled_at, self.max_gap).await;
         self.waiting.push_back(snapshot.clone());
         if self.waiting.len() > WAITING
@@ -130,7 +133,7 @@ impl<V: Visitor> Cycle<V> {
             }
             self.waiting.pop_front();
         }
-        Ok(Outcome { snapshot, requests, recorded: outcome })
+        Ok(Outcome { snapshot, requests, skew, recorded: outcome })
     }
 }
 

@@ -1,13 +1,17 @@
 //! One project's API: what is asked, and what one visit read.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reqwest::Url;
 
+use super::account::{Account, REQUESTS_PER_MINUTE};
 use super::auth::UnusableSecret;
+use super::http::{Ways, read_json, unreadable};
 use super::listing::{self, Page, Reach, Window};
-use super::transport::{Run, Transport, read_json, unreadable};
+use super::run::{Limits, Run, Skew};
+use super::transport::Transport;
 use super::wire::{DesktopsPage, StatisticsPage};
 use super::{ApiError, Credentials};
 use crate::clock::Clock;
@@ -27,6 +31,8 @@ pub struct ClientConfig {
     pub project_id: String,
     /// Who asks.
     pub credentials: Credentials,
+    /// Where passwords are exchanged for tokens, and projects looked up.
+    pub iam_endpoint: Option<Url>,
     /// Records asked for at once. The documents disagree on the maximum: 1000 or 2000.
     pub page_size: u32,
     /// The largest offset that the API takes.
@@ -35,11 +41,17 @@ pub struct ClientConfig {
     pub connect_timeout: Duration,
     /// How long one attempt may take until its answer is read.
     pub request_timeout: Duration,
-    /// For how long after the start of a visit its requests may be repeated. A visit therefore ends
-    /// at most one request's timeout later than its slowest request without repetitions.
+    /// For how long after its first failure a call is repeated.
     pub retry_budget: Duration,
+    /// The wait before the first repetition; it doubles from there.
+    pub first_delay: Duration,
+    /// For how long after the start of a visit its requests are sent; what then is under way is given
+    /// five seconds.
+    pub visit_budget: Duration,
     /// How many pages may be asked for at once.
     pub concurrency: usize,
+    /// What is shared with the other sources of the same credential.
+    pub account: Arc<Account>,
     /// Signatures carry the time, and die 15 minutes off the server's.
     pub clock: Clock,
 }
@@ -53,13 +65,36 @@ impl ClientConfig {
             allow_http: false,
             project_id: project_id.into(),
             credentials,
+            iam_endpoint: None,
             page_size: 1000,
             max_offset: 2000,
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(60),
             retry_budget: Duration::from_secs(60),
+            first_delay: Duration::from_millis(250),
+            visit_budget: Duration::from_mins(10),
             concurrency: 4,
+            account: Arc::new(Account::new(REQUESTS_PER_MINUTE)),
             clock: Clock::System,
+        }
+    }
+
+    /// How its endpoints are reached.
+    pub(super) fn ways(&self) -> Ways {
+        Ways {
+            allow_http: self.allow_http,
+            connect_timeout: self.connect_timeout,
+            request_timeout: self.request_timeout,
+            clock: self.clock.clone(),
+        }
+    }
+
+    /// How patient a visit is.
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            visit_budget: self.visit_budget,
+            retry_budget: self.retry_budget,
+            first_delay: self.first_delay,
         }
     }
 }
@@ -82,7 +117,12 @@ pub enum ConfigError {
         /// What it must be.
         allowed: &'static str,
     },
-    /// A secret that no header can carry.
+    /// A password that cannot be exchanged.
+    #[error(
+        "a user and password are exchanged for a token at the identity service: its endpoint is needed, or the region that it is in"
+    )]
+    NoIdentityService,
+    /// A secret that cannot be sent.
     #[error(transparent)]
     Secret(#[from] UnusableSecret),
     /// TLS could not be set up.
@@ -103,13 +143,15 @@ pub struct Visit {
     pub failure: Option<Failure>,
     /// How many requests it took, repetitions included.
     pub requests: u32,
+    /// The largest difference of the clocks that an answer showed.
+    pub skew: Option<Skew>,
 }
 
 /// One project's API.
 #[derive(Clone, Debug)]
 pub struct Client {
-    config: ClientConfig,
-    transport: Transport,
+    pub(super) config: ClientConfig,
+    pub(super) transport: Transport,
 }
 
 impl Client {
@@ -135,7 +177,7 @@ impl Client {
 
     /// Reads both parts, at the same time. The caller stamps the instants before and after.
     pub async fn visit(&self) -> Visit {
-        let run = Run::starting_now(self.config.retry_budget);
+        let run = Run::starting_now(self.config.limits());
         let stopped = AtomicBool::new(false);
         let reach = Reach { page_size: self.config.page_size, max_offset: self.config.max_offset };
         let (run, stopped) = (&run, &stopped);
@@ -161,6 +203,7 @@ impl Client {
             groups,
             failure: listing.failure.or(groups_failure).map(|error| error.to_failure()),
             requests: run.requests(),
+            skew: run.traffic().skew,
         }
     }
 
