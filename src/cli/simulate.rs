@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::clock::Clock;
 use crate::domain::{Instant, parse_duration};
 use crate::simulator::{
-    MassDisconnect, Password, Rule, ServerConfig, Simulator, Step, WorldConfig,
+    MassDisconnect, Password, Rule, ServerConfig, Simulator, Step, TotalCounts, WorldConfig, fault,
 };
 
 /// Serve a simulated Workspace API.
@@ -42,8 +42,13 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "DAYS", default_value_t = 730, value_parser = clap::value_parser!(u32).range(1..=36500))]
     pub days: u32,
     /// The share of desktops that something happens to within 30 days; 0 keeps the fleet as it is
-    #[arg(long, value_name = "SHARE", default_value_t = 0.03)]
-    pub churn: f64,
+    /// [default: 0.03; with --spread 0]
+    #[arg(long, value_name = "SHARE")]
+    pub churn: Option<f64>,
+    /// Nobody works, and every desktop keeps its status: the shares of CONNECTED, DISCONNECTED,
+    /// REGISTERED and UNREGISTER, `1:1:1:1`. Every desktop is assigned to a user of its own
+    #[arg(long, value_name = "C:D:R:U", value_parser = parse_spread, hide_short_help = true)]
+    pub spread: Option<Spread>,
     /// The fleet's local time, in minutes east of UTC
     #[arg(long, value_name = "MINUTES", default_value_t = 480, allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(-840..=840))]
     pub utc_offset: i64,
@@ -93,13 +98,38 @@ pub struct SimulateArgs {
     /// The largest offset that is taken; the vendor documents 2000
     #[arg(long, value_name = "N", default_value_t = 2000)]
     pub max_offset: u32,
+    /// The most records of one page; the vendor documents 2000, and 1000 elsewhere
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    pub max_limit: u32,
+    /// The longest path and query of a request, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 8192, hide_short_help = true)]
+    pub max_url: usize,
+    /// So many requests for desktops and statistics are answered within a rate window, and more are
+    /// refused; for each user
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate_limit: Option<u32>,
+    /// The length of the rate window, which slides
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_duration)]
+    pub rate_window: TimeDelta,
+    /// What `total_count` counts in a listing with filters; the vendor does not say
+    #[arg(long, value_name = "matching|everything", default_value = "matching", value_parser = parse_total_counts, hide_short_help = true)]
+    pub total_counts: TotalCounts,
+    /// How many projects have the region's name; the one that is served is the last of them
+    #[arg(long, value_name = "0|1|2", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=2), hide_short_help = true)]
+    pub projects: u8,
     /// Let many connections break at one instant: `2026-10-07T02:30:00Z=0.8`
     #[arg(long, value_name = "INSTANT=SHARE", value_parser = parse_mass_disconnect, hide_short_help = true)]
     pub mass_disconnect: Vec<MassDisconnect>,
-    /// Misbehave: `throttle=2,every=7`, `delay=3s,on=listing`, `status=503,times=2`, `drop`, …
-    #[arg(long, value_name = "FAULT", hide_short_help = true)]
+    /// Misbehave: `throttle=2,every=7`, `delay=3s,on=listing`, `drop,rate=0.01`, …
+    #[arg(long, value_name = "FAULT", hide_short_help = true, long_help = fault::help())]
     pub fault: Vec<Rule>,
+    /// The seed of the faults that come by chance
+    #[arg(long, value_name = "S", default_value_t = 1, hide_short_help = true)]
+    pub fault_seed: u64,
 }
+
+/// The shares of the four statuses.
+type Spread = [u32; 4];
 
 /// Serves until SIGINT or SIGTERM.
 ///
@@ -110,7 +140,8 @@ pub async fn run(args: SimulateArgs) -> anyhow::Result<()> {
     let start = args.start.unwrap_or_else(|| start_of_year(clock.now()));
     let mut world = WorldConfig::new(args.seed, args.desktops, start, args.days);
     world.groups = args.groups;
-    world.churn = args.churn;
+    world.churn = args.churn.unwrap_or(if args.spread.is_some() { 0.0 } else { world.churn });
+    world.spread = args.spread;
     world.utc_offset = TimeDelta::minutes(args.utc_offset);
     world.mass_disconnects.clone_from(&args.mass_disconnect);
     let mut config = ServerConfig::new(world, args.project_id.clone());
@@ -126,7 +157,15 @@ pub async fn run(args: SimulateArgs) -> anyhow::Result<()> {
     });
     config.token_life = args.token_life;
     config.max_offset = args.max_offset;
+    config.max_limit = args.max_limit;
+    config.max_url = args.max_url;
+    // What is parsed as a duration is not negative.
+    let window = args.rate_window.to_std().unwrap_or_default();
+    config.rate_limit = args.rate_limit.map(|most| (most, window));
+    config.total_counts = args.total_counts;
+    config.projects = args.projects;
     config.faults.clone_from(&args.fault);
+    config.fault_seed = args.fault_seed;
     config.clock = clock;
 
     // Taken before the address is printed: whoever reads it may stop us at once.
@@ -164,6 +203,9 @@ fn introduction(args: &SimulateArgs, endpoint: &str) -> String {
     if args.security_token.is_some() {
         text.push_str("export HUAWEICLOUD_SDK_SECURITY_TOKEN=…\n");
     }
+    if args.fault.iter().any(Rule::is_by_chance) {
+        text.push_str(&format!("\nfaults come by chance, from --fault-seed {}\n", args.fault_seed));
+    }
     text
 }
 
@@ -181,6 +223,27 @@ fn parse_step(text: &str) -> Result<Step, String> {
             parse_duration(interval).map(Step::ByVisit).map_err(|error| error.to_string())
         }
         _ => Err(format!("`{text}` is no step; write `clock` or `by-visit=5m`")),
+    }
+}
+
+fn parse_spread(text: &str) -> Result<Spread, String> {
+    let shares: Result<Vec<u32>, _> = text.split(':').map(str::parse).collect();
+    shares
+        .ok()
+        .and_then(|shares| Spread::try_from(shares).ok())
+        .filter(|shares| shares.iter().any(|share| *share > 0))
+        .ok_or_else(|| {
+            format!(
+                "`{text}` is none; write the shares of CONNECTED, DISCONNECTED, REGISTERED and UNREGISTER, for example `5:1:3:1`"
+            )
+        })
+}
+
+fn parse_total_counts(text: &str) -> Result<TotalCounts, String> {
+    match text {
+        "matching" => Ok(TotalCounts::Matching),
+        "everything" => Ok(TotalCounts::Everything),
+        _ => Err(format!("`{text}` is neither `matching` nor `everything`")),
     }
 }
 
@@ -213,9 +276,30 @@ mod tests {
         assert_eq!(args.step, Step::Clock);
         let args = parse(&["--step", "by-visit=5m", "--fault", "drop,every=3"]).unwrap();
         assert_eq!(args.step, Step::ByVisit(TimeDelta::minutes(5)));
-        for wrong in ["--step=hourly", "--fault=what", "--mass-disconnect=now", "--groups=0"] {
+        let args = parse(&["--spread=5:1:3:1", "--total-counts=everything"]).unwrap();
+        assert_eq!((args.spread, args.total_counts), (Some([5, 1, 3, 1]), TotalCounts::Everything));
+        for wrong in [
+            "--step=hourly",
+            "--fault=what",
+            "--mass-disconnect=now",
+            "--groups=0",
+            "--spread=1:1:1",
+            "--spread=0:0:0:0",
+            "--projects=3",
+            "--rate-limit=0",
+            "--total-counts=some",
+        ] {
             assert!(parse(&[wrong]).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn chance_names_its_seed() {
+        let said = |fault| {
+            let args = parse(&["--fault", fault, "--fault-seed", "77"]).unwrap();
+            introduction(&args, "http://127.0.0.1:1").contains("--fault-seed 77")
+        };
+        assert!(said("drop,rate=0.1") && !said("drop"));
     }
 
     #[test]

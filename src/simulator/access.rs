@@ -1,18 +1,22 @@
 //! Who may ask: signatures, tokens, and the exchange of a password for a token.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 use axum::http::StatusCode;
 use axum::http::header::{AUTHORIZATION, HOST};
 use axum::http::request::Parts;
 use chrono::TimeDelta;
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Value, json};
 
 use crate::clock::Clock;
 use crate::domain::Instant;
 use crate::workspace::sign::{self, Claim};
+
+/// So many failures in a row are forgiven; the next one locks the access key.
+const FORGIVEN: u32 = 5;
+/// For how long it is locked.
+const LOCKED_FOR: TimeDelta = TimeDelta::minutes(5);
 
 /// How far a signature's date may be off the server's clock.
 const SKEW: TimeDelta = TimeDelta::minutes(15);
@@ -40,53 +44,117 @@ pub(super) struct Access {
     pub token: Option<SecretString>,
     pub password: Option<Password>,
     pub token_life: TimeDelta,
+    /// How many projects of the region's name there are.
+    pub projects: u8,
     pub clock: Clock,
-    /// The tokens given out, and when each dies.
-    pub issued: Mutex<HashMap<String, Instant>>,
+    /// The tokens given out.
+    pub issued: Mutex<HashMap<String, Issued>>,
+    pub key_failures: Mutex<KeyFailures>,
+}
+
+/// A token that was given out.
+pub(super) struct Issued {
+    pub user: String,
+    pub expires_at: Instant,
+    pub is_revoked: bool,
+}
+
+/// What is held against the access key.
+#[derive(Default)]
+pub(super) struct KeyFailures {
+    in_a_row: u32,
+    locked_until: Option<Instant>,
+    locks: u64,
 }
 
 impl Access {
-    /// Whether a request comes from somebody who may ask.
-    pub fn check(&self, parts: &Parts, body: &[u8]) -> Result<(), Refusal> {
+    /// Who asks, if it is somebody who may: the access key, or the user that a token belongs to.
+    pub fn check(&self, parts: &Parts, body: &[u8]) -> Result<String, Refusal> {
         if let Some(token) = parts.headers.get("x-auth-token") {
             return self.check_token(token.to_str().unwrap_or_default());
         }
-        match parts.headers.get(AUTHORIZATION) {
-            Some(header) => {
-                let header = header.to_str().unwrap_or_default();
-                self.check_signature(parts, header, body).map_err(|why| unauthorized(&why))?;
-            }
-            None => return Err(unauthorized("x-auth-token not found")),
-        }
+        let Some(header) = parts.headers.get(AUTHORIZATION) else {
+            return Err(unauthorized("x-auth-token not found"));
+        };
+        let asker = self.check_key(parts, header.to_str().unwrap_or_default(), body)?;
         match parts.headers.get("x-project-id") {
             Some(project) if project.as_bytes() != self.project_id.as_bytes() => Err((
                 StatusCode::FORBIDDEN,
                 "APIGW.0302",
                 "Incorrect app authentication information: project id not match".into(),
             )),
-            _ => Ok(()),
+            _ => Ok(asker),
         }
     }
 
-    fn check_token(&self, token: &str) -> Result<(), Refusal> {
+    /// All tokens given out so far are dead from now on.
+    pub fn revoke_tokens(&self) {
+        for token in self.issued.lock().expect("nobody panics while holding it").values_mut() {
+            token.is_revoked = true;
+        }
+    }
+
+    /// How often the access key was locked.
+    pub fn locks(&self) -> u64 {
+        self.key_failures().locks
+    }
+
+    fn check_token(&self, token: &str) -> Result<String, Refusal> {
         if self.token.as_ref().is_some_and(|own| own.expose_secret() == token) {
-            return Ok(());
+            return Ok("the token without an end".into());
         }
         let issued = self.issued.lock().expect("nobody panics while holding it");
         match issued.get(token) {
-            Some(expires_at) if *expires_at > self.clock.now() => Ok(()),
+            Some(token) if !token.is_revoked && token.expires_at > self.clock.now() => {
+                Ok(token.user.clone())
+            }
             Some(_) => Err(expired()),
             None => Err(unauthorized("decrypt token fail")),
         }
     }
 
-    fn check_signature(&self, parts: &Parts, header: &str, body: &[u8]) -> Result<(), String> {
-        let claim = Claim::parse(header).ok_or("verify aksk signature fail, bad Authorization")?;
-        let (access_key, secret_key) =
-            self.access_key.as_ref().ok_or("verify aksk signature fail, ak not exist")?;
-        if claim.access_key != *access_key {
-            return Err("verify aksk signature fail, ak not exist".into());
+    /// A signature, unless its key is locked for having failed too often.
+    fn check_key(&self, parts: &Parts, header: &str, body: &[u8]) -> Result<String, Refusal> {
+        let claim = Claim::parse(header)
+            .ok_or_else(|| unauthorized("verify aksk signature fail, bad Authorization"))?;
+        let known = self.access_key.as_ref().filter(|(known, _)| *known == claim.access_key);
+        let Some((access_key, secret_key)) = known else {
+            return Err(unauthorized("verify aksk signature fail, ak not exist"));
+        };
+        let now = self.clock.now();
+        if self.key_failures().locked_until.is_some_and(|until| now < until) {
+            return Err(locked());
         }
+        let checked = self.check_signature(parts, &claim, secret_key.expose_secret(), body);
+        let mut failures = self.key_failures();
+        match checked {
+            Ok(()) => {
+                failures.in_a_row = 0;
+                Ok(access_key.clone())
+            }
+            Err(why) => {
+                failures.in_a_row += 1;
+                if failures.in_a_row > FORGIVEN {
+                    failures.in_a_row = 0;
+                    failures.locked_until = Some(now + LOCKED_FOR);
+                    failures.locks += 1;
+                }
+                Err(unauthorized(&why))
+            }
+        }
+    }
+
+    fn key_failures(&self) -> MutexGuard<'_, KeyFailures> {
+        self.key_failures.lock().expect("nobody panics while holding it")
+    }
+
+    fn check_signature(
+        &self,
+        parts: &Parts,
+        claim: &Claim,
+        secret_key: &str,
+        body: &[u8],
+    ) -> Result<(), String> {
         let value = |name: &str| -> Option<String> {
             match parts.headers.get(name) {
                 Some(value) => Some(String::from_utf8_lossy(value.as_bytes()).into_owned()),
@@ -123,74 +191,10 @@ impl Access {
             headers: &headers,
             body,
         };
-        if !signed.verify(secret_key.expose_secret(), &date, &claim.signature) {
+        if !signed.verify(secret_key, &date, &claim.signature) {
             return Err("verify aksk signature fail".into());
         }
         Ok(())
-    }
-
-    /// Exchanges a password for a token: the token, and the body that comes with it.
-    ///
-    /// Answers, good and bad, are in the identity service's own shape.
-    pub fn exchange(&self, body: &[u8]) -> Result<(String, Value), (StatusCode, Value)> {
-        let refuse = |status: StatusCode, message: &str| {
-            let title = status.canonical_reason().unwrap_or_default();
-            let code = status.as_u16();
-            Err((status, json!({"error": {"code": code, "message": message, "title": title}})))
-        };
-        let Ok(request) = serde_json::from_slice::<Value>(body) else {
-            return refuse(StatusCode::BAD_REQUEST, "The request body is invalid");
-        };
-        let identity = &request["auth"]["identity"];
-        let user = &identity["password"]["user"];
-        let by_password = identity["methods"]
-            .as_array()
-            .is_some_and(|methods| methods.iter().any(|method| method == "password"));
-        let (Some(name), Some(password), Some(domain)) =
-            (user["name"].as_str(), user["password"].as_str(), user["domain"]["name"].as_str())
-        else {
-            return refuse(StatusCode::BAD_REQUEST, "The request body is invalid");
-        };
-        if !by_password {
-            return refuse(StatusCode::BAD_REQUEST, "The request body is invalid");
-        }
-        let known = self.password.as_ref().is_some_and(|known| {
-            known.user == name
-                && known.domain == domain
-                && known.password.expose_secret() == password
-        });
-        if !known {
-            return refuse(StatusCode::UNAUTHORIZED, "The username or password is wrong.");
-        }
-        let project = &request["auth"]["scope"]["project"];
-        let ours = match (project["name"].as_str(), project["id"].as_str()) {
-            (Some(name), _) => name == self.region,
-            (None, Some(id)) => id == self.project_id,
-            (None, None) => true,
-        };
-        if !ours {
-            return refuse(StatusCode::NOT_FOUND, "Could not find project.");
-        }
-        let token = format!("MII{}", hex::encode(rand::random::<[u8; 24]>()));
-        let now = self.clock.now();
-        let expires_at = now + self.token_life;
-        let mut issued = self.issued.lock().expect("nobody panics while holding it");
-        // Dead ones are kept for a while, so that they are called expired and not unknown.
-        issued.retain(|_, until| now - *until < TimeDelta::days(1));
-        issued.insert(token.clone(), expires_at);
-        let write = |at: Instant| at.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
-        let body = json!({"token": {
-            "expires_at": write(expires_at),
-            "issued_at": write(now),
-            "methods": ["password"],
-            "catalog": [],
-            "roles": [{"id": "0", "name": "Workspace ReadOnlyAccess"}],
-            "project": {"id": self.project_id, "name": self.region,
-                        "domain": {"id": "d", "name": domain}},
-            "user": {"id": "u", "name": name, "password_expires_at": "",
-                     "domain": {"id": "d", "name": domain}},
-        }});
-        Ok((token, body))
     }
 }
 
@@ -202,4 +206,14 @@ fn unauthorized(why: &str) -> Refusal {
 /// A token that was good once.
 pub(super) fn expired() -> Refusal {
     (StatusCode::UNAUTHORIZED, "APIGW.0307", "The token must be updated.".into())
+}
+
+/// A token whose time is over, as the gateway says it elsewhere.
+pub(super) fn stale(expires_at: Instant) -> Refusal {
+    unauthorized(&format!("token expires, expires_at: {}", expires_at.format("%Y-%m-%dT%H:%M:%SZ")))
+}
+
+/// An access key that failed too often.
+pub(super) fn locked() -> Refusal {
+    unauthorized("AK access failed to reach the limit,forbidden")
 }

@@ -2,34 +2,34 @@
 //! two calls.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
-use serde::Serialize;
-use serde_json::{Value, json};
+use chrono::TimeDelta;
+use serde_json::Value;
 
 use super::World;
 use super::access::{Access, Refusal};
+use super::content::{Page, write_statistics};
 use super::fault::{Fault, Faults, On};
-use super::server::{ServerConfig, Step};
-use crate::domain::{COUNTERS, Desktop, Instant};
-use crate::workspace::sign;
+use super::history::History;
+use super::limits::{Limits, Listed};
+use super::server::{ServerConfig, Step, TotalCounts};
+use super::tally::Counting;
+use super::throttle::Throttle;
+use crate::domain::Instant;
 
-/// The most records of one page.
-const LARGEST_LIMIT: u32 = 2000;
-/// The most names of one request.
-const MOST_NAMES: usize = 100;
 /// What all requests share.
 pub(super) struct Shared {
-    access: Access,
-    step: Step,
-    max_offset: u32,
+    pub access: Access,
+    pub limits: Limits,
     pub faults: Faults,
+    pub counting: Counting,
+    throttle: Throttle,
+    step: Step,
+    total_counts: TotalCounts,
     served: Mutex<Served>,
-    pub requests: AtomicU64,
-    pub tokens: AtomicU64,
 }
 
 impl std::fmt::Debug for Shared {
@@ -38,11 +38,16 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-/// The world and, where visits move it, its own time.
+/// The world and, where something else than the clock moves it, its own time.
 pub(super) struct Served {
     pub world: World,
     now: Instant,
+    /// How far faults have moved it.
+    ahead: TimeDelta,
     visited: bool,
+    /// How many pages were answered.
+    pub pages: u64,
+    pub history: Option<History>,
 }
 
 /// What a handler has to say, before faults have their way with it.
@@ -53,21 +58,32 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    fn ok(body: Vec<u8>) -> Self {
+        Self { status: StatusCode::OK, body, headers: Vec::new() }
+    }
+
     fn json(status: StatusCode, body: &Value) -> Self {
-        Self { status, body: body.to_string().into_bytes(), headers: Vec::new() }
+        Self { status, ..Self::ok(body.to_string().into_bytes()) }
     }
 }
 
 impl Shared {
     pub fn new(config: ServerConfig) -> Self {
-        let mut world = World::new(&config.world);
         let now = match config.step {
             Step::Clock => config.clock.now(),
             Step::ByVisit(_) => config.world.start,
         };
+        let mut world = World::new(&config.world);
         world.seek(now);
-        let faults = Faults::default();
-        faults.set(config.faults);
+        world.keep_index();
+        let history = config.keep_history.then(|| {
+            world.keep_journal();
+            let mut history = History::default();
+            for desktop in world.desktops() {
+                history.add(0, desktop.id.clone(), Some(desktop.clone()));
+            }
+            history
+        });
         Self {
             access: Access {
                 project_id: config.project_id,
@@ -77,24 +93,38 @@ impl Shared {
                 token: config.token,
                 password: config.password,
                 token_life: config.token_life,
+                projects: config.projects,
                 clock: config.clock,
                 issued: Mutex::new(HashMap::new()),
+                key_failures: Mutex::default(),
             },
+            limits: Limits {
+                offset: config.max_offset,
+                limit: config.max_limit,
+                target: config.max_url,
+            },
+            faults: Faults::new(config.fault_seed, config.faults),
+            counting: Counting::default(),
+            throttle: Throttle::new(config.rate_limit),
             step: config.step,
-            max_offset: config.max_offset,
-            faults,
-            served: Mutex::new(Served { world, now, visited: false }),
-            requests: AtomicU64::new(0),
-            tokens: AtomicU64::new(0),
+            total_counts: config.total_counts,
+            served: Mutex::new(Served {
+                world,
+                now,
+                ahead: TimeDelta::zero(),
+                visited: false,
+                pages: 0,
+                history,
+            }),
         }
     }
 
-    pub fn served(&self) -> std::sync::MutexGuard<'_, Served> {
+    pub fn served(&self) -> MutexGuard<'_, Served> {
         self.served.lock().expect("nobody panics while holding it")
     }
 
     /// The world as it is now; `visit`: this request begins a visit.
-    fn look(&self, visit: bool) -> std::sync::MutexGuard<'_, Served> {
+    fn look(&self, visit: bool, faults: &[Fault]) -> MutexGuard<'_, Served> {
         let mut served = self.served();
         match self.step {
             Step::Clock => served.now = self.access.clock.now(),
@@ -106,8 +136,12 @@ impl Shared {
             }
             Step::ByVisit(_) => {}
         }
-        let now = served.now;
-        served.world.advance_to(now);
+        for fault in faults {
+            if let Fault::Move(by) = fault {
+                served.ahead += *by;
+            }
+        }
+        served.advance();
         served
     }
 
@@ -116,12 +150,13 @@ impl Shared {
         call: Call<'_>,
         parts: &Parts,
         body: &[u8],
+        query: &[(String, String)],
         faults: &[Fault],
     ) -> Result<Answer, Refusal> {
         if call == Call::Tokens {
             return Ok(match self.access.exchange(body) {
                 Ok((token, body)) => {
-                    self.tokens.fetch_add(1, Ordering::Relaxed);
+                    self.counting.lock().tokens += 1;
                     let mut answer = Answer::json(StatusCode::CREATED, &body);
                     answer.headers.push(("x-subject-token", token));
                     answer
@@ -129,18 +164,26 @@ impl Shared {
                 Err((status, body)) => Answer::json(status, &body),
             });
         }
-        self.access.check(parts, body)?;
-        let query = sign::parse_query(parts.uri.query().unwrap_or_default());
+        let asker = self.access.check(parts, body)?;
+        if call.is_limited() {
+            self.throttle.check(&asker).inspect_err(|_| self.counting.lock().throttled += 1)?;
+        }
         match call {
             Call::Listing(project) => {
                 self.check_project(project)?;
-                self.listing(&Listed::parse(&query, self.max_offset)?, faults)
+                let listed = self.limits.listed(query);
+                let listed = listed.inspect_err(|_| self.counting.lock().violations += 1)?;
+                Ok(Answer::ok(self.page(&listed, faults).write(faults)))
             }
             Call::Statistics(project) => {
                 self.check_project(project)?;
-                Ok(self.statistics())
+                Ok(self.statistics(faults))
             }
-            Call::Projects => Ok(self.projects(&query)),
+            Call::Projects => {
+                let name = query.iter().find(|(name, _)| name == "name");
+                let projects = self.access.projects(name.map(|(_, value)| value.as_str()));
+                Ok(Answer::json(StatusCode::OK, &projects))
+            }
             Call::Tokens => unreachable!("answered above"),
         }
     }
@@ -153,55 +196,42 @@ impl Shared {
         Err((StatusCode::NOT_FOUND, "WKS.0202", message))
     }
 
-    fn listing(&self, asked: &Listed, faults: &[Fault]) -> Result<Answer, Refusal> {
-        let served = self.look(asked.offset == 0 && asked.is_whole());
-        let meant: Vec<&Desktop> =
-            served.world.desktops().iter().filter(|desktop| asked.takes(desktop)).collect();
-        let mut total = i64::try_from(meant.len()).unwrap_or(i64::MAX);
-        let mut offset = asked.offset as usize;
-        for fault in faults {
-            match fault {
-                Fault::WrongTotal(by) => total += by,
-                Fault::RepeatPage => offset = 0,
-                _ => {}
+    /// Copies one page: it is written and compressed without holding the world.
+    fn page(&self, listed: &Listed, faults: &[Fault]) -> Page {
+        let mut served = self.look(listed.begins_a_visit(), faults);
+        served.pages += 1;
+        let offset = if faults.contains(&Fault::RepeatPage) { 0 } else { listed.offset };
+        let (desktops, matching) =
+            served.world.page(&listed.filter(), offset as usize, listed.limit as usize);
+        let total = match self.total_counts {
+            TotalCounts::Matching => matching,
+            TotalCounts::Everything => served.world.desktops().len(),
+        };
+        Page { desktops, total: i64::try_from(total).unwrap_or(i64::MAX) }
+    }
+
+    fn statistics(&self, faults: &[Fault]) -> Answer {
+        let groups = {
+            let mut served = self.look(false, faults);
+            let (page, groups) = (served.pages, served.world.groups().to_vec());
+            if let Some(history) = &mut served.history {
+                history.add_statistics(page, groups.clone());
+            }
+            groups
+        };
+        Answer::ok(write_statistics(&groups, faults))
+    }
+}
+
+impl Served {
+    /// Lets the world catch up, and notes what the next page is the first to show.
+    fn advance(&mut self) {
+        self.world.advance_to(self.now + self.ahead);
+        if let Some(history) = &mut self.history {
+            for (id, became) in self.world.take_journal() {
+                history.add(self.pages, id, became);
             }
         }
-        let desktops = meant.into_iter().skip(offset).take(asked.limit as usize);
-        let page =
-            DesktopsOut { desktops: desktops.map(DesktopOut::from).collect(), total_count: total };
-        let body = serde_json::to_vec(&page).expect("texts and numbers are JSON");
-        Ok(Answer { status: StatusCode::OK, body, headers: Vec::new() })
-    }
-
-    fn statistics(&self) -> Answer {
-        let served = self.look(false);
-        let groups: Vec<Value> = served
-            .world
-            .groups()
-            .iter()
-            .map(|group| {
-                let mut row = serde_json::Map::new();
-                row.insert("static_name".into(), json!(group.name.as_deref()));
-                for (name, count) in COUNTERS.iter().zip(group.counters) {
-                    row.insert((*name).into(), json!(count));
-                }
-                Value::Object(row)
-            })
-            .collect();
-        Answer::json(StatusCode::OK, &json!({ "statics": groups }))
-    }
-
-    fn projects(&self, query: &[(String, String)]) -> Answer {
-        let name = query.iter().find(|(name, _)| name == "name").map(|(_, value)| value.as_str());
-        let (region, id) = (&self.access.region, &self.access.project_id);
-        let ours = name.is_none_or(|name| name == region);
-        let project = json!({
-            "id": id, "name": region, "domain_id": "d", "parent_id": "d", "enabled": true,
-            "is_domain": false, "description": "", "links": {"self": format!("/v3/projects/{id}")},
-        });
-        let projects = if ours { vec![project] } else { Vec::new() };
-        let links = json!({"self": "/v3/projects", "next": null, "previous": null});
-        Answer::json(StatusCode::OK, &json!({"projects": projects, "links": links}))
     }
 }
 
@@ -231,103 +261,12 @@ impl<'a> Call<'a> {
             Self::Listing(_) => On::Listing,
             Self::Statistics(_) => On::Statistics,
             Self::Tokens => On::Tokens,
-            Self::Projects => On::Any,
+            Self::Projects => On::Projects,
         }
     }
-}
 
-/// Which desktops a request asks for.
-struct Listed {
-    offset: u32,
-    limit: u32,
-    status: Option<String>,
-    names: Vec<String>,
-}
-
-impl Listed {
-    fn parse(query: &[(String, String)], max_offset: u32) -> Result<Self, Refusal> {
-        let wrong = |what: String| (StatusCode::BAD_REQUEST, "WKS.0001", what);
-        let number = |value: &str, name: &str, most: u32| {
-            value.parse().ok().filter(|number| *number <= most).ok_or_else(|| {
-                wrong(format!("The value of {name} must be an integer from 0 to {most}."))
-            })
-        };
-        let mut listed = Self { offset: 0, limit: 100, status: None, names: Vec::new() };
-        for (name, value) in query {
-            match name.as_str() {
-                "offset" => listed.offset = number(value, "offset", max_offset)?,
-                "limit" => listed.limit = number(value, "limit", LARGEST_LIMIT)?,
-                "connect_status" => listed.status = Some(value.clone()),
-                "user_names" => listed.names.push(value.clone()),
-                _ => {}
-            }
-        }
-        if listed.names.len() > MOST_NAMES {
-            return Err(wrong(format!("At most {MOST_NAMES} user_names can be given.")));
-        }
-        Ok(listed)
-    }
-
-    fn is_whole(&self) -> bool {
-        self.status.is_none() && self.names.is_empty()
-    }
-
-    fn takes(&self, desktop: &Desktop) -> bool {
-        let status = self.status.as_deref();
-        (status.is_none() || status == desktop.status.as_deref())
-            && (self.names.is_empty()
-                || desktop.users.entries().iter().any(|user| {
-                    user.name
-                        .as_deref()
-                        .is_some_and(|name| self.names.iter().any(|one| one == name))
-                }))
-    }
-}
-
-#[derive(Serialize)]
-struct DesktopsOut<'a> {
-    desktops: Vec<DesktopOut<'a>>,
-    total_count: i64,
-}
-
-/// Fields that are not known are left out, as the service does.
-#[derive(Serialize)]
-struct DesktopOut<'a> {
-    desktop_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    desktop_name: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    connect_status: Option<&'a str>,
-    attach_users: Vec<UserOut<'a>>,
-}
-
-#[derive(Serialize)]
-struct UserOut<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user_group: Option<&'a str>,
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    kind: Option<&'a str>,
-}
-
-impl<'a> From<&'a Desktop> for DesktopOut<'a> {
-    fn from(desktop: &'a Desktop) -> Self {
-        let users = desktop.users.entries().iter();
-        Self {
-            desktop_id: &desktop.id,
-            desktop_name: desktop.name.as_deref(),
-            connect_status: desktop.status.as_deref(),
-            attach_users: users
-                .map(|user| UserOut {
-                    id: user.id.as_deref(),
-                    name: user.name.as_deref(),
-                    user_group: user.user_group.as_deref(),
-                    kind: user.kind.as_deref(),
-                })
-                .collect(),
-        }
+    /// Whether it is one of the service's own calls, whose rate the gateway limits.
+    pub fn is_limited(self) -> bool {
+        matches!(self, Self::Listing(_) | Self::Statistics(_))
     }
 }

@@ -7,11 +7,23 @@
 
 mod access;
 mod api;
+mod bodies;
+mod connection;
+mod content;
+mod dice;
 pub mod fault;
+mod history;
+mod identity;
+mod limits;
+mod misbehave;
 mod respond;
 pub mod server;
+mod tally;
+mod throttle;
 pub mod world;
 
-pub use fault::{Fault, On, Rule};
-pub use server::{Password, ServerConfig, Simulator, Step, serve};
+pub use fault::{Fault, On, Rule, Shape};
+pub use history::History;
+pub use server::{Password, ServerConfig, Simulator, Step, TotalCounts, serve};
+pub use tally::Tally;
 pub use world::{MassDisconnect, World, WorldConfig};

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::Router;
 use chrono::TimeDelta;
@@ -14,8 +14,11 @@ use tokio::task::JoinHandle;
 
 use super::WorldConfig;
 use super::api::Shared;
+use super::connection::{Fuse, Wires};
 use super::fault::Rule;
+use super::history::History;
 use super::respond::handle;
+use super::tally::Tally;
 use crate::clock::Clock;
 use crate::domain::{Desktop, GroupStatistics};
 
@@ -28,6 +31,15 @@ pub enum Step {
     Clock,
     /// Visits: at each first page of the whole listing except the very first, so much time passes.
     ByVisit(TimeDelta),
+}
+
+/// What `total_count` counts in a listing with filters: the documents do not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TotalCounts {
+    /// The desktops that the filters take.
+    Matching,
+    /// All desktops of the project.
+    Everything,
 }
 
 /// What is served, and to whom.
@@ -53,8 +65,23 @@ pub struct ServerConfig {
     pub token_life: TimeDelta,
     /// The largest offset.
     pub max_offset: u32,
+    /// The most records of one page.
+    pub max_limit: u32,
+    /// The longest path and query of a request, in bytes.
+    pub max_url: usize,
+    /// So many requests for desktops and statistics within so long a window that slides, for each
+    /// user; `None`: as many as they like.
+    pub rate_limit: Option<(u32, Duration)>,
+    /// What `total_count` counts where a listing has filters.
+    pub total_counts: TotalCounts,
+    /// How many projects have the region's name; the served one is the last of them. 0: none.
+    pub projects: u8,
+    /// Whether everything that was served is kept for [`Simulator::history`].
+    pub keep_history: bool,
     /// What goes wrong from the start.
     pub faults: Vec<Rule>,
+    /// The seed of those faults that come by chance.
+    pub fault_seed: u64,
     /// The server's clock.
     pub clock: Clock,
 }
@@ -74,6 +101,13 @@ impl ServerConfig {
             password: None,
             token_life: TimeDelta::hours(24),
             max_offset: 2000,
+            max_limit: 2000,
+            max_url: 8192,
+            rate_limit: None,
+            total_counts: TotalCounts::Matching,
+            projects: 1,
+            keep_history: false,
+            fault_seed: 1,
             faults: Vec::new(),
             clock: Clock::System,
         }
@@ -128,13 +162,40 @@ impl Simulator {
     /// How many requests came so far.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        self.shared.requests.load(Ordering::Relaxed)
+        self.shared.counting.lock().requests
     }
 
     /// How many tokens were given out so far.
     #[must_use]
     pub fn tokens(&self) -> u64 {
-        self.shared.tokens.load(Ordering::Relaxed)
+        self.shared.counting.lock().tokens
+    }
+
+    /// All that was counted so far.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        let mut tally = self.shared.counting.lock().clone();
+        tally.locks = self.shared.access.locks();
+        tally
+    }
+
+    /// How many pages of listings were answered so far: the number that the next one has in the
+    /// [`history`](Self::history).
+    #[must_use]
+    pub fn pages(&self) -> u64 {
+        self.shared.served().pages
+    }
+
+    /// Everything that was served so far; empty unless [`keep_history`](ServerConfig::keep_history)
+    /// is set.
+    #[must_use]
+    pub fn history(&self) -> History {
+        self.shared.served().history.clone().unwrap_or_default()
+    }
+
+    /// All tokens given out so far are dead from now on, as if an administrator had revoked them.
+    pub fn revoke_tokens(&self) {
+        self.shared.access.revoke_tokens();
     }
 
     /// From now on, this goes wrong and nothing else.
@@ -177,5 +238,6 @@ async fn run(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let app = Router::new().fallback(handle).with_state(shared);
-    axum::serve(listener, app).with_graceful_shutdown(shutdown).await
+    let app = app.into_make_service_with_connect_info::<Fuse>();
+    axum::serve(Wires(listener), app).with_graceful_shutdown(shutdown).await
 }

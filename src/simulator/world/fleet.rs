@@ -5,9 +5,9 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 
 use super::WorldConfig;
-use super::dice::Dice;
 use super::plan::{DAY, Habit};
 use crate::domain::{AttachUser, AttachUsers};
+use crate::simulator::dice::Dice;
 
 /// The questions that dice are thrown for; none that a plan asks.
 #[repr(u64)]
@@ -106,7 +106,11 @@ impl Shared {
 
 fn slot_of(config: &WorldConfig, slot: u32, share: f64, shared: &mut Shared) -> Slot {
     let mut dice = Dice::new(config.seed, &[About::Life as u64, slot.into()]);
-    let habit = Habit::of(slot, config.desktops);
+    // Where nothing happens, everybody has a desktop to himself.
+    let habit = match config.spread {
+        Some(_) => Habit::Office,
+        None => Habit::of(slot, config.desktops),
+    };
     let first = identity(config, slot, 0, habit, shared);
     let mut changes = Vec::new();
     // The one that nobody uses stays, so that it can be found.

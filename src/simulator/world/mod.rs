@@ -5,72 +5,21 @@
 //! what changes: a month of 10,000 desktops minute by minute is a million changes, not 432 million
 //! looks.
 
-mod dice;
+mod config;
 mod fleet;
+mod index;
 mod plan;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use chrono::TimeDelta;
-
+pub use self::config::{MassDisconnect, WorldConfig};
 use self::fleet::{Change, Slot};
+pub(super) use self::index::Filter;
+use self::index::Index;
 use self::plan::{Planner, Status};
 use crate::domain::{COUNTERS, Desktop, GroupStatistics, Instant};
-
-/// What a world is made from. The same configuration always makes the same world.
-#[derive(Clone, Debug, PartialEq)]
-pub struct WorldConfig {
-    /// The seed of everything that is left to chance.
-    pub seed: u64,
-    /// How many desktops there are at the start.
-    pub desktops: u32,
-    /// How many groups they are in.
-    pub groups: u32,
-    /// Where the world begins. Desktops join and leave from here on; what they do on a day depends
-    /// on the day alone.
-    pub start: Instant,
-    /// For how many days the fleet itself changes.
-    pub days: u32,
-    /// The fleet's local time.
-    pub utc_offset: TimeDelta,
-    /// The share of desktops that something happens to within 30 days: half of them leave and most
-    /// of those are replaced, others are renamed or assigned to somebody else; a few join. 0: the
-    /// fleet stays as it is.
-    pub churn: f64,
-    /// Whether some desktops now and then show a status that no document lists, or none.
-    pub oddities: bool,
-    /// When many connections break at once.
-    pub mass_disconnects: Vec<MassDisconnect>,
-}
-
-/// Many connections breaking at one instant; most come back within minutes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct MassDisconnect {
-    /// When.
-    pub at: Instant,
-    /// The share of the connected desktops that disconnect.
-    pub share: f64,
-}
-
-impl WorldConfig {
-    /// An ordinary fleet: five groups, eight hours east of Greenwich, 3 % churn a month, no outage.
-    #[must_use]
-    pub fn new(seed: u64, desktops: u32, start: Instant, days: u32) -> Self {
-        Self {
-            seed,
-            desktops,
-            groups: 5,
-            start,
-            days,
-            utc_offset: TimeDelta::hours(8),
-            churn: 0.03,
-            oddities: true,
-            mass_disconnects: Vec::new(),
-        }
-    }
-}
 
 /// A fleet at an instant.
 #[derive(Clone, Debug)]
@@ -88,7 +37,14 @@ pub struct World {
     /// Beside `slots`.
     cursors: Vec<Cursor>,
     statuses: Statuses,
+    /// Kept only for who asks by status or name.
+    index: Option<Index>,
+    /// What became of each desktop that something happened to, in order; only for who asks.
+    journal: Option<Vec<Became>>,
 }
+
+/// A desktop's id, and what became of it; `None`: it is gone.
+pub(super) type Became = (Arc<str>, Option<Desktop>);
 
 /// One slot's day and how much of it has happened.
 #[derive(Clone, Debug)]
@@ -106,9 +62,7 @@ struct Statuses([Option<Arc<str>>; 6]);
 
 impl Statuses {
     fn new() -> Self {
-        use Status::{Connected, Disconnected, Missing, Offline, Registered, Unregister};
-        let all = [Connected, Disconnected, Registered, Unregister, Offline, Missing];
-        Self(all.map(|status| status.text().map(Arc::from)))
+        Self(Status::ALL.map(|status| status.text().map(Arc::from)))
     }
 
     fn text(&self, status: Status) -> Option<Arc<str>> {
@@ -134,6 +88,8 @@ impl World {
             queue: BinaryHeap::new(),
             cursors: Vec::new(),
             statuses: Statuses::new(),
+            index: None,
+            journal: None,
         };
         world.seek(config.start);
         world
@@ -146,6 +102,9 @@ impl World {
         self.slot_of.clear();
         self.queue.clear();
         self.cursors.clear();
+        if let Some(index) = &mut self.index {
+            *index = Index::default();
+        }
         for group in &mut self.groups {
             group.counters = [Some(0); COUNTERS.len()];
         }
@@ -205,8 +164,51 @@ impl World {
     #[must_use]
     pub fn at(&self, instant: Instant) -> (Vec<Desktop>, Vec<GroupStatistics>) {
         let mut other = self.clone();
+        other.index = None;
         other.seek(instant);
         (other.present, other.groups)
+    }
+
+    /// From now on, finding desktops by status and name takes no look at all of them.
+    pub(super) fn keep_index(&mut self) {
+        let mut index = Index::default();
+        for (desktop, slot) in self.present.iter().zip(&self.slot_of) {
+            index.add(*slot, self.cursors[*slot as usize].status, desktop);
+        }
+        self.index = Some(index);
+    }
+
+    /// From now on, what happens is noted for [`take_journal`](Self::take_journal).
+    pub(super) fn keep_journal(&mut self) {
+        self.journal = Some(Vec::new());
+    }
+
+    /// What happened since this was last asked.
+    pub(super) fn take_journal(&mut self) -> Vec<Became> {
+        self.journal.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// One page of the desktops that a filter takes, in their order, and how many it takes in all.
+    pub(super) fn page(
+        &self,
+        filter: &Filter<'_>,
+        offset: usize,
+        limit: usize,
+    ) -> (Vec<Desktop>, usize) {
+        if filter.is_open() {
+            let page = self.present.iter().skip(offset).take(limit);
+            return (page.cloned().collect(), self.present.len());
+        }
+        let Some(index) = &self.index else {
+            let taken = || self.present.iter().filter(|desktop| filter.takes(desktop));
+            return (taken().skip(offset).take(limit).cloned().collect(), taken().count());
+        };
+        let at = |slot: &u32| {
+            let place = self.slot_of.binary_search(slot).expect("only who is there is indexed");
+            &self.present[place]
+        };
+        let slots = index.slots(filter, |slot| filter.has_status(at(slot)));
+        (slots.iter().skip(offset).take(limit).map(at).cloned().collect(), slots.len())
     }
 
     /// Puts a slot's next event into the queue; a day that is over is followed by the next.
@@ -216,7 +218,7 @@ impl World {
             .changes
             .get(cursor.next_change)
             .map_or(i64::MAX, |(at, _)| *at);
-        while cursor.next == cursor.planned.len() {
+        while cursor.next == cursor.planned.len() && self.planner.frozen(slot).is_none() {
             // A week without a plan does not exist: its Monday has one. But a world must not hang.
             cursor.day += 1;
             cursor.planned = self.planner.day(slot, cursor.day);
@@ -237,15 +239,18 @@ impl World {
             && when == at
         {
             cursor.next += 1;
-            let changed = cursor.status != status;
-            cursor.status = status;
+            let before = std::mem::replace(&mut cursor.status, status);
             let Ok(place) = place else { return false };
-            if !changed {
+            if before == status {
                 return false;
             }
             self.count(place, -1);
             self.present[place].status = self.statuses.text(status);
             self.count(place, 1);
+            if let Some(index) = &mut self.index {
+                index.change_status(slot, before, status);
+            }
+            self.note(place);
             return true;
         }
         let status = cursor.status;
@@ -253,21 +258,45 @@ impl World {
         cursor.next_change += 1;
         let change = self.slots[slot as usize].changes[number].1.clone();
         match (change, place) {
-            (Change::Appears(identity), Err(place)) => self.insert(place, slot, identity, status),
+            (Change::Appears(identity), Err(place)) => {
+                self.insert(place, slot, identity, status);
+                self.note(place);
+            }
             (Change::Disappears, Ok(place)) => {
                 self.count(place, -1);
-                self.present.remove(place);
+                let gone = self.present.remove(place);
                 self.slot_of.remove(place);
+                if let Some(index) = &mut self.index {
+                    index.remove(slot, status, &gone);
+                }
+                if let Some(journal) = &mut self.journal {
+                    journal.push((gone.id, None));
+                }
             }
-            (Change::Renamed(name), Ok(place)) => self.present[place].name = Some(name),
+            (Change::Renamed(name), Ok(place)) => {
+                self.present[place].name = Some(name);
+                self.note(place);
+            }
             (Change::Reassigned(users), Ok(place)) => {
                 self.count(place, -1);
-                self.present[place].users = users;
+                let before = std::mem::replace(&mut self.present[place].users, users);
                 self.count(place, 1);
+                if let Some(index) = &mut self.index {
+                    index.forget_names(slot, &before);
+                    index.add_names(slot, &self.present[place].users);
+                }
+                self.note(place);
             }
             (Change::Appears(_), Ok(_)) | (_, Err(_)) => return false,
         }
         true
+    }
+
+    fn note(&mut self, place: usize) {
+        if let Some(journal) = &mut self.journal {
+            let desktop = &self.present[place];
+            journal.push((Arc::clone(&desktop.id), Some(desktop.clone())));
+        }
     }
 
     fn insert(&mut self, place: usize, slot: u32, identity: fleet::Identity, status: Status) {
@@ -277,6 +306,9 @@ impl World {
             status: self.statuses.text(status),
             users: identity.users,
         };
+        if let Some(index) = &mut self.index {
+            index.add(slot, status, &desktop);
+        }
         self.present.insert(place, desktop);
         self.slot_of.insert(place, slot);
         self.count(place, 1);

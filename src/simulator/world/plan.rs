@@ -5,8 +5,8 @@
 //! is planned for it, on whatever day that is. On Mondays everything is put to rest first: so no
 //! state is older than a week, and to know a desktop's state one week has to be looked at.
 
-use super::dice::Dice;
 use super::{MassDisconnect, WorldConfig};
+use crate::simulator::dice::Dice;
 
 /// The latest that something planned may be looked back for, in days.
 const LOOK_BACK: i64 = 7;
@@ -32,6 +32,16 @@ pub(super) enum Status {
 }
 
 impl Status {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 6] = [
+        Self::Connected,
+        Self::Disconnected,
+        Self::Registered,
+        Self::Unregister,
+        Self::Offline,
+        Self::Missing,
+    ];
+
     pub fn text(self) -> Option<&'static str> {
         match self {
             Self::Connected => Some("CONNECTED"),
@@ -100,6 +110,7 @@ pub(super) struct Planner {
     offset: i64,
     oddities: bool,
     disconnects: Vec<MassDisconnect>,
+    spread: Option<[u32; 4]>,
 }
 
 impl Planner {
@@ -112,7 +123,26 @@ impl Planner {
             offset: config.utc_offset.num_seconds(),
             oddities: config.oddities,
             disconnects,
+            spread: config.spread,
         }
+    }
+
+    /// A desktop's state for ever, in a world where nothing happens.
+    ///
+    /// By place and not by chance, so that the shares are exact; the statuses alternate, so that
+    /// they are mixed on every page.
+    pub fn frozen(&self, slot: u32) -> Option<Status> {
+        let shares = self.spread?;
+        let all: u64 = shares.iter().copied().map(u64::from).sum();
+        let mut place = u64::from(slot) % all.max(1);
+        for (status, share) in Status::ALL.into_iter().zip(shares) {
+            match place.checked_sub(share.into()) {
+                Some(left) => place = left,
+                None => return Some(status),
+            }
+        }
+        // No share at all.
+        Some(Status::Registered)
     }
 
     /// The day that an instant belongs to.
@@ -127,6 +157,9 @@ impl Planner {
 
     /// A desktop's state at an instant, worked out from nothing.
     pub fn status_at(&self, slot: u32, at: i64) -> Status {
+        if let Some(status) = self.frozen(slot) {
+            return status;
+        }
         let today = self.day_of(at);
         (0..=LOOK_BACK)
             .find_map(|back| {
@@ -138,6 +171,9 @@ impl Planner {
 
     /// Everything that is planned for a desktop on a day, in time order.
     pub fn day(&self, slot: u32, day: i64) -> Vec<Planned> {
+        if self.spread.is_some() {
+            return Vec::new();
+        }
         let mut planned = self.undisturbed(slot, day);
         let begin = self.begin_of(day);
         for (number, disconnect) in self.disconnects.iter().enumerate() {

@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use chrono::TimeDelta;
+
 use super::*;
 use crate::domain::Attribution;
 
@@ -152,4 +154,86 @@ fn the_fleet_itself_changes() {
     let stayed = || before.iter().filter_map(|(id, old)| Some((old, after.get(id)?)));
     assert!(stayed().any(|(old, new)| old.name != new.name), "somebody was renamed");
     assert!(stayed().any(|(old, new)| old.users != new.users), "somebody got another's desktop");
+}
+
+/// What is looked up in the index is what a look at every desktop finds, whatever happened.
+#[test]
+fn the_index_finds_what_a_look_at_all_finds() {
+    let mut config = config(300, 30);
+    config.churn = 0.8;
+    let mut indexed = World::new(&config);
+    indexed.keep_index();
+    let mut plain = World::new(&config);
+    let mut names: Vec<String> = indexed
+        .desktops()
+        .iter()
+        .flat_map(|desktop| desktop.users.entries())
+        .filter_map(|user| user.name.as_deref().map(str::to_owned))
+        .collect();
+    names.push("nobody".to_owned());
+    let statuses = Status::ALL.map(Status::text).into_iter().flatten().chain(["UNHEARD OF"]);
+    let statuses: Vec<Option<&str>> = statuses.map(Some).chain([None]).collect();
+    let mut found = 0;
+    for hour in (0..30 * 24).step_by(5) {
+        let at = start() + TimeDelta::hours(hour);
+        assert_eq!(indexed.advance_to(at), plain.advance_to(at));
+        assert_eq!(indexed.desktops(), plain.desktops());
+        for status in &statuses {
+            for chunk in [&names[..0], &names[..90], &names[200..], &names[names.len() - 1..]] {
+                let filter = Filter { status: *status, names: chunk };
+                for (offset, limit) in [(0, 1000), (7, 20), (500, 5)] {
+                    let page = indexed.page(&filter, offset, limit);
+                    assert_eq!(page, plain.page(&filter, offset, limit), "{filter:?} {at}");
+                    found += page.0.len();
+                }
+            }
+        }
+    }
+    assert!(found > 10_000, "{found}");
+    // Both indexed and not, the order is that of the whole listing.
+    let (connected, total) =
+        indexed.page(&Filter { status: Some("REGISTERED"), names: &[] }, 0, usize::MAX);
+    let all = indexed.desktops().iter();
+    let expected: Vec<&Desktop> =
+        all.filter(|one| one.status.as_deref() == Some("REGISTERED")).collect();
+    assert_eq!(connected.iter().collect::<Vec<_>>(), expected);
+    assert!(total == expected.len() && total > 5);
+}
+
+#[test]
+fn the_journal_tells_everything_that_becomes_of_a_fleet() {
+    let mut config = config(200, 30);
+    config.churn = 0.8;
+    let mut world = World::new(&config);
+    let mut told: HashMap<_, _> =
+        world.desktops().iter().map(|desktop| (desktop.id.clone(), desktop.clone())).collect();
+    world.keep_journal();
+    for day in 0..30 {
+        world.advance_to(start() + TimeDelta::days(day) + TimeDelta::hours(3));
+        for (id, became) in world.take_journal() {
+            match became {
+                Some(desktop) => told.insert(id, desktop),
+                None => told.remove(&id),
+            };
+        }
+        assert_eq!(told.len(), world.desktops().len());
+        assert!(world.desktops().iter().all(|desktop| told[&desktop.id] == *desktop));
+    }
+    assert_eq!(world.take_journal(), []);
+}
+
+#[test]
+fn a_still_fleet_has_the_shares_asked_for_and_never_changes() {
+    let config = WorldConfig::still(1, 1_000, start(), [5, 0, 3, 2]);
+    let mut world = World::new(&config);
+    let before = world.desktops().to_vec();
+    let count = |status| before.iter().filter(|one| one.status.as_deref() == Some(status)).count();
+    let counts = ["CONNECTED", "DISCONNECTED", "REGISTERED", "UNREGISTER"].map(count);
+    assert_eq!(counts, [500, 0, 300, 200]);
+    assert!(before.iter().all(|one| one.users.attribution() == Attribution::Exclusive));
+    let users: HashSet<_> = before.iter().map(|one| &one.users.entries()[0].name).collect();
+    assert_eq!(users.len(), 1_000, "everybody has one of his own");
+    assert_eq!(world.advance_to(start() + TimeDelta::days(400)), 0);
+    assert_eq!(world.desktops(), before);
+    assert_eq!(world.at(start() + TimeDelta::days(9)).0, before);
 }

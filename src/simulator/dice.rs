@@ -6,7 +6,7 @@
 
 /// A row of throws.
 #[derive(Clone, Debug)]
-pub(super) struct Dice(u64);
+pub(in crate::simulator) struct Dice(u64);
 
 impl Dice {
     /// The dice for one question, told apart by `about`.
