@@ -4,20 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use secrecy::ExposeSecret as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Globals;
 use super::ledger::Ledger;
+use super::sources::{Prepared, Ready, Visits, prepare};
 use crate::clock::Clock;
 use crate::collector::{Cycle, CycleError, Outcome, Tick, Ticker, next_tick};
-use crate::config::{Auth, SourceConfig};
-use crate::domain::{HistoryError, Outcome as PartOutcome, Source, format_duration};
-use crate::error::{Chain, FAILED, usage, with_hint};
+use crate::config::SourceConfig;
+use crate::domain::{HistoryError, Instant, Outcome as PartOutcome, Source, format_duration};
+use crate::error::{Chain, FAILED, usage};
 use crate::store::{Recorder, Store, StoreError};
-use crate::workspace::{Client, ClientConfig, Credentials, region};
+use crate::workspace::{Client, Skew};
 
 /// Arguments of `collect`.
 #[derive(Debug, clap::Args)]
@@ -27,8 +27,8 @@ pub struct Args {
     pub once: bool,
 }
 
-/// How long a stop waits for the visits under way: the longest that one can take, and time to
-/// write it down.
+/// How long a stop waits for the visits under way: longer than one takes that nothing holds up, with
+/// time to write it down.
 const GRACE: Duration = Duration::from_secs(150);
 
 /// Runs the command.
@@ -40,10 +40,10 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     // Taken first: who stops us while we start wants an orderly end too.
     let mut signals = Signals::new()?;
     let config = globals.configuration()?;
-    let sources = config.sources()?;
-    let clients = sources.iter().map(client).collect::<anyhow::Result<Vec<_>>>()?;
+    let visits = if args.once { Visits::Once } else { Visits::OnSchedule };
+    let sources = prepare(config.sources()?, visits)?;
     let ledger = Ledger::open(&config).await?;
-    let result = collect(args, &ledger.store, sources, clients, &mut signals).await;
+    let result = collect(args, &ledger.store, sources, &mut signals).await;
     ledger.close().await?;
     result
 }
@@ -51,27 +51,27 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
 async fn collect(
     args: Args,
     store: &Store,
-    sources: Vec<SourceConfig>,
-    clients: Vec<(Client, String)>,
+    sources: Vec<Prepared>,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
+    let recorded = store.sources().await?;
+    let recorded: Vec<Source> = recorded.into_iter().map(|(_, source)| source).collect();
+    let resolved = sources.into_iter().map(|source| source.resolve(&recorded));
+    let looking = futures_util::future::try_join_all(resolved);
+    let sources = tokio::select! {
+        sources = looking => sources?,
+        signal = signals.next() => {
+            tracing::info!("{signal}: nothing was visited yet");
+            return Ok(());
+        }
+    };
     let mut cycles = Vec::with_capacity(sources.len());
-    for (source, (client, endpoint)) in sources.into_iter().zip(clients) {
-        let recorder = Recorder::open(store, &pinned(&source, endpoint)).await.map_err(refused)?;
+    for Ready { source, client, place } in sources {
+        let recorder = Recorder::open(store, &place).await.map_err(refused)?;
         let cycle = Cycle::new(&source.name, client, recorder, Clock::System, source.max_gap);
         cycles.push((source, cycle));
     }
     if args.once { once(cycles).await } else { on_schedule(cycles, signals).await }
-}
-
-/// A source is recorded with its place, so that another one is not mistaken for it later.
-fn pinned(source: &SourceConfig, endpoint: String) -> Source {
-    Source {
-        name: source.name.clone(),
-        region: source.region.clone(),
-        project_id: Some(source.project_id.clone()),
-        endpoint: Some(endpoint),
-    }
 }
 
 fn refused(error: StoreError) -> anyhow::Error {
@@ -215,12 +215,15 @@ fn log(name: &str, outcome: &Result<Outcome, CycleError>) {
                 desktops,
                 groups,
                 duration_ms,
-                requests = outcome.effort.requests,
+                requests = outcome.effort.traffic.requests,
                 plan = outcome.effort.plan,
                 error.code = snapshot.failure.as_ref().and_then(|failure| failure.code.as_deref()),
                 "{summary}{failure}"
             )
         };
+    }
+    if let Some(skew) = outcome.effort.traffic.skew.filter(|skew| skew.is_noticeable()) {
+        warn_of_skew(name, skew);
     }
     if refusal(outcome).is_some() {
         say!(error);
@@ -229,6 +232,18 @@ fn log(name: &str, outcome: &Result<Outcome, CycleError>) {
     } else {
         say!(warn);
     }
+}
+
+/// One line a visit, before the clock is so far off that nothing is let in any more.
+fn warn_of_skew(name: &str, skew: Skew) {
+    let time = |at: Instant| at.format("%H:%M:%SZ").to_string();
+    tracing::warn!(
+        source.name = name,
+        skew_s = skew.ahead().num_seconds(),
+        "source `{name}`: this machine says {}, the server {}; signatures die at 15 minutes: set the clock right",
+        time(skew.machine),
+        time(skew.server)
+    );
 }
 
 /// Why history has no place for the snapshot, where that is no other recorder's doing: one that has
@@ -249,53 +264,6 @@ fn is_failed(outcome: &Outcome) -> bool {
 fn failure_text(outcome: &Outcome) -> Option<&str> {
     let failure = outcome.snapshot.failure.as_ref()?;
     failure.message.as_deref().or(failure.code.as_deref())
-}
-
-/// The client of a source, and the endpoint that it asks.
-fn client(source: &SourceConfig) -> anyhow::Result<(Client, String)> {
-    let name = &source.name;
-    let endpoint = match (&source.endpoint, &source.region) {
-        (Some(endpoint), _) => endpoint.clone(),
-        (None, Some(region)) => region::endpoints(region)
-            .map_err(|error| {
-                with_hint(
-                    usage(anyhow::Error::from(error).context(format!("source `{name}`"))),
-                    "a region that is not in the list can be recorded with its `endpoint`",
-                )
-            })?
-            .workspace
-            .parse()
-            .expect("the table of regions holds URLs"),
-        (None, None) => unreachable!("the configuration was checked for one of the two"),
-    };
-    let credentials = match &source.auth {
-        Auth::Keys { access_key, secret_key, security_token } => Credentials::AccessKey {
-            access_key: access_key.expose_secret().to_owned(),
-            secret_key: secret_key.clone(),
-            security_token: security_token.clone(),
-        },
-        Auth::Token(token) => Credentials::Token(token.clone()),
-        Auth::Password { .. } => {
-            return Err(with_hint(
-                usage(anyhow::anyhow!(
-                    "source `{name}`: a user and password cannot be exchanged for a token yet"
-                )),
-                "give `access_key` and `secret_key`, or a `token`",
-            ));
-        }
-    };
-    let shown = endpoint.as_str().trim_end_matches('/').to_owned();
-    let mut config = ClientConfig::new(endpoint, &source.project_id, credentials);
-    config.allow_http = source.allow_http;
-    config.page_size = source.page_size;
-    config.max_offset = source.max_offset;
-    // A visit with all its repetitions ends before the next tick.
-    let step = source.schedule.shortest_step().to_std().unwrap_or(Duration::from_secs(1));
-    config.request_timeout = config.request_timeout.min(step.max(Duration::from_secs(5)));
-    config.retry_budget = config.retry_budget.min(step / 2);
-    let client = Client::new(config)
-        .map_err(|error| usage(anyhow::Error::from(error).context(format!("source `{name}`"))))?;
-    Ok((client, shown))
 }
 
 /// The two signals that ask for an orderly end.

@@ -128,7 +128,7 @@ async fn record(args: &Args, store: &Store) -> anyhow::Result<(Instant, Instant)
             continue;
         }
         fleet.hands.set(tick);
-        let (snapshot, _) = take(&mut fleet, &clock, Some(tick), INTERVAL * 3).await;
+        let (snapshot, ..) = take(&mut fleet, &clock, Some(tick), INTERVAL * 3).await;
         recorder.add(&snapshot).await?;
         if recorder.waiting().0 >= BATCH {
             recorder.commit().await?;

@@ -20,6 +20,7 @@ pub mod progress;
 pub mod psql;
 pub mod report;
 pub mod simulate;
+pub mod sources;
 pub mod status;
 
 const EXIT_CODES: &str = "\

@@ -57,7 +57,7 @@ pub enum ConfigError {
     /// No source is configured.
     #[error(
         "no source is configured; write a `[[source]]` into deskledger.toml, or set \
-         HUAWEICLOUD_SDK_AK, HUAWEICLOUD_SDK_SK, HUAWEICLOUD_SDK_PROJECT_ID and DESKLEDGER_REGION"
+         HUAWEICLOUD_SDK_AK, HUAWEICLOUD_SDK_SK and DESKLEDGER_REGION"
     )]
     NoSource,
     /// A secret that is kept elsewhere cannot be had.

@@ -14,6 +14,8 @@ pub(super) struct RawConfig {
     pub(super) data_dir: Option<Located<String>>,
     pub(super) queries: Option<Located<String>>,
     pub(super) timing: RawTiming,
+    pub(super) requests_per_minute: Option<Located<i64>>,
+    pub(super) concurrency: Option<Located<i64>>,
     pub(super) sources: Vec<RawSource>,
 }
 
@@ -36,6 +38,7 @@ pub(super) struct RawSource {
     pub(super) allow_http: Option<Located<bool>>,
     pub(super) page_size: Option<Located<i64>>,
     pub(super) max_offset: Option<Located<i64>>,
+    pub(super) requests_per_minute: Option<Located<i64>>,
     pub(super) timing: RawTiming,
     pub(super) auth: Option<RawAuth>,
 }
@@ -79,6 +82,8 @@ impl RawConfig {
         }
         if let Some(mut collect) = file.section("collect")? {
             raw.timing = timing(&mut collect)?;
+            raw.requests_per_minute = collect.integer("requests_per_minute")?;
+            raw.concurrency = collect.integer("concurrency")?;
             collect.finish()?;
         }
         for section in file.sections("source")? {
@@ -108,6 +113,7 @@ fn one_source(mut section: Section<'_>) -> Result<RawSource, ConfigError> {
         allow_http: section.boolean("allow_http")?,
         page_size: section.integer("page_size")?,
         max_offset: section.integer("max_offset")?,
+        requests_per_minute: section.integer("requests_per_minute")?,
         timing: timing(&mut section)?,
         auth: section.section("auth")?.map(auth).transpose()?,
     };

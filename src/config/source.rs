@@ -18,8 +18,8 @@ pub struct SourceConfig {
     pub name: String,
     /// The cloud's region; without it there is an endpoint.
     pub region: Option<String>,
-    /// The cloud's project.
-    pub project_id: String,
+    /// The cloud's project; without it there is a region, whose project is to be looked up.
+    pub project_id: Option<String>,
     /// Where the API is, instead of the region's place.
     pub endpoint: Option<Url>,
     /// Whether plain http to other addresses than loopback ones was allowed.
@@ -30,6 +30,10 @@ pub struct SourceConfig {
     pub page_size: u32,
     /// The largest offset that the API takes.
     pub max_offset: u32,
+    /// How many requests may be sent in a minute, by all sources of the same account together.
+    pub requests_per_minute: u32,
+    /// How many requests of one visit may be under way at once.
+    pub concurrency: u32,
     /// When it is visited.
     pub schedule: Schedule,
     /// The longest time that an observation may hold.
@@ -66,6 +70,10 @@ pub enum Auth {
 const PAGE_SIZE: i64 = 1000;
 const MAX_OFFSET: i64 = 2000;
 const INTERVAL: &str = "5m";
+/// Documented for sibling calls are 200 a minute and user; the rest is room for what arrives closer
+/// together than it was sent.
+const REQUESTS_PER_MINUTE: i64 = 180;
+const CONCURRENCY: i64 = 4;
 
 pub(super) fn check(
     raw: &RawConfig,
@@ -106,17 +114,24 @@ fn of_environment(environment: &Environment) -> Option<RawSource> {
     let secret_key = environment.secret("HUAWEICLOUD_SDK_SK");
     let security_token = environment.secret("HUAWEICLOUD_SDK_SECURITY_TOKEN");
     let token = environment.secret("DESKLEDGER_TOKEN");
-    let has_auth = access_key.is_some() || secret_key.is_some() || token.is_some();
+    let user = environment.secret("DESKLEDGER_USER");
+    let password = environment.secret("DESKLEDGER_PASSWORD");
+    let domain = environment.secret("DESKLEDGER_DOMAIN");
+    let has_auth =
+        [&access_key, &secret_key, &token, &user, &password].iter().any(|one| one.is_some());
     let source = RawSource {
         place: Place::environment("DESKLEDGER_REGION"),
         name: None,
         region: environment.text("DESKLEDGER_REGION"),
         project_id: environment.text("HUAWEICLOUD_SDK_PROJECT_ID"),
         endpoint: environment.text("DESKLEDGER_ENDPOINT"),
-        iam_endpoint: None,
+        iam_endpoint: environment
+            .text("DESKLEDGER_IAM_ENDPOINT")
+            .or_else(|| environment.text("HUAWEICLOUD_SDK_IAM_ENDPOINT")),
         allow_http: None,
         page_size: None,
         max_offset: None,
+        requests_per_minute: None,
         timing: RawTiming::default(),
         auth: has_auth.then(|| RawAuth {
             place: Place::environment("HUAWEICLOUD_SDK_AK"),
@@ -124,25 +139,27 @@ fn of_environment(environment: &Environment) -> Option<RawSource> {
             secret_key,
             security_token,
             token,
-            user: None,
-            password: None,
-            domain: None,
+            user,
+            password,
+            domain,
         }),
     };
     let is_given = source.auth.is_some()
         || source.region.is_some()
         || source.project_id.is_some()
-        || source.endpoint.is_some();
+        || source.endpoint.is_some()
+        || source.iam_endpoint.is_some();
     is_given.then_some(source)
 }
 
 /// Puts the environment's values over those of the only source. Authentication goes over as a whole:
 /// keys from here and a token from there would be two kinds at once.
 fn overlay(source: &mut RawSource, environment: RawSource) {
-    let RawSource { region, project_id, endpoint, auth, .. } = environment;
+    let RawSource { region, project_id, endpoint, iam_endpoint, auth, .. } = environment;
     source.region = region.or(source.region.take());
     source.project_id = project_id.or(source.project_id.take());
     source.endpoint = endpoint.or(source.endpoint.take());
+    source.iam_endpoint = iam_endpoint.or(source.iam_endpoint.take());
     source.auth = auth.or(source.auth.take());
 }
 
@@ -173,9 +190,15 @@ impl Context<'_> {
             None => region.clone().unwrap_or_else(|| "default".to_owned()),
         };
         let project_id = match &raw.project_id {
-            Some(id) if is_word(&id.value) => id.value.clone(),
+            Some(id) if is_word(&id.value) => Some(id.value.clone()),
             Some(id) => return Err(id.refuse("allowed are letters, digits, `-` and `_`")),
-            None => return Err(missing("`project_id`; or set HUAWEICLOUD_SDK_PROJECT_ID")),
+            // The region's own is looked up.
+            None if region.is_some() => None,
+            None => {
+                return Err(missing(
+                    "`project_id` and no `region` to look it up by; or set HUAWEICLOUD_SDK_PROJECT_ID",
+                ));
+            }
         };
         let allows_http =
             self.allows_http || raw.allow_http.as_ref().is_some_and(|allow| allow.value);
@@ -192,21 +215,37 @@ impl Context<'_> {
         let (schedule, max_gap) = self.timing(&raw.timing)?;
         let Some(auth) = &raw.auth else {
             return Err(missing(
-                "`auth`; or set HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, or DESKLEDGER_TOKEN",
+                "`auth`; or set HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, or DESKLEDGER_TOKEN, or \
+                 DESKLEDGER_USER, DESKLEDGER_PASSWORD and DESKLEDGER_DOMAIN",
             ));
         };
+        let iam_endpoint = url(&raw.iam_endpoint)?;
+        let auth = self.auth(auth)?;
+        if matches!(auth, Auth::Password { .. }) && region.is_none() && iam_endpoint.is_none() {
+            return Err(missing(
+                "`region` and no `iam_endpoint`; a user and password are exchanged for a token, and \
+                 one of them says where; or set DESKLEDGER_REGION or DESKLEDGER_IAM_ENDPOINT",
+            ));
+        }
         Ok(SourceConfig {
             name,
             region,
             project_id,
             endpoint,
             allow_http: allows_http,
-            iam_endpoint: url(&raw.iam_endpoint)?,
+            iam_endpoint,
             page_size: bounded(raw.page_size.as_ref(), PAGE_SIZE, 1, 2000)?,
             max_offset: bounded(raw.max_offset.as_ref(), MAX_OFFSET, 0, i64::from(i32::MAX))?,
+            requests_per_minute: bounded(
+                raw.requests_per_minute.as_ref().or(self.raw.requests_per_minute.as_ref()),
+                REQUESTS_PER_MINUTE,
+                1,
+                100_000,
+            )?,
+            concurrency: bounded(self.raw.concurrency.as_ref(), CONCURRENCY, 1, 64)?,
             schedule,
             max_gap,
-            auth: self.auth(auth)?,
+            auth,
         })
     }
 

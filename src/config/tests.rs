@@ -1,6 +1,7 @@
 use std::error::Error;
 
 use chrono::{DateTime, TimeDelta};
+use reqwest::Url;
 use secrecy::ExposeSecret;
 
 use super::*;
@@ -51,6 +52,7 @@ fn a_source_has_the_documented_defaults() {
     let [source] = &sources(SOURCE)[..] else { panic!("there is one") };
     assert_eq!(source.name, "prod");
     assert_eq!((source.page_size, source.max_offset), (1000, 2000));
+    assert_eq!((source.requests_per_minute, source.concurrency), (180, 4));
     assert_eq!(source.schedule, Schedule::Every(TimeDelta::minutes(5)));
     assert_eq!(source.max_gap, TimeDelta::minutes(15));
     assert!(matches!(&source.auth, Auth::Keys { access_key, security_token: None, .. }
@@ -86,6 +88,38 @@ fn the_environment_alone_is_enough() {
 }
 
 #[test]
+fn a_user_and_what_is_asked_of_the_identity_service_may_come_from_the_environment() {
+    let variables = [
+        ("DESKLEDGER_USER", "u"),
+        ("DESKLEDGER_PASSWORD", "p"),
+        ("DESKLEDGER_DOMAIN", "d"),
+        ("DESKLEDGER_REGION", "ap-southeast-3"),
+    ];
+    let found = sources_with("", &variables).expect("it is complete");
+    assert!(matches!(&found[0].auth, Auth::Password { user, domain, .. }
+        if user == "u" && domain == "d"));
+    assert_eq!((&found[0].project_id, &found[0].iam_endpoint), (&None, &None));
+    let iam = |name: &'static str| (name, "https://iam.example");
+    for name in ["DESKLEDGER_IAM_ENDPOINT", "HUAWEICLOUD_SDK_IAM_ENDPOINT"] {
+        let found = sources_with(SOURCE, &[iam(name)]).expect("it is complete");
+        assert_eq!(found[0].iam_endpoint.as_ref().map(Url::as_str), Some("https://iam.example/"));
+        let refused = refused_with(SOURCE, &[(name, "http://iam.example")]);
+        assert!(refused.contains(name) && refused.contains("https is needed"), "{refused}");
+    }
+}
+
+#[test]
+fn a_sources_own_pace_wins_over_the_common_one() {
+    let text = format!(
+        "[collect]\nrequests_per_minute = 100\nconcurrency = 8\n{SOURCE}{}requests_per_minute = 7\n",
+        SOURCE.replace("prod", "test")
+    );
+    let [prod, test] = &sources(&text)[..] else { panic!("there are two") };
+    assert_eq!((prod.requests_per_minute, test.requests_per_minute), (100, 7));
+    assert_eq!((prod.concurrency, test.concurrency), (8, 8));
+}
+
+#[test]
 fn flags_win_over_the_environment_and_the_environment_over_the_file() {
     let text = format!("[database]\nurl = \"postgres://file\"\n{SOURCE}");
     let url = |config: Config| config.database_url.expect("it is given").expose_secret().to_owned();
@@ -98,12 +132,12 @@ fn flags_win_over_the_environment_and_the_environment_over_the_file() {
     assert_eq!(url(config.expect("right")), "postgres://flag");
     let token = [("DESKLEDGER_TOKEN", "T"), ("HUAWEICLOUD_SDK_PROJECT_ID", "other")];
     let found = sources_with(&text, &token).expect("right");
-    assert_eq!((found[0].name.as_str(), found[0].project_id.as_str()), ("prod", "other"));
+    assert_eq!((found[0].name.as_str(), found[0].project_id.as_deref()), ("prod", Some("other")));
     assert!(matches!(&found[0].auth, Auth::Token(_)));
     // Of two sources it cannot be known which is meant.
     let two = format!("{text}{}", SOURCE.replace("prod", "test"));
     let found = sources_with(&two, &token).expect("right");
-    assert!(found.iter().all(|source| source.project_id == "0bec"));
+    assert!(found.iter().all(|source| source.project_id.as_deref() == Some("0bec")));
 }
 
 #[test]
@@ -179,7 +213,7 @@ fn each_mistake_is_one_clear_line() {
     for (text, message) in [
         (
             String::new(),
-            "no source is configured; write a `[[source]]` into deskledger.toml, or set HUAWEICLOUD_SDK_AK, HUAWEICLOUD_SDK_SK, HUAWEICLOUD_SDK_PROJECT_ID and DESKLEDGER_REGION",
+            "no source is configured; write a `[[source]]` into deskledger.toml, or set HUAWEICLOUD_SDK_AK, HUAWEICLOUD_SDK_SK and DESKLEDGER_REGION",
         ),
         (
             "[colect]\n".into(),
@@ -187,7 +221,7 @@ fn each_mistake_is_one_clear_line() {
         ),
         (
             format!("{SOURCE}pagesize = 5\n"),
-            "`source.prod.pagesize` (deskledger.toml:7) is no known key; did you mean `page_size`? (known here: name, region, project_id, endpoint, iam_endpoint, allow_http, page_size, max_offset, interval, schedule, max_gap, auth)",
+            "`source.prod.pagesize` (deskledger.toml:7) is no known key; did you mean `page_size`? (known here: name, region, project_id, endpoint, iam_endpoint, allow_http, page_size, max_offset, requests_per_minute, interval, schedule, max_gap, auth)",
         ),
         (
             format!("{SOURCE}page_size = 0\n"),
@@ -218,8 +252,9 @@ fn each_mistake_is_one_clear_line() {
             "`source[1]` (deskledger.toml:2) has no `name`; choose one, it stays with the history",
         ),
         (
-            replaced("project_id = \"0bec\"", ""),
-            "`source.prod` (deskledger.toml:2) has no `project_id`; or set HUAWEICLOUD_SDK_PROJECT_ID",
+            replaced("project_id = \"0bec\"", "endpoint = \"https://a.b\"")
+                .replace("region = \"ap-southeast-3\"", ""),
+            "`source.prod` (deskledger.toml:2) has no `project_id` and no `region` to look it up by; or set HUAWEICLOUD_SDK_PROJECT_ID",
         ),
         (
             replaced("0bec", "0b/ec"),
@@ -283,7 +318,23 @@ fn each_mistake_is_one_clear_line() {
         ),
         (
             replaced("auth = {", "# {"),
-            "`source.prod` (deskledger.toml:2) has no `auth`; or set HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, or DESKLEDGER_TOKEN",
+            "`source.prod` (deskledger.toml:2) has no `auth`; or set HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, or DESKLEDGER_TOKEN, or DESKLEDGER_USER, DESKLEDGER_PASSWORD and DESKLEDGER_DOMAIN",
+        ),
+        (
+            replaced(
+                "access_key = \"AK\", secret_key = \"SK\"",
+                "user = \"u\", password = \"p\", domain = \"d\"",
+            )
+            .replace("region = \"ap-southeast-3\"", "endpoint = \"https://a.b\""),
+            "`source.prod` (deskledger.toml:2) has no `region` and no `iam_endpoint`; a user and password are exchanged for a token, and one of them says where; or set DESKLEDGER_REGION or DESKLEDGER_IAM_ENDPOINT",
+        ),
+        (
+            format!("{SOURCE}requests_per_minute = 0\n"),
+            "`source.prod.requests_per_minute` (deskledger.toml:7) is `0`; allowed are 1 to 100000",
+        ),
+        (
+            format!("[collect]\nconcurrency = 65\n{SOURCE}"),
+            "`collect.concurrency` (deskledger.toml:2) is `65`; allowed are 1 to 64",
         ),
         (
             "a = \n".into(),

@@ -1,10 +1,10 @@
-//! Connections that can be reset from above, which no HTTP library offers.
+//! Connections that can be cut from above, before a byte of an answer, which no HTTP library offers.
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 
 use axum::extract::connect_info::Connected;
@@ -12,30 +12,39 @@ use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A listener whose connections can be reset.
+/// What becomes of a connection.
+const WHOLE: u8 = 0;
+const CLOSED: u8 = 1;
+const RESET: u8 = 2;
+
+/// A listener whose connections can be cut.
 pub(super) struct Wires(pub TcpListener);
 
 /// One connection; a handler gets a [`Fuse`] of it.
 pub(super) struct Wire {
     stream: TcpStream,
-    is_cut: Arc<AtomicBool>,
+    fate: Arc<AtomicU8>,
 }
 
 /// What cuts a connection.
 #[derive(Clone)]
-pub(super) struct Fuse(Arc<AtomicBool>);
+pub(super) struct Fuse(Arc<AtomicU8>);
 
 impl Fuse {
-    /// From now on nothing is sent any more, and when the connection is closed the peer is told
-    /// that it was reset.
-    pub fn blow(&self) {
-        self.0.store(true, Ordering::SeqCst);
+    /// From now on nothing is sent any more, and the connection ends.
+    pub fn close(&self) {
+        self.0.store(CLOSED, Ordering::SeqCst);
+    }
+
+    /// The same, and the peer is told that it was reset.
+    pub fn reset(&self) {
+        self.0.store(RESET, Ordering::SeqCst);
     }
 }
 
 impl Wire {
     fn is_cut(&self) -> bool {
-        self.is_cut.load(Ordering::SeqCst)
+        self.fate.load(Ordering::SeqCst) != WHOLE
     }
 }
 
@@ -48,7 +57,7 @@ impl Listener for Wires {
         let (stream, address) = Listener::accept(&mut self.0).await;
         // Small answers are not held back; a stream that will not is slower and no worse.
         let _ = stream.set_nodelay(true);
-        (Wire { stream, is_cut: Arc::default() }, address)
+        (Wire { stream, fate: Arc::default() }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -58,13 +67,13 @@ impl Listener for Wires {
 
 impl Connected<IncomingStream<'_, Wires>> for Fuse {
     fn connect_info(stream: IncomingStream<'_, Wires>) -> Self {
-        Self(Arc::clone(&stream.io().is_cut))
+        Self(Arc::clone(&stream.io().fate))
     }
 }
 
 impl Drop for Wire {
     fn drop(&mut self) {
-        if self.is_cut() {
+        if self.fate.load(Ordering::SeqCst) == RESET {
             // Without this the peer would see an orderly end. It may be gone already.
             let _ = self.stream.set_zero_linger();
         }

@@ -41,9 +41,12 @@ pub(super) fn misbehave(fault: &Fault, scene: &Scene<'_>) -> Option<Response> {
             let page = "<html><head><title>Bad Gateway</title></head><body>proxy</body></html>";
             answer(code(*status), "text/html", page)
         }
-        Fault::Drop => Response::new(broken(Bytes::new())),
+        Fault::Drop => {
+            scene.fuse.close();
+            Response::new(broken(Bytes::new()))
+        }
         Fault::Reset => {
-            scene.fuse.blow();
+            scene.fuse.reset();
             Response::new(broken(Bytes::new()))
         }
         Fault::BadJson => {

@@ -4,11 +4,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use reqwest::Url;
-use tokio::time::Instant;
 
+use super::account::{Account, REQUESTS_PER_MINUTE};
 use super::auth::UnusableSecret;
-use super::listing::{self, Known, Limits, Page, Request};
-use super::transport::{Run, Transport, read_json, unreadable};
+use super::http::{Ways, read_json, unreadable};
+use super::listing::{self, Known, Page, Request};
+use super::run::{Limits, Run, Traffic};
+use super::transport::Transport;
 use super::wire::{DesktopsPage, StatisticsPage};
 use super::{ApiError, Credentials};
 use crate::clock::Clock;
@@ -32,6 +34,8 @@ pub struct ClientConfig {
     pub project_id: String,
     /// Who asks.
     pub credentials: Credentials,
+    /// Where passwords are exchanged for tokens, and projects looked up.
+    pub iam_endpoint: Option<Url>,
     /// Records asked for at once. The documents disagree on the maximum: 1000 or 2000.
     pub page_size: u32,
     /// The largest offset that the API takes.
@@ -40,13 +44,17 @@ pub struct ClientConfig {
     pub connect_timeout: Duration,
     /// How long one attempt may take until its answer is read.
     pub request_timeout: Duration,
-    /// For how long after the start of a visit its requests may be repeated. A visit therefore ends
-    /// at most one request's timeout later than its slowest request without repetitions.
+    /// For how long after its first failure a call is repeated.
     pub retry_budget: Duration,
-    /// How long a visit may go on asking: what has not begun by then is left out.
+    /// The wait before the first repetition; it doubles from there.
+    pub first_delay: Duration,
+    /// For how long after the start of a visit its requests are sent; what then is under way is given
+    /// five seconds.
     pub visit_budget: Duration,
     /// How many pages may be asked for at once.
     pub concurrency: usize,
+    /// What is shared with the other sources of the same credential.
+    pub account: Arc<Account>,
     /// Signatures carry the time, and die 15 minutes off the server's.
     pub clock: Clock,
 }
@@ -60,14 +68,36 @@ impl ClientConfig {
             allow_http: false,
             project_id: project_id.into(),
             credentials,
+            iam_endpoint: None,
             page_size: 1000,
             max_offset: 2000,
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(60),
             retry_budget: Duration::from_secs(60),
+            first_delay: Duration::from_millis(250),
             visit_budget: Duration::from_mins(10),
             concurrency: 4,
+            account: Arc::new(Account::new(REQUESTS_PER_MINUTE)),
             clock: Clock::System,
+        }
+    }
+
+    /// How its endpoints are reached.
+    pub(super) fn ways(&self) -> Ways {
+        Ways {
+            allow_http: self.allow_http,
+            connect_timeout: self.connect_timeout,
+            request_timeout: self.request_timeout,
+            clock: self.clock.clone(),
+        }
+    }
+
+    /// How patient a visit is.
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            visit_budget: self.visit_budget,
+            retry_budget: self.retry_budget,
+            first_delay: self.first_delay,
         }
     }
 }
@@ -90,7 +120,12 @@ pub enum ConfigError {
         /// What it must be.
         allowed: &'static str,
     },
-    /// A secret that no header can carry.
+    /// A password that cannot be exchanged.
+    #[error(
+        "a user and password are exchanged for a token at the identity service: its endpoint is needed, or the region that it is in"
+    )]
+    NoIdentityService,
+    /// A secret that cannot be sent.
     #[error(transparent)]
     Secret(#[from] UnusableSecret),
     /// TLS could not be set up.
@@ -116,8 +151,8 @@ pub struct Visit {
 /// What a visit took, for whoever reads the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effort {
-    /// How many requests were sent, repetitions included.
-    pub requests: u32,
+    /// What was sent, and what it met on the way.
+    pub traffic: Traffic,
     /// What the listing's requests asked for: `1 unfiltered, 12 by status`.
     pub plan: String,
 }
@@ -125,8 +160,8 @@ pub struct Effort {
 /// One project's API.
 #[derive(Clone, Debug)]
 pub struct Client {
-    config: ClientConfig,
-    transport: Transport,
+    pub(super) config: ClientConfig,
+    pub(super) transport: Transport,
     /// What earlier visits read.
     known: Arc<Mutex<Arc<Known>>>,
 }
@@ -159,18 +194,17 @@ impl Client {
 
     /// Reads both parts, at the same time. The caller stamps the instants before and after.
     pub async fn visit(&self) -> Visit {
-        let run = &Run::starting_now(self.config.retry_budget);
-        let limits = Limits {
+        let run = &Run::starting_now(self.config.limits());
+        let limits = listing::Limits {
             page_size: self.config.page_size,
             max_offset: self.config.max_offset,
             suspicions: MOST_SUSPICIONS,
         };
-        let deadline = Instant::now() + self.config.visit_budget;
         let known = Arc::clone(&self.known());
         let listing = listing::read(
             limits,
             self.config.concurrency,
-            deadline,
+            run.deadline(),
             &known,
             |request, is_patient| self.page(run, request, is_patient),
         );
@@ -190,7 +224,7 @@ impl Client {
             desktops: listing.desktops,
             groups,
             failure: listing.failure.or(groups_failure).map(|error| error.to_failure()),
-            effort: Effort { requests: run.requests(), plan: listing.plan },
+            effort: Effort { traffic: run.traffic(), plan: listing.plan },
         }
     }
 

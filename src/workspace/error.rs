@@ -23,6 +23,10 @@ pub enum Kind {
     Unreadable,
     /// The API answered with an error.
     Api,
+    /// It was not sent: the time or the requests of the visit were used up.
+    Budget,
+    /// It was not sent: the credential was refused a moment ago, and more refusals would lock it.
+    Withheld,
     /// The request could not be made: a bug or an unusable secret.
     Request,
 }
@@ -40,6 +44,8 @@ impl Kind {
             Self::Redirect => "redirect",
             Self::Unreadable => "unreadable",
             Self::Api => "api",
+            Self::Budget => "budget",
+            Self::Withheld => "withheld",
             Self::Request => "request",
         }
     }
@@ -114,15 +120,49 @@ impl ApiError {
             | Kind::Connection
             | Kind::Truncated
             | Kind::Unreadable => true,
-            Kind::Api => {
-                matches!(self.status, Some(429 | 500 | 502 | 503 | 504))
-                    || self.code.as_deref().is_some_and(|code| {
-                        // Throttled, whatever the status.
-                        matches!(code, "APIGW.0308" | "APIG.0308")
-                    })
+            Kind::Api => matches!(self.status, Some(500 | 502 | 503 | 504)) || self.is_throttled(),
+            Kind::TooLarge | Kind::Redirect | Kind::Budget | Kind::Withheld | Kind::Request => {
+                false
             }
-            Kind::TooLarge | Kind::Redirect | Kind::Request => false,
         }
+    }
+
+    /// Whether the server says: too many requests.
+    #[must_use]
+    pub fn is_throttled(&self) -> bool {
+        self.status == Some(429) || self.is_gateways(&["0308"])
+    }
+
+    /// Whether the server does not believe who we are. A right that is missing is something else.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.kind == Kind::Api && (self.status == Some(401) || self.is_locked())
+    }
+
+    /// Whether it is refused because it was refused too often: for five minutes, as documented.
+    pub(super) fn is_locked(&self) -> bool {
+        let message = self.message.to_lowercase();
+        // "AK access failed to reach the limit,forbidden", and the identity service's words.
+        matches!(self.status, Some(401 | 403))
+            && (message.contains("reach the limit") || message.contains("locked"))
+    }
+
+    /// Whether a token is refused in a way that another one may not be.
+    pub(super) fn asks_for_another_token(&self) -> bool {
+        self.status == Some(401) && self.is_gateways(&["0301", "0307"])
+    }
+
+    /// Whether the code is one of the service's own, behind the gateway.
+    pub(super) fn is_workspaces(&self) -> bool {
+        self.code.as_deref().is_some_and(|code| code.starts_with("WKS."))
+    }
+
+    /// Whether the code is one of the gateway's, which comes with two prefixes.
+    pub(super) fn is_gateways(&self, numbers: &[&str]) -> bool {
+        let Some(code) = &self.code else { return false };
+        ["APIGW.", "APIG."]
+            .iter()
+            .any(|prefix| code.strip_prefix(prefix).is_some_and(|number| numbers.contains(&number)))
     }
 
     /// What the ledger keeps of it.

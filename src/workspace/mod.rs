@@ -5,18 +5,29 @@
 //! "we could not look" has to be recorded as faithfully as what was seen. Only a client that could
 //! not work at all (plain http to a foreign host, an unusable key) is refused, when it is built.
 
+mod account;
 pub mod auth;
 mod client;
 mod error;
+mod guard;
 mod hint;
+mod http;
+mod iam;
+mod identity;
 mod listing;
+mod pace;
 pub mod region;
 mod retry;
+mod run;
 pub mod sign;
+mod token;
 mod transport;
 pub mod wire;
 
+pub use account::{Account, Accounts, REQUESTS_PER_MINUTE};
 pub use auth::Credentials;
 pub use client::{Client, ClientConfig, ConfigError, Effort, Visit};
 pub use error::{ApiError, Kind};
+pub use identity::{ProjectError, Who, find_project};
 pub use listing::Known;
+pub use run::{Skew, Traffic};

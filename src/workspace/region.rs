@@ -23,7 +23,7 @@ pub const REGIONS: [&str; 18] = [
 ];
 
 /// A region that is in no table of the vendor's.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
     "unknown region `{name}`, the nearest known one is `{nearest}`; for a region that is not listed, give its endpoint"
 )]

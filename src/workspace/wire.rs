@@ -336,6 +336,8 @@ pub struct ErrorBody {
     pub code: Option<String>,
     /// The API's message, or the start of a body that is no JSON.
     pub message: Option<String>,
+    /// The request's id, which the gateway writes into the body too.
+    pub request_id: Option<String>,
 }
 
 impl ErrorBody {
@@ -344,7 +346,9 @@ impl ErrorBody {
     pub fn parse(body: &[u8]) -> Self {
         match serde_json::from_slice::<Value>(body) {
             Ok(value) => Self::from_value(&value),
-            Err(_) => Self { code: None, message: plain_text(&String::from_utf8_lossy(body)) },
+            Err(_) => {
+                Self { message: plain_text(&String::from_utf8_lossy(body)), ..Self::default() }
+            }
         }
     }
 
@@ -373,7 +377,7 @@ impl ErrorBody {
 
     fn from_value(value: &Value) -> Self {
         let Value::Object(fields) = value else {
-            return Self { code: None, message: plain_text(&value.to_string()) };
+            return Self { message: plain_text(&value.to_string()), ..Self::default() };
         };
         let first = |names: &[&str]| {
             names.iter().find_map(|name| match fields.get(*name)? {
@@ -385,10 +389,11 @@ impl ErrorBody {
         let code = first(&["error_code", "errorCode", "code"]);
         let message = first(&["error_msg", "errorMsg", "message", "title"]);
         if code.is_some() || message.is_some() {
-            return Self { code, message: message.map(|text| shorten(&text)) };
+            let request_id = first(&["request_id", "requestId"]);
+            return Self { code, message: message.map(|text| shorten(&text)), request_id };
         }
         if let Some(Value::String(text)) = fields.get("error") {
-            return Self { code: None, message: Some(shorten(text)) };
+            return Self { message: Some(shorten(text)), ..Self::default() };
         }
         // The identity service nests it one level down, under `error`; others under other names.
         fields
@@ -396,7 +401,7 @@ impl ErrorBody {
             .filter(|inner| inner.is_object())
             .map(Self::from_value)
             .find(|inner| inner.code.is_some())
-            .unwrap_or(Self { code: None, message: plain_text(&value.to_string()) })
+            .unwrap_or_else(|| Self { message: plain_text(&value.to_string()), ..Self::default() })
     }
 }
 

@@ -13,6 +13,7 @@ mod process;
 mod report_runner;
 mod schema;
 mod sdk;
+mod simulator;
 mod stand_in;
 mod support;
 mod traps;

@@ -670,7 +670,7 @@ async fn retries_keep_observed_at() {
     let (mut cycle, _) = cycle(&store, &simulator).await;
     let outcome = cycle.run(Some(start() - TimeDelta::seconds(1))).await.unwrap();
     assert_eq!(
-        outcome.effort.requests,
+        outcome.effort.traffic.requests,
         3 + 1 + 3,
         "three pages, the statistics, three repetitions"
     );

@@ -87,7 +87,7 @@ async fn a_visit_reads_the_world_as_it_is_served() {
         let visit = client.visit().await;
         let (desktops, _) = simulator.served();
         assert_eq!(visit.desktops, Some(Listing::new(desktops)));
-        assert_eq!((visit.total, visit.effort.requests), (Some(450), 6));
+        assert_eq!((visit.total, visit.effort.traffic.requests), (Some(450), 6));
         assert_eq!(outcomes(&visit), (Outcome::Complete, Outcome::Complete));
     }
     simulator.stop().await.unwrap();
@@ -123,7 +123,7 @@ async fn a_total_that_changes_once_costs_one_more_round() {
     simulator
         .set_faults(vec![Rule::new(Fault::WrongTotal(1)).on(On::Listing).offset(100).times(1)]);
     let visit = visit(&simulator).await;
-    assert_eq!((visit.total, visit.effort.requests), (Some(250), 7));
+    assert_eq!((visit.total, visit.effort.traffic.requests), (Some(250), 7));
     assert_eq!(outcomes(&visit).0, Outcome::Complete);
 }
 
@@ -132,7 +132,7 @@ async fn a_total_that_always_changes_is_partial_without_a_total() {
     let simulator = Simulator::start(server(250)).await.unwrap();
     simulator.set_faults(vec![Rule::new(Fault::WrongTotal(1)).on(On::Listing).offset(100)]);
     let visit = visit(&simulator).await;
-    assert_eq!((visit.total, visit.effort.requests), (None, 10));
+    assert_eq!((visit.total, visit.effort.traffic.requests), (None, 10));
     assert_eq!(outcomes(&visit).0, Outcome::Partial);
     assert_eq!(visit.desktops.unwrap().desktops().len(), 250);
 }
@@ -151,7 +151,7 @@ async fn a_page_that_repeats_is_read_again() {
     let simulator = Simulator::start(server(250)).await.unwrap();
     simulator.set_faults(vec![Rule::new(Fault::RepeatPage).on(On::Listing).offset(100).times(1)]);
     let visit = visit(&simulator).await;
-    assert_eq!((visit.total, visit.effort.requests), (Some(250), 7));
+    assert_eq!((visit.total, visit.effort.traffic.requests), (Some(250), 7));
     assert_eq!(outcomes(&visit).0, Outcome::Complete);
 }
 
@@ -171,7 +171,7 @@ async fn what_helps_itself_is_asked_again() {
         let begun = std::time::Instant::now();
         let visit = visit(&simulator).await;
         assert_as_served(&visit, &simulator);
-        assert_eq!(visit.effort.requests, 4, "{fault:?}");
+        assert_eq!(visit.effort.traffic.requests, 4, "{fault:?}");
         if fault == Fault::Throttle(Some(1)) {
             assert!(begun.elapsed() >= Duration::from_secs(1), "Retry-After was not honoured");
         }
@@ -202,7 +202,7 @@ async fn a_first_page_that_stays_broken_fails_the_listing_alone() {
     let simulator = Simulator::start(server(250)).await.unwrap();
     simulator.set_faults(vec![Rule::new(Fault::ErrorInside).on(On::Listing)]);
     let visit = visit(&simulator).await;
-    assert_eq!((visit.total, visit.effort.requests), (None, 2));
+    assert_eq!((visit.total, visit.effort.traffic.requests), (None, 2));
     assert_eq!(outcomes(&visit), (Outcome::Failed, Outcome::Complete));
     assert_eq!(failure(&visit).0, "WKS.00010109");
 }
@@ -234,7 +234,7 @@ async fn a_slow_answer_is_a_timeout() {
     config.retry_budget = Duration::ZERO;
     let visit = Client::new(config).unwrap().visit().await;
     assert_eq!(failure(&visit).0, "timeout");
-    assert_eq!(visit.effort.requests, 2);
+    assert_eq!(visit.effort.traffic.requests, 2);
 }
 
 #[tokio::test]
@@ -253,7 +253,7 @@ async fn a_redirect_is_not_followed() {
     simulator.set_faults(vec![Rule::new(Fault::Redirect)]);
     let visit = visit(&simulator).await;
     let (code, message) = failure(&visit);
-    assert_eq!((code.as_str(), visit.effort.requests), ("redirect", 2));
+    assert_eq!((code.as_str(), visit.effort.traffic.requests), ("redirect", 2));
     assert!(message.contains("elsewhere.example"), "{message}");
 }
 
@@ -267,7 +267,8 @@ async fn refused_credentials_are_not_tried_again_and_never_shown() {
         let client = Client::new(client_config(&simulator, credentials)).unwrap();
         let visit = client.visit().await;
         let (seen, message) = failure(&visit);
-        assert_eq!((seen.as_str(), visit.effort.requests), (code, 2));
+        // One tries it, and the others learn of it.
+        assert_eq!((seen.as_str(), visit.effort.traffic.requests), (code, 1));
         assert!(message.contains(words) && message.contains("request id"), "{message}");
         assert!(!format!("{visit:?} {client:?}").contains("very-wrong-secret"));
     }
@@ -290,7 +291,7 @@ async fn an_expired_token_a_missing_right_and_a_wrong_project_say_what_to_do() {
     let mut config = client_config(&simulator, Credentials::Token("test-token".into()));
     config.project_id = "another-project".into();
     let wrong = Client::new(config).unwrap().visit().await;
-    assert_eq!((failure(&wrong).0.as_str(), wrong.effort.requests), ("WKS.0202", 2));
+    assert_eq!((failure(&wrong).0.as_str(), wrong.effort.traffic.requests), ("WKS.0202", 2));
     assert!(failure(&wrong).1.contains("another-project"));
 }
 

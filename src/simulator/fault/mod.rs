@@ -24,9 +24,9 @@ pub enum Fault {
     Shaped(Shape, u16),
     /// Answer with this status and an HTML page, as a proxy does.
     Html(u16),
-    /// Close the connection instead of an answer.
+    /// Close the connection before any byte of an answer.
     Drop,
-    /// Reset the connection instead of an answer.
+    /// Reset the connection before any byte of an answer.
     Reset,
     /// Break the connection in the middle of the answer.
     Truncate,
