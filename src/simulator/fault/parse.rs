@@ -30,7 +30,7 @@ const FAULTS: [(&str, &str); 38] = [
     ("bad-json", "200 and no JSON"),
     ("empty", "200 and no body"),
     ("bad-gzip", "200 and a body that cannot be decompressed"),
-    ("huge=100M", "200 and a body of so many bytes without an end, compressed where that is taken"),
+    ("huge=100M", "200 and so many bytes without an end; gzip where taken"),
     ("total=-1", "total_count is wrong by that much"),
     ("null-total", "total_count is null"),
     ("repeat", "the first page comes again"),
