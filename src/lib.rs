@@ -20,7 +20,7 @@
 //! | room | what lives there | may call |
 //! |---|---|---|
 //! | [`domain`] | desktops, snapshots, what a snapshot changes, digests; pure | – |
-//! | [`workspace`] | the API's client: signing, paging, completeness, retries, regions | domain, clock |
+//! | [`workspace`] | the API's client: authentication, pace, paging, completeness, retries, regions | domain, clock |
 //! | [`exchange`] | one snapshot a line: reading, writing, compression | domain |
 //! | [`store`] | PostgreSQL: private server, migrations, recording, reading back | domain |
 //! | [`collector`] | ticks, and the cycle that visits and records | domain, workspace, store, clock, config |

@@ -136,11 +136,11 @@ impl TokenCell {
     fn state(&self) -> State {
         let held = self.lock();
         let Some(token) = &held.token else { return State::None };
-        let age = token.issued.asked.elapsed();
-        if age >= token.issued.life {
+        if token.issued.is_over() {
             return State::None;
         }
-        let is_due = age >= token.issued.life.saturating_sub(MARGIN.min(token.issued.life / 5));
+        let is_due = token.issued.asked.elapsed()
+            >= token.issued.life.saturating_sub(MARGIN.min(token.issued.life / 5));
         if is_due && held.paused_until.is_none_or(|until| until <= Instant::now()) {
             State::Due(token.clone())
         } else {

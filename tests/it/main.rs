@@ -4,12 +4,14 @@
 
 mod answers;
 mod architecture;
+mod authentication;
 mod chain;
 mod civil_time;
 mod exchange;
 mod oracle;
 mod private_postgresql;
 mod process;
+mod refusals;
 mod report_runner;
 mod schema;
 mod sdk;

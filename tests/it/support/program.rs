@@ -95,6 +95,12 @@ impl Home {
         self.start(arguments).end().await
     }
 
+    /// Runs a command to its end, with more variables in its environment.
+    pub async fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Done {
+        let mut command = self.command(arguments);
+        Running::over(command.envs(variables.iter().copied()).spawn().unwrap()).end().await
+    }
+
     /// Runs a command to its end, with something on its standard input.
     pub async fn run_with_input(&self, arguments: &[&str], input: &[u8]) -> Done {
         let mut command = self.command(arguments);
