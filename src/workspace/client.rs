@@ -19,10 +19,6 @@ use crate::domain::{Beliefs, Failure, GroupStatistics, Listing};
 const DESKTOPS: &str = "connect-desktops";
 const STATISTICS: &str = "connections/status";
 
-/// How many requests of one visit may go to users of whom nobody knows that they have more desktops: half
-/// a minute's, where the vendor's limit of 200 holds.
-const MOST_SUSPICIONS: usize = 100;
-
 /// What a [`Client`] needs to know.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
@@ -195,12 +191,12 @@ impl Client {
     /// Reads both parts, at the same time. The caller stamps the instants before and after.
     pub async fn visit(&self) -> Visit {
         let run = &Run::starting_now(self.config.limits());
+        let known = Arc::clone(&self.known());
         let limits = listing::Limits {
             page_size: self.config.page_size,
             max_offset: self.config.max_offset,
-            suspicions: MOST_SUSPICIONS,
+            suspicions: known.suspicions(),
         };
-        let known = Arc::clone(&self.known());
         let listing = listing::read(
             limits,
             self.config.concurrency,
@@ -213,7 +209,10 @@ impl Client {
             let desktops = desktops.desktops();
             let is_whole = i64::try_from(desktops.len()).ok() == listing.total;
             drop(known);
-            Arc::make_mut(&mut self.known()).learn(desktops, is_whole, &listing.in_vain);
+            let mut known = self.known();
+            let known = Arc::make_mut(&mut known);
+            known.learn(desktops, is_whole, &listing.in_vain);
+            known.note_suspicion(listing.suspicion);
         }
         let (groups, groups_failure) = match groups {
             Ok(groups) => (Some(groups), None),

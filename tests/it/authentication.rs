@@ -118,7 +118,7 @@ async fn a_token_is_renewed_before_it_dies() {
         wait(due).await;
         let visit = client.visit().await;
         assert_whole(&visit, 50);
-        assert_eq!((simulator.tokens(), visit.requests), (2, 3), "{life}");
+        assert_eq!((simulator.tokens(), visit.effort.traffic.requests), (2, 3), "{life}");
     }
 }
 

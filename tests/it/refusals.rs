@@ -233,7 +233,7 @@ async fn a_visit_ends_at_its_deadline_though_each_call_is_patient() {
     let visit = Client::new(config).unwrap().visit().await;
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     assert_eq!(visit.failure.unwrap().code.as_deref(), Some("WKS.00000003"));
-    assert!(visit.requests > 4);
+    assert!(visit.effort.traffic.requests > 4);
 }
 
 /// The program warns once a visit while it is still let in, with both times.

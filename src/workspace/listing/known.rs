@@ -10,6 +10,11 @@ use crate::domain::{AttachUsers, Beliefs, Desktop};
 /// probably gone, which no partial listing can say.
 const MOST_PATIENCE: u32 = 8;
 
+/// Half a minute's requests, where the vendor's limit of 200 holds.
+const MOST_SUSPICIONS: usize = 100;
+/// Enough to come through a few thousand users within a day.
+const FEWEST_SUSPICIONS: usize = 3;
+
 /// The desktops that a source is believed to have, and whose they are.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
@@ -18,6 +23,8 @@ pub struct Known {
     pub(super) statuses: BTreeSet<Arc<str>>,
     /// How many listings were learned.
     pub(super) visits: u32,
+    /// In how many visits in a row asking on suspicion brought nothing.
+    fruitless: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -55,6 +62,22 @@ impl Known {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.desktops.is_empty()
+    }
+
+    /// How many requests of the next visit may go to users of whom nobody knows that they have more
+    /// desktops: half as many after each visit in which that brought nothing, but never none.
+    #[must_use]
+    pub(in crate::workspace) fn suspicions(&self) -> usize {
+        (MOST_SUSPICIONS >> self.fruitless.min(usize::BITS - 1)).max(FEWEST_SUSPICIONS)
+    }
+
+    /// Takes in whether asking on suspicion brought anything, where it was done.
+    pub(in crate::workspace) fn note_suspicion(&mut self, has_found: Option<bool>) {
+        match has_found {
+            Some(true) => self.fruitless = 0,
+            Some(false) => self.fruitless = self.fruitless.saturating_add(1),
+            None => {}
+        }
     }
 
     /// Takes in what a visit listed. What a whole listing leaves out is gone; what was asked
@@ -130,4 +153,47 @@ impl Known {
 /// The names that a desktop's users can be asked for by.
 pub(super) fn names(users: &[crate::domain::AttachUser]) -> impl Iterator<Item = &Arc<str>> {
     users.iter().filter_map(|user| user.name.as_ref()).filter(|name| can_be_asked(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::listing::laws::desktop;
+
+    #[test]
+    fn what_is_asked_for_in_vain_is_asked_for_ever_more_rarely() {
+        let [a, b] = [desktop(1, None, &["a"]), desktop(2, None, &["b"])];
+        let mut known = Known::default();
+        known.learn(&[a.clone(), b.clone()], true, &HashSet::new());
+        let mut asked = Vec::new();
+        for visit in 0..40 {
+            let [due, _] = known.missing(|id| id == &*a.id);
+            if !due.is_empty() {
+                asked.push(visit);
+            }
+            known.learn(std::slice::from_ref(&a), false, &due.into_iter().collect());
+        }
+        assert_eq!(asked, [0, 1, 3, 7, 15, 31]);
+        // Listed again, it is asked for again as soon as it is missing.
+        known.learn(&[a.clone(), b.clone()], false, &HashSet::new());
+        assert_eq!(known.missing(|id| id == &*a.id)[0], std::slice::from_ref(&b.id));
+        // A whole listing knows better.
+        known.learn(std::slice::from_ref(&a), true, &HashSet::new());
+        assert_eq!(known.len(), 1);
+    }
+
+    #[test]
+    fn suspicion_fades_and_comes_back() {
+        let mut known = Known::default();
+        let mut most = Vec::new();
+        for _ in 0..8 {
+            most.push(known.suspicions());
+            known.note_suspicion(Some(false));
+        }
+        assert_eq!(most, [100, 50, 25, 12, 6, 3, 3, 3]);
+        known.note_suspicion(None);
+        assert_eq!(known.suspicions(), 3);
+        known.note_suspicion(Some(true));
+        assert_eq!(known.suspicions(), 100);
+    }
 }

@@ -57,7 +57,12 @@ where
             let rotation = rotation % order.len();
             order.rotate_left(rotation);
             users.extend(names);
+            let before = self.lock().seen.count();
             self.drain(order, Some(total), self.limits.suspicions).await;
+            let mut state = self.lock();
+            let has_found = state.seen.count() > before;
+            *state.suspicion.get_or_insert(false) |= has_found;
+            drop(state);
             if self.limits.suspicions < usize::MAX {
                 return;
             }

@@ -30,6 +30,8 @@ pub(in crate::workspace) struct Reading {
     pub plan: String,
     /// Those that were asked for by name, and not found.
     pub in_vain: HashSet<Arc<str>>,
+    /// Whether asking on suspicion brought anything; `None`: nobody was asked so.
+    pub suspicion: Option<bool>,
 }
 
 /// Reads the listing. `fetch` is given the request, and whether it is worth being repeated:
@@ -83,6 +85,8 @@ pub(super) struct State {
     pub asked: HashSet<Arc<str>>,
     /// The desktops that were asked for by name.
     pub asked_for: HashSet<Arc<str>>,
+    /// Whether asking on suspicion brought anything.
+    pub suspicion: Option<bool>,
     pub counts: Counts,
 }
 
@@ -246,7 +250,7 @@ where
     }
 
     fn finish(self, total: Option<i64>) -> Reading {
-        let State { seen, mut earlier, is_sighted, failure, asked_for, counts, .. } =
+        let State { seen, mut earlier, is_sighted, failure, asked_for, suspicion, counts, .. } =
             self.state.into_inner().expect("nobody panics while holding it");
         let in_vain = asked_for.into_iter().filter(|id| !seen.has(id)).collect();
         earlier.add(seen.into_desktops());
@@ -258,6 +262,7 @@ where
             failure: failure.filter(|_| !is_whole),
             plan: counts.to_string(),
             in_vain,
+            suspicion,
         }
     }
 }
