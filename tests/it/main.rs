@@ -17,6 +17,7 @@ mod schema;
 mod sdk;
 mod simulator;
 mod stand_in;
+mod storm;
 mod support;
 mod traps;
 mod workspace;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use futures_util::future::join_all;
 
 use super::known;
-use super::read::{NoPage, Reader};
+use super::read::{NoPage, ROUNDS, Reader};
 use super::request::{Batch, Filter, Page, Request, STATUSES};
 use crate::workspace::ApiError;
 
@@ -28,10 +28,24 @@ where
     Fetch: Fn(Request, bool) -> F,
     F: Future<Output = Result<Page, ApiError>>,
 {
-    /// Asks for the desktops that an earlier listing had and this one has not.
+    /// Asks for the desktops that an earlier listing had and this one has not; for those that do not come
+    /// once more, in case an answer was incomplete, and then for as long as that brings any.
     pub(super) async fn missing(&self, total: i64) {
-        let [due, _] = self.missing_ids();
-        self.ask_for(due, Some(total), usize::MAX).await;
+        for attempt in 0..ROUNDS {
+            let [due, _] = self.missing_ids();
+            if attempt > 0 {
+                let mut state = self.lock();
+                for name in due.iter().flat_map(|id| self.known.names(id)) {
+                    state.asked.remove(name);
+                }
+            }
+            let before = self.lock().seen.count();
+            self.ask_for(due, Some(total), usize::MAX).await;
+            let is_in_vain = attempt > 0 && self.lock().seen.count() == before;
+            if is_in_vain || self.is_enough(total) {
+                break;
+            }
+        }
     }
 
     /// Asks on suspicion: for the other desktops of all users that this listing names, and for those that
@@ -155,9 +169,9 @@ where
             Err(NoPage::Refused) if names.len() > 1 => return halves(),
             Err(_) => return Vec::new(),
         };
-        let fleet = self.lock().total;
-        let is_too_much =
-            first.total.is_some_and(|total| total > self.reach()) && first.total != fleet;
+        let is_too_much = first.total.is_some_and(|total| {
+            total > self.reach() && self.counts_what_it_filters(&first, total)
+        });
         if is_too_much && names.len() > 1 {
             return halves();
         }

@@ -77,14 +77,26 @@ where
 
     /// The pages after the first.
     pub(super) async fn rest(&self, filter: &Filter, first: Facts) -> Pages {
-        // No document says whether a filtered listing's total counts what the filter leaves: where it
-        // is the fleet's, it says nothing of how far to read.
         match first.total {
-            Some(total) if filter.is_all() || Some(total) != self.lock().total => {
+            Some(total) if filter.is_all() || self.counts_what_it_filters(&first, total) => {
                 self.counted(filter, first, total).await
             }
             _ => self.uncounted(filter, first).await,
         }
+    }
+
+    /// Whether a filtered listing's total can be what the filter leaves, of which no document says
+    /// anything. It is not where it is the fleet's; nor where it is beyond reach and yet a page is not
+    /// full.
+    pub(super) fn counts_what_it_filters(&self, first: &Facts, total: i64) -> bool {
+        let is_full = {
+            let state = self.lock();
+            if Some(total) == state.total {
+                return false;
+            }
+            first.records >= state.stride as usize
+        };
+        is_full || total <= self.reach()
     }
 
     /// Pages of which the first says how many records there are: the others are read at once.

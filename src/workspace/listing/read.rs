@@ -34,8 +34,7 @@ pub(in crate::workspace) struct Reading {
     pub suspicion: Option<bool>,
 }
 
-/// Reads the listing. `fetch` is given the request, and whether it is worth being repeated:
-/// once a request has failed for good, the others are tried once each.
+/// Reads the listing. `fetch` is given the request, and whether it is worth being repeated.
 pub(in crate::workspace) async fn read<Fetch, F>(
     limits: Limits,
     concurrency: usize,
@@ -125,6 +124,7 @@ where
     async fn run(&self) -> Option<i64> {
         let mut total = None;
         let mut is_steady = true;
+        let mut before = None;
         for round in 0..ROUNDS {
             if round > 0 {
                 self.begin_again();
@@ -141,7 +141,7 @@ where
                     // As many as can be had, though nobody says how many there are.
                     return self.shards(None, i64::MAX).await;
                 }
-                if self.is_over() || !pages.changed {
+                if self.has_given_up() || !pages.changed {
                     break;
                 }
                 continue;
@@ -154,9 +154,12 @@ where
                 self.forget_earlier();
                 return total;
             }
-            if self.is_over() {
+            // What failed before and now brings nothing new would fail again.
+            let count = self.lock().seen.count();
+            if self.has_given_up() || (pages.failed && before == Some(count)) {
                 break;
             }
+            before = Some(count);
         }
         total.filter(|_| is_steady)
     }
@@ -192,7 +195,9 @@ where
                 (_, false) => &mut counts.by_name,
             };
             *count += 1;
-            state.failure.is_none()
+            // After a failure the others are tried once each, until one succeeds: a dead server must
+            // not cost a long wait for each of them, and a single bad page nobody else's patience.
+            state.failures_in_a_row == 0 && (state.failure.is_none() || state.counts.rounds == 0)
         };
         let request = Request { filter: filter.clone(), offset, limit };
         let page = (self.fetch)(request, is_patient).await;
@@ -227,9 +232,9 @@ where
         state.seen.count() >= total || state.has_given_up
     }
 
-    /// Whether asking again is in vain: a request has failed for good.
-    pub(super) fn is_over(&self) -> bool {
-        self.lock().failure.is_some()
+    /// Whether nothing more is sent.
+    pub(super) fn has_given_up(&self) -> bool {
+        self.lock().has_given_up
     }
 
     /// Puts what was read aside, and begins a new round.
@@ -291,6 +296,8 @@ fn is_refused(error: &ApiError) -> bool {
 
 /// Whether every other request would fail likewise.
 fn ends_everything(error: &ApiError) -> bool {
-    matches!(error.kind, Kind::Connect | Kind::Redirect | Kind::Request)
+    use Kind::{Budget, Connect, Redirect, Request, Withheld};
+
+    matches!(error.kind, Budget | Connect | Redirect | Request | Withheld)
         || matches!(error.status, Some(401 | 403 | 404))
 }

@@ -41,7 +41,7 @@ where
                 return Some(total);
             }
             is_steady &= stands;
-            let (Some(ends_with), false) = (ends_with, self.is_over()) else { break };
+            let (Some(ends_with), false) = (ends_with, self.has_given_up()) else { break };
             let count = self.lock().seen.count();
             let may_come = if stands && count <= total {
                 // What is missing is asked for again, beside what was found: desktops that went from
@@ -128,11 +128,16 @@ where
         others.into_iter().take(MOST_OTHER_STATUSES).collect()
     }
 
-    /// The unfiltered `total_count` as it is now, with as little else as possible.
+    /// The unfiltered `total_count` as it is now, with as little else as possible. Without it, all that
+    /// was read is but a part; so it is worth a second attempt.
     async fn total(&self) -> Option<i64> {
-        let page = self.ask(&Filter::all(), 0, 1).await.ok()?;
-        self.lock().total = page.total;
-        page.total
+        let mut page = self.ask(&Filter::all(), 0, 1).await;
+        if page.is_err() {
+            page = self.ask(&Filter::all(), 0, 1).await;
+        }
+        let total = page.ok()?.total;
+        self.lock().total = total;
+        total
     }
 }
 
