@@ -27,9 +27,11 @@ pub struct Args {
     pub once: bool,
 }
 
-/// How long a stop waits for the visits under way: longer than one takes that nothing holds up, with
-/// time to write it down.
-const GRACE: Duration = Duration::from_secs(150);
+/// How long a stop lets the visits under way go on asking: longer than one takes that nothing holds up.
+/// From then on they end with what they have.
+const UNHURRIED: Duration = Duration::from_secs(10);
+/// How much longer a stop waits for them to be answered and written down.
+const GRACE: Duration = Duration::from_secs(75);
 
 /// Runs the command.
 ///
@@ -41,9 +43,10 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let config = globals.configuration()?;
     let visits = if args.once { Visits::Once } else { Visits::OnSchedule };
-    let sources = prepare(config.sources()?, visits)?;
+    let halt = CancellationToken::new();
+    let sources = prepare(config.sources()?, visits, &halt)?;
     let ledger = Ledger::open(&config).await?;
-    let result = collect(args, &ledger.store, sources, &mut signals).await;
+    let result = collect(args, &ledger.store, sources, &halt, &mut signals).await;
     ledger.close().await?;
     result
 }
@@ -52,6 +55,7 @@ async fn collect(
     args: Args,
     store: &Store,
     sources: Vec<Prepared>,
+    halt: &CancellationToken,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
     let recorded = store.sources().await?;
@@ -71,7 +75,7 @@ async fn collect(
         let cycle = Cycle::new(&source.name, client, recorder, Clock::System, source.max_gap);
         cycles.push((source, cycle));
     }
-    if args.once { once(cycles).await } else { on_schedule(cycles, signals).await }
+    if args.once { once(cycles).await } else { on_schedule(cycles, halt, signals).await }
 }
 
 fn refused(error: StoreError) -> anyhow::Error {
@@ -105,6 +109,7 @@ async fn once(cycles: Vec<(SourceConfig, Cycle<Client>)>) -> anyhow::Result<()> 
 
 async fn on_schedule(
     cycles: Vec<(SourceConfig, Cycle<Client>)>,
+    halt: &CancellationToken,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
@@ -127,10 +132,17 @@ async fn on_schedule(
     let signal = signals.next().await;
     tracing::info!("{signal}: finishing the visits under way");
     stop.cancel();
+    let hurried = async {
+        tokio::time::sleep(UNHURRIED).await;
+        tracing::info!("asking for nothing more: the visits under way end with what they have");
+        halt.cancel();
+        tokio::time::sleep(GRACE).await;
+    };
     tokio::select! {
         () = workers.wait() => {}
-        () = tokio::time::sleep(GRACE) => {
-            anyhow::bail!("stopped by force: a visit was still under way after {GRACE:?}");
+        () = hurried => {
+            let waited = UNHURRIED + GRACE;
+            anyhow::bail!("stopped by force: a visit was still under way after {waited:?}");
         }
         signal = signals.next() => {
             tracing::error!("{signal} again: stopping by force");

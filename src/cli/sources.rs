@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use reqwest::Url;
 use secrecy::ExposeSecret as _;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{Auth, SourceConfig};
 use crate::domain::Source;
@@ -49,17 +50,27 @@ pub struct Ready {
     pub place: Source,
 }
 
-/// Checks what can be checked without a connection. Sources of one credential share its account.
+/// Checks what can be checked without a connection. Sources of one credential share its account, and
+/// all of them `halt`, which ends visits under way.
 ///
 /// # Errors
 /// A region is unknown, or a credential cannot be used: wrong configuration.
-pub fn prepare(sources: Vec<SourceConfig>, visits: Visits) -> anyhow::Result<Vec<Prepared>> {
+pub fn prepare(
+    sources: Vec<SourceConfig>,
+    visits: Visits,
+    halt: &CancellationToken,
+) -> anyhow::Result<Vec<Prepared>> {
     let accounts = Accounts::default();
-    sources.into_iter().map(|source| Prepared::of(source, &accounts, visits)).collect()
+    sources.into_iter().map(|source| Prepared::of(source, &accounts, visits, halt)).collect()
 }
 
 impl Prepared {
-    fn of(source: SourceConfig, accounts: &Accounts, visits: Visits) -> anyhow::Result<Self> {
+    fn of(
+        source: SourceConfig,
+        accounts: &Accounts,
+        visits: Visits,
+        halt: &CancellationToken,
+    ) -> anyhow::Result<Self> {
         let name = &source.name;
         let places = source.region.as_deref().map(region::endpoints);
         let endpoint = match (&source.endpoint, &places) {
@@ -84,6 +95,7 @@ impl Prepared {
         let mut config = ClientConfig::new(endpoint, project_id, credentials);
         config.iam_endpoint = iam_endpoint;
         config.account = Arc::clone(&account);
+        config.halt = halt.clone();
         config.allow_http = source.allow_http;
         config.page_size = source.page_size;
         config.max_offset = source.max_offset;
@@ -191,7 +203,7 @@ mod tests {
         let path = std::path::Path::new("deskledger.toml");
         let environment = Environment::of(&[]);
         let config = Config::from_text(text, path, &Flags::default(), environment).unwrap();
-        prepare(config.sources().unwrap(), visits).unwrap()
+        prepare(config.sources().unwrap(), visits, &CancellationToken::new()).unwrap()
     }
 
     fn source(name: &str, more: &str) -> String {

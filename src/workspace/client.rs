@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use reqwest::Url;
+use tokio_util::sync::CancellationToken;
 
 use super::account::{Account, REQUESTS_PER_MINUTE};
 use super::auth::UnusableSecret;
@@ -12,7 +13,7 @@ use super::listing::{self, Known, Page, Request};
 use super::run::{Limits, Run, Traffic};
 use super::transport::Transport;
 use super::wire::{DesktopsPage, StatisticsPage};
-use super::{ApiError, Credentials};
+use super::{ApiError, Credentials, Kind};
 use crate::clock::Clock;
 use crate::domain::{Beliefs, Failure, GroupStatistics, Listing};
 
@@ -51,6 +52,8 @@ pub struct ClientConfig {
     pub concurrency: usize,
     /// What is shared with the other sources of the same credential.
     pub account: Arc<Account>,
+    /// Once it is cancelled nothing new is sent: a visit under way ends with what it has.
+    pub halt: CancellationToken,
     /// Signatures carry the time, and die 15 minutes off the server's.
     pub clock: Clock,
 }
@@ -74,6 +77,7 @@ impl ClientConfig {
             visit_budget: Duration::from_mins(10),
             concurrency: 4,
             account: Arc::new(Account::new(REQUESTS_PER_MINUTE)),
+            halt: CancellationToken::new(),
             clock: Clock::System,
         }
     }
@@ -204,7 +208,8 @@ impl Client {
             &known,
             |request, is_patient| self.page(run, request, is_patient),
         );
-        let (listing, groups) = tokio::join!(listing, self.statistics(run));
+        // The statistics first: they are one request, which must not wait behind a large fleet's pages.
+        let (groups, listing) = tokio::join!(self.statistics(run), listing);
         if let Some(desktops) = &listing.desktops {
             let desktops = desktops.desktops();
             let is_whole = i64::try_from(desktops.len()).ok() == listing.total;
@@ -222,7 +227,7 @@ impl Client {
             total: listing.total,
             desktops: listing.desktops,
             groups,
-            failure: listing.failure.or(groups_failure).map(|error| error.to_failure()),
+            failure: cause(listing.failure, groups_failure).map(|error| error.to_failure()),
             effort: Effort { traffic: run.traffic(), plan: listing.plan },
         }
     }
@@ -265,6 +270,14 @@ impl Client {
 
     fn known(&self) -> MutexGuard<'_, Arc<Known>> {
         self.known.lock().expect("nobody panics while holding it")
+    }
+}
+
+/// The failure that says most: the listing's, unless that was only withheld after the other one.
+fn cause(listing: Option<ApiError>, groups: Option<ApiError>) -> Option<ApiError> {
+    match (listing, groups) {
+        (Some(listing), Some(groups)) if listing.kind == Kind::Withheld => Some(groups),
+        (listing, groups) => listing.or(groups),
     }
 }
 

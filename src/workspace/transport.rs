@@ -8,6 +8,7 @@ use std::sync::Arc;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use tokio::time::timeout_at;
+use tokio_util::sync::CancellationToken;
 
 use super::account::Account;
 use super::auth::{Target, redact_token};
@@ -31,6 +32,7 @@ pub(super) struct Transport {
     project_id: String,
     credentials: Credentials,
     account: Arc<Account>,
+    halt: CancellationToken,
     /// For a password, which is never sent to the API itself.
     tokens: Option<Arc<TokenCell>>,
 }
@@ -57,6 +59,7 @@ impl Transport {
             project_id: config.project_id.clone(),
             credentials: config.credentials.clone(),
             account: Arc::clone(&config.account),
+            halt: config.halt.clone(),
             tokens,
         })
     }
@@ -163,8 +166,15 @@ impl Transport {
 
     async fn turn(&self, run: &Run, call: &'static str) -> Result<(), ApiError> {
         run.check_time(call)?;
-        let turn = self.account.pace.turn(run.deadline()).await;
-        turn.map_err(|late| run.out_of_pace(call, late.limit))
+        tokio::select! {
+            biased;
+            () = self.halt.cancelled() => {
+                Err(ApiError::new(call, Kind::Withheld, "not sent: the recorder is stopping"))
+            }
+            turn = self.account.pace.turn(run.deadline()) => {
+                turn.map_err(|late| run.out_of_pace(call, late.limit))
+            }
+        }
     }
 
     async fn attempt(

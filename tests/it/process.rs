@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use deskledger::domain::{Desktop, GroupStatistics};
-use deskledger::simulator::{Fault, On, Rule, ServerConfig, Simulator, Step, WorldConfig};
+use deskledger::simulator::{
+    Fault, On, Password, Rule, ServerConfig, Simulator, Step, WorldConfig,
+};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool};
@@ -19,6 +21,9 @@ const SECRET_KEY: &str = "very-secret-key-0123456789";
 const ACCESS_KEY: &str = "VERYSECRETACCESSKEY0";
 const TOKEN: &str = "very-secret-token-0123456789";
 const SECURITY_TOKEN: &str = "very-secret-security-token-0123456789";
+const PASSWORD: &str = "very-secret-password-0123456789";
+/// How the tokens begin that the simulator gives out for a password.
+const ISSUED: &str = "MII";
 
 /// An API over a fleet that moves by five minutes a visit.
 async fn simulator(desktops: u32) -> Simulator {
@@ -27,6 +32,11 @@ async fn simulator(desktops: u32) -> Simulator {
     config.step = Step::ByVisit(TimeDelta::minutes(5));
     config.access_key = Some((ACCESS_KEY.into(), SECRET_KEY.into()));
     config.token = Some(TOKEN.into());
+    config.password = Some(Password {
+        user: "recorder".into(),
+        password: PASSWORD.into(),
+        domain: "company".into(),
+    });
     Simulator::start(config).await.unwrap()
 }
 
@@ -137,7 +147,7 @@ async fn dump(database: &TestDatabase) -> String {
 }
 
 fn assert_no_secret(text: &str) {
-    for secret in [SECRET_KEY, ACCESS_KEY, TOKEN, SECURITY_TOKEN] {
+    for secret in [SECRET_KEY, ACCESS_KEY, TOKEN, SECURITY_TOKEN, PASSWORD, ISSUED] {
         let at = text.find(secret);
         assert!(
             at.is_none(),
@@ -228,6 +238,26 @@ async fn sigterm_in_the_middle_of_a_listing_finishes_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sigint_in_the_middle_of_a_listing_finishes_it() {
     stops_with_the_snapshot_in_hand(Signal::SIGINT).await;
+}
+
+/// A large fleet at a slow pace takes minutes, and nobody who stops a service waits for so long.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_visit_that_would_take_minutes_ends_with_what_it_has() {
+    let simulator = simulator(450).await;
+    let database = database().await;
+    let pace = "[collect]\nrequests_per_minute = 3\n\n";
+    let source = source("prod", &simulator.endpoint(), "1h");
+    let home = Home::configured(&database, &format!("{pace}{source}"));
+    let running = home.start(&["collect"]);
+    until("the pace holds it up", async || simulator.requests() == 3).await;
+    running.signal(Signal::SIGTERM);
+    running.says("asking for nothing more").await;
+    let done = running.end().await.expect(0);
+    assert!(done.err.contains("the recorder is stopping"), "{}", done.err);
+    assert_eq!(outcomes(&database.pool, "prod").await, [both("partial", "complete")]);
+    assert_eq!(simulator.requests(), 3);
+    assert_eq!(recorded_desktops(&database.pool).await.len(), 200);
+    simulator.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -340,8 +370,14 @@ async fn refused_credentials_are_recorded_and_shown_nowhere() {
         format!("{place}auth = {auth}\n")
     };
     let home = Home::new(&database);
-    // A wrong secret, a wrong key, a security token too many, a wrong token; and the right ones.
+    let password = |password: &str| {
+        format!(
+            "{{ user = \"recorder\", password = \"{password}\", domain = \"company\" }}\niam_endpoint = \"{endpoint}\""
+        )
+    };
+    // A wrong secret, key, token and password, a security token too many; and the right ones.
     let cases = [
+        (password(&format!("{PASSWORD}x")), 3),
         (format!("{{ access_key = \"{ACCESS_KEY}\", secret_key = \"{SECRET_KEY}x\" }}"), 3),
         (format!("{{ access_key = \"{ACCESS_KEY}x\", secret_key = \"{SECRET_KEY}\" }}"), 3),
         (format!("{{ token = \"{TOKEN}x\" }}"), 3),
@@ -353,6 +389,7 @@ async fn refused_credentials_are_recorded_and_shown_nowhere() {
         ),
         (format!("{{ access_key = \"{ACCESS_KEY}\", secret_key = \"{SECRET_KEY}\" }}"), 0),
         (format!("{{ token = \"{TOKEN}\" }}"), 0),
+        (password(PASSWORD), 0),
     ];
     for (auth, code) in &cases {
         home.configure(&with(auth));
@@ -363,7 +400,7 @@ async fn refused_credentials_are_recorded_and_shown_nowhere() {
     let failed = rows(
         &database.pool,
         "select desktops_outcome, groups_outcome, error_code, error_message from deskledger.snapshots
-          order by observed_at limit 3",
+          order by observed_at limit 4",
     )
     .await;
     for row in &failed {
@@ -371,10 +408,12 @@ async fn refused_credentials_are_recorded_and_shown_nowhere() {
             (&row["desktops_outcome"], &row["groups_outcome"]),
             (&json!("failed"), &json!("failed"))
         );
-        assert!(row["error_code"].as_str().unwrap().starts_with("APIGW.03"), "{row:?}");
+        let code = row["error_code"].as_str().unwrap();
+        assert!(code.starts_with("APIGW.03") || code == "HTTP 401", "{row:?}");
         assert!(row["error_message"].as_str().unwrap().contains("HTTP 401"), "{row:?}");
     }
-    assert_eq!(outcomes(&database.pool, "prod").await[3..], vec![both("complete", "complete"); 3]);
+    assert_eq!(outcomes(&database.pool, "prod").await[4..], vec![both("complete", "complete"); 4]);
+    assert_eq!(simulator.tokens(), 1);
     assert_no_secret(&dump(&database).await);
     simulator.stop().await.unwrap();
 }
