@@ -16,4 +16,5 @@ mod sdk;
 mod stand_in;
 mod support;
 mod traps;
+mod verify;
 mod workspace;

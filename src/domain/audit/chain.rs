@@ -62,10 +62,8 @@ pub struct Audit {
 
 impl Audit {
     /// Begins with a source of which nothing is read; `checkpoint`: what its chain must go through.
-    ///
-    /// # Errors
-    /// The checkpoint is of no entry, and the source's chain starts elsewhere.
-    pub fn new(source: &str, names: Names, checkpoint: Option<Checkpoint>) -> Result<Self, Fault> {
+    #[must_use]
+    pub fn new(source: &str, names: Names, checkpoint: Option<Checkpoint>) -> Self {
         let head = Head {
             sequence: 0,
             digest: genesis(source),
@@ -78,7 +76,7 @@ impl Audit {
             complete_run_from: None,
             groups: None,
         };
-        let mut audit = Self {
+        Self {
             desktops: Desktops::new(&names),
             groups: Groups::new(&names),
             names,
@@ -92,16 +90,14 @@ impl Audit {
             unlisted: Vec::new(),
             group_pieces: Vec::new(),
             runs: VecDeque::new(),
-        };
-        audit.check_checkpoint().map_err(|wrong| Fault { at: None, wrong })?;
-        Ok(audit)
+        }
     }
 
     /// Looks whether a snapshot can be the next one: before the rows that belong to it are given.
     ///
     /// # Errors
     /// It cannot.
-    pub fn link(&self, visit: &Visit) -> Result<(), Fault> {
+    pub fn link(&mut self, visit: &Visit) -> Result<(), Fault> {
         self.check_link(visit).map_err(|wrong| Fault { at: Some(place(visit)), wrong })
     }
 
@@ -158,11 +154,14 @@ impl Audit {
     ///
     /// # Errors
     /// It is not so.
-    pub fn finish(&self, head: &HeadRow) -> Result<(), Fault> {
+    pub fn finish(&mut self, head: &HeadRow) -> Result<(), Fault> {
         self.check_rest(head).map_err(|wrong| Fault { at: self.newest, wrong })
     }
 
-    fn check_link(&self, visit: &Visit) -> Result<(), Wrong> {
+    fn check_link(&mut self, visit: &Visit) -> Result<(), Wrong> {
+        if self.head.sequence == 0 {
+            self.check_checkpoint()?;
+        }
         same(&(self.head.sequence + 1), &visit.sequence, || {
             "`sequence` of the next snapshot, since none may be missing".to_owned()
         })?;
@@ -367,7 +366,10 @@ impl Audit {
         Ok(())
     }
 
-    fn check_rest(&self, stored: &HeadRow) -> Result<(), Wrong> {
+    fn check_rest(&mut self, stored: &HeadRow) -> Result<(), Wrong> {
+        if self.head.sequence == 0 {
+            self.check_checkpoint()?;
+        }
         let head = &self.head;
         let of = |column: &'static str| move || format!("`{column}` of the source's `head`");
         same(&head.sequence, &stored.sequence, || {
