@@ -11,7 +11,7 @@ use deskledger::store::{Recorder, Replay};
 
 use super::figures::{Figures, median_and_max, millis};
 use super::server::{Ledger, Server};
-use super::{Args, Outcome, workload};
+use super::{Args, Outcome, importing, workload};
 
 /// What is asked of which report, with which values.
 type Asked<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
@@ -34,6 +34,7 @@ pub async fn measure(server: &Server, args: &Args, figures: &mut Figures) -> Out
     ));
     report(&ledger, args, figures).await?;
     replay(&ledger, args, figures).await?;
+    verify(&ledger, figures).await?;
     if args.hold {
         println!("\nEnter ends it: {}", ledger.url);
         std::io::stdin().read_line(&mut String::new())?;
@@ -67,6 +68,18 @@ async fn record(ledger: &Ledger, args: &Args, figures: &mut Figures) -> Outcome<
     figures.note("observations recorded a second", observations as f64 / took, "");
     figures.note("changes per desktop and day", changes as f64 / desktop_days, "");
     Ok(f64::from(snapshots))
+}
+
+/// The program checks all of it; one source, so one core checks, while others read and sort.
+async fn verify(ledger: &Ledger, figures: &mut Figures) -> Outcome {
+    let spans = ledger.figure("select count(*) from deskledger_data.span").await?;
+    let verified = importing::run(&["verify".as_ref()], &ledger.url).await?;
+    let seconds = verified.took.as_secs_f64();
+    figures.note("`verify`: spans", spans, "");
+    figures.note("`verify`", seconds, "s");
+    figures.above("`verify`: spans a second", spans / seconds, "", 500_000.0);
+    figures.note("`verify`: resident memory, most", verified.memory / 1e6, "MB");
+    Ok(())
 }
 
 async fn weigh(ledger: &Ledger, args: &Args, figures: &mut Figures, snapshots: f64) -> Outcome {

@@ -165,7 +165,8 @@ impl Audit {
         same(&(self.head.sequence + 1), &visit.sequence, || {
             "`sequence` of the next snapshot, since none may be missing".to_owned()
         })?;
-        let later = |column: &str, before: Option<Instant>, at: Option<Instant>| match (before, at) {
+        let later = |column: &str, before: Option<Instant>, at: Option<Instant>| match (before, at)
+        {
             (Some(before), Some(at)) if at <= before => Err(Wrong::new(
                 format!("`{column}` of the snapshot"),
                 format!("an instant after {}", before.shown()),
@@ -264,12 +265,7 @@ impl Audit {
         Ok(())
     }
 
-    fn check_desktops(
-        &mut self,
-        visit: &Visit,
-        now: Now,
-        body: &mut Body,
-    ) -> Result<usize, Wrong> {
+    fn check_desktops(&mut self, visit: &Visit, now: Now, body: &mut Body) -> Result<usize, Wrong> {
         let is_usable = visit.desktops_outcome > 0;
         let mut listed = Listed::default();
         for row in std::mem::take(&mut self.pieces) {

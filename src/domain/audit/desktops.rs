@@ -198,7 +198,8 @@ impl Desktops {
         self.expect_end(&row);
         self.present += 1;
         let desk = self.desk(row.desktop)?;
-        *desk = Desk { open: Some(Open { row, left_out: None }), absent: None, begun_in: now.sequence };
+        *desk =
+            Desk { open: Some(Open { row, left_out: None }), absent: None, begun_in: now.sequence };
         listed.say(row.desktop, b'S');
         Ok(())
     }
@@ -216,7 +217,11 @@ impl Desktops {
         self.list_again(head, now, listed)?;
         for row in unlisted {
             let of = |column: &str| {
-                format!("`{column}` of the row of `unlisted` of desktop number {} from {}", row.desktop, row.from.shown())
+                format!(
+                    "`{column}` of the row of `unlisted` of desktop number {} from {}",
+                    row.desktop,
+                    row.from.shown()
+                )
             };
             names.desktop(row.desktop)?;
             same(&now.mark.at, &row.from, || of("from_at"))?;
@@ -277,7 +282,11 @@ impl Desktops {
                         && open.left_out.is_some_and(|mark| mark.holds_until(&now.mark))
                         && last_seen_of(&open.row).is_none_or(|last_seen| last_seen >= now.mark.at)
                 }) else {
-                    return Err(Wrong::new(of(), "a listing before the desktop's span goes on", "another"));
+                    return Err(Wrong::new(
+                        of(),
+                        "a listing before the desktop's span goes on",
+                        "another",
+                    ));
                 };
                 open.left_out = None;
                 self.left_out.remove(&no);
@@ -371,7 +380,11 @@ impl Desktops {
             return Err(Wrong::new(
                 format!("`to_at` of the row of `unlisted` of desktop number {}", desktops[0]),
                 "a listing after it that lists the desktop again",
-                format!("{}, and the newest listing is of {}", to.shown(), head.usable.map(|mark| mark.at).shown()),
+                format!(
+                    "{}, and the newest listing is of {}",
+                    to.shown(),
+                    head.usable.map(|mark| mark.at).shown()
+                ),
             ));
         }
         Ok(())
@@ -404,9 +417,9 @@ impl Desktops {
     }
 
     fn desk(&mut self, no: DesktopNo) -> Result<&mut Desk, Wrong> {
-        usize::try_from(i64::from(no) - 1).ok().and_then(|at| self.all.get_mut(at)).ok_or_else(|| {
-            Wrong::new(format!("a row of desktop number {no}"), "a registered desktop", "none")
-        })
+        usize::try_from(i64::from(no) - 1).ok().and_then(|at| self.all.get_mut(at)).ok_or_else(
+            || Wrong::new(format!("a row of desktop number {no}"), "a registered desktop", "none"),
+        )
     }
 }
 
@@ -458,13 +471,7 @@ fn check_connection(
 }
 
 /// The span ends with what is observed now.
-fn check_end(
-    open: &Open,
-    head: &Head,
-    now: Now,
-    is_known: bool,
-    code: i16,
-) -> Result<(), Wrong> {
+fn check_end(open: &Open, head: &Head, now: Now, is_known: bool, code: i16) -> Result<(), Wrong> {
     let of = |column: &str| format!("`{column}` of {}", piece(&open.row));
     let End::Filed { to, last_seen, ended } = open.row.end else {
         return Err(Wrong::new(

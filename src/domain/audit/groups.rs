@@ -136,9 +136,9 @@ impl Groups {
     }
 
     fn group(&mut self, no: GroupNo) -> Result<&mut Group, Wrong> {
-        usize::try_from(i64::from(no) - 1).ok().and_then(|at| self.all.get_mut(at)).ok_or_else(|| {
-            Wrong::new(format!("a row of group number {no}"), "a registered group", "none")
-        })
+        usize::try_from(i64::from(no) - 1).ok().and_then(|at| self.all.get_mut(at)).ok_or_else(
+            || Wrong::new(format!("a row of group number {no}"), "a registered group", "none"),
+        )
     }
 }
 
@@ -166,12 +166,7 @@ fn check_counters(before: &GroupRow, row: &GroupRow) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn check_end(
-    open: &GroupRow,
-    before: Option<Mark>,
-    now: Now,
-    is_known: bool,
-) -> Result<(), Wrong> {
+fn check_end(open: &GroupRow, before: Option<Mark>, now: Now, is_known: bool) -> Result<(), Wrong> {
     let of = |column: &str| format!("`{column}` of {}", piece(open));
     let (Some(end), Some(before)) = (open.end, before) else {
         return Err(Wrong::new(

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use super::rows::{AssignmentRow, digest};
 use super::{Wrong, same};
+use crate::domain::AttachUser;
 use crate::domain::beliefs::{
     AssignmentNo, DesktopNo, FIRST_OTHER_STATUS, GroupNo, LabelNo, PersonNo, STATUSES, StatusId,
 };
 use crate::domain::digest::{
     Digest, Salt, assignment_hash, desktop_commitment, name_commitment, person_commitment,
 };
-use crate::domain::AttachUser;
 
 /// Everything that a source has registered.
 #[derive(Debug, Default)]
@@ -168,9 +168,9 @@ impl Names {
     pub fn add_status(&mut self, id: StatusId, text: Option<&str>) {
         if id >= FIRST_OTHER_STATUS {
             let no = i32::from(id - FIRST_OTHER_STATUS) + 1;
-            let text = text.map(Arc::from).ok_or_else(|| {
-                Wrong::new(format!("the text of status {id}"), "a text", "nothing")
-            });
+            let text = text
+                .map(Arc::from)
+                .ok_or_else(|| Wrong::new(format!("the text of status {id}"), "a text", "nothing"));
             self.statuses.push("status", no, text);
             return;
         }
@@ -218,7 +218,10 @@ impl Names {
         for (entry, no) in users.entries().iter().zip(&row.entry_person_nos) {
             // A person that is wrong itself is said when it is first used.
             let Some((person, commitment)) = self.persons.get(*no) else {
-                let broken = self.persons.rows.get(usize::try_from(i64::from(*no) - 1).unwrap_or(usize::MAX));
+                let broken = self
+                    .persons
+                    .rows
+                    .get(usize::try_from(i64::from(*no) - 1).unwrap_or(usize::MAX));
                 return Err(match broken.map(|row| &row.value) {
                     Some(Err(wrong)) => Wrong::clone(wrong),
                     _ => wrong("entry_person_nos"),

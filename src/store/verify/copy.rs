@@ -189,12 +189,38 @@ impl<T: Send + 'static> Rows<T> {
     }
 
     /// The next row, taken, if it is one of those wanted.
-    pub(super) fn take_if(&mut self, is_wanted: impl FnOnce(&T) -> bool) -> Result<Option<T>, StoreError> {
+    pub(super) fn take_if(
+        &mut self,
+        is_wanted: impl FnOnce(&T) -> bool,
+    ) -> Result<Option<T>, StoreError> {
         match self.peek()? {
             Some(row) if is_wanted(row) => Ok(self.next.take()),
             _ => Ok(None),
         }
     }
+}
+
+/// All rows of a statement that gives few.
+pub(super) async fn all<T>(
+    connection: &mut PgConnection,
+    statement: &str,
+    decode: Decode<T>,
+) -> Result<Vec<T>, StoreError> {
+    let (sender, mut receiver) = mpsc::channel(BATCHES);
+    let sending = async move {
+        let sent = send(connection, statement, decode, &sender).await;
+        drop(sender);
+        sent
+    };
+    let collecting = async {
+        let mut rows = Vec::new();
+        while let Some(batch) = receiver.recv().await {
+            rows.extend(batch?);
+        }
+        Ok(rows)
+    };
+    let (sent, rows) = tokio::join!(sending, collecting);
+    sent.and(rows)
 }
 
 /// Sends what a statement gives; ends early, without an error, when nobody listens.

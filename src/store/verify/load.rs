@@ -6,10 +6,10 @@ use futures_util::TryStreamExt as _;
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
+use super::super::StoreError;
 use super::super::beliefs::StoredUser;
 use super::super::record::attach_users_json;
 use super::super::source::SourceId;
-use super::super::StoreError;
 use crate::domain::audit::{AssignmentRow, HeadRow, Names};
 use crate::domain::{AttachUser, AttachUsers, Instant};
 

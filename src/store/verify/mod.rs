@@ -10,8 +10,8 @@ mod statements;
 mod walk;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use sqlx::postgres::PgConnectOptions;
@@ -176,13 +176,17 @@ async fn doubled_ids(connection: &mut PgConnection) -> sqlx::Result<Vec<(SourceI
         "-- store::verify::doubled_ids
          select source_id, snapshot_id, sequence, observed_at from deskledger_data.snapshot
           where snapshot_id in (select snapshot_id from deskledger_data.snapshot
-                                 group by snapshot_id having count(*) > 1 order by 1 limit 100)",
+                                 group by snapshot_id having count(distinct source_id) > 1 order by 1 limit 100)",
     )
     .fetch_all(connection)
     .await?;
     let faults = rows.into_iter().map(|(source, snapshot_id, sequence, observed_at)| {
         let at = Some(Place { snapshot_id, sequence, observed_at });
-        let wrong = Wrong::new("`snapshot_id` of the snapshot", "a number of its own", "one that another has too");
+        let wrong = Wrong::new(
+            "`snapshot_id` of the snapshot",
+            "a number of its own",
+            "one that another has too",
+        );
         (source, Fault { at, wrong })
     });
     Ok(faults.collect())

@@ -197,8 +197,6 @@ pub(super) fn stretch(row: &mut Fields<'_>) -> Result<Stretch, Malformed> {
     let (from, to) = (row.instant()?, row.instant()?);
     match row.maybe_i32()? {
         Some(desktop) => Ok(Stretch::Unlisted(UnlistedRow { desktop, from, to })),
-        None => {
-            Ok(Stretch::Run(Run { from, to, snapshots: row.i32()?, partial: row.i32()? }))
-        }
+        None => Ok(Stretch::Run(Run { from, to, snapshots: row.i32()?, partial: row.i32()? })),
     }
 }

@@ -3,10 +3,10 @@
 use sqlx::PgConnection;
 use tokio::sync::mpsc;
 
-use super::super::source::SourceId;
 use super::super::StoreError;
-use super::copy::Rows;
-use super::statements::{self as stored, Stretch, StoredGroup};
+use super::super::source::SourceId;
+use super::copy::{self, Rows};
+use super::statements::{self as stored, StoredGroup, Stretch};
 use super::{Moment, Progress, earlier, load};
 use crate::domain::Instant;
 use crate::domain::audit::{
@@ -19,7 +19,7 @@ use crate::domain::months::next_month;
 struct Streams {
     visits: Rows<Visit>,
     pieces: Rows<SpanRow>,
-    open: Rows<SpanRow>,
+    open: std::iter::Peekable<std::vec::IntoIter<SpanRow>>,
     groups: Rows<StoredGroup>,
     stretches: Rows<Stretch>,
 }
@@ -100,15 +100,11 @@ async fn open_streams(
     for _ in 0..pieces.len().min(2) {
         connections.push(moment.connect().await?);
     }
-    // What is open is read first and from one connection with the stretches: both are short.
+    let open = copy::all(control, &stored::open_pieces(id), stored::open_piece).await?;
     Ok(Streams {
         visits: Rows::read(vec![moment.connect().await?], vec![stored::visits(id)], stored::visit),
         pieces: Rows::read(connections, pieces, stored::piece),
-        open: Rows::read(
-            vec![moment.connect().await?],
-            vec![stored::open_pieces(id)],
-            stored::open_piece,
-        ),
+        open: open.into_iter().peekable(),
         groups: Rows::read(vec![moment.connect().await?], vec![stored::groups(id)], stored::group),
         stretches: Rows::read(
             vec![moment.connect().await?],
@@ -208,7 +204,11 @@ impl Walk {
             self.audit.snapshot(&visit)?;
             self.progress.step();
             let at = visit.observed_at;
-            newest = Some(Place { snapshot_id: visit.snapshot_id, sequence: visit.sequence, observed_at: at });
+            newest = Some(Place {
+                snapshot_id: visit.snapshot_id,
+                sequence: visit.sequence,
+                observed_at: at,
+            });
             if visit.desktops_outcome > 0 && self.sampled_until.is_none_or(|next| at >= next) {
                 self.sampled_until = Some(next_month(at));
                 self.sample(newest);
@@ -238,7 +238,7 @@ impl Walk {
         while let Some(row) = self.streams.pieces.take_if(is_due)? {
             self.audit.piece(row);
         }
-        while let Some(row) = self.streams.open.take_if(is_due)? {
+        while let Some(row) = self.streams.open.next_if(is_due) {
             self.audit.piece(row);
         }
         while let Some(stretch) = self.streams.stretches.take_if(|row| row.from() <= until)? {
@@ -256,7 +256,11 @@ impl Walk {
                     "13 counters of which one needs them, and the same where they fit two bytes",
                     "others",
                 );
-                return Err(Fault { at: Some(Place { snapshot_id, sequence, observed_at }), wrong }.into());
+                return Err(Fault {
+                    at: Some(Place { snapshot_id, sequence, observed_at }),
+                    wrong,
+                }
+                .into());
             }
             self.audit.group(group.row);
         }
@@ -268,7 +272,7 @@ impl Walk {
         if let Some(row) = self.streams.pieces.take()? {
             self.audit.piece(row);
         }
-        if let Some(row) = self.streams.open.take()? {
+        if let Some(row) = self.streams.open.next() {
             self.audit.piece(row);
         }
         if let Some(group) = self.streams.groups.take()? {

@@ -22,9 +22,10 @@ pub const NOT_SEEN: [(&str, &str, &str); 5] = [
 pub struct Cell {
     pub table: String,
     pub column: String,
+    pub is_null: bool,
     kind: String,
-    partition: String,
-    ctid: String,
+    /// Its row's place in the order of the rows as text.
+    row: i64,
 }
 
 /// The tables that hold the history, partitioned ones as a whole.
@@ -48,21 +49,16 @@ impl Cell {
         let mut cells = Vec::new();
         for table in tables(pool).await {
             let columns = columns(pool, &table).await;
-            let places: Vec<(String, String)> = sqlx::query_as(AssertSqlSafe(format!(
-                "select tableoid::regclass::text, ctid::text from deskledger_data.{table} order by 1, 2"
-            )))
-            .fetch_all(pool)
-            .await
-            .unwrap();
             for (column, kind) in columns {
-                for (partition, ctid) in &places {
-                    cells.push(Self {
-                        table: table.clone(),
-                        column: column.clone(),
-                        kind: kind.clone(),
-                        partition: partition.clone(),
-                        ctid: ctid.clone(),
-                    });
+                let nulls: Vec<bool> = sqlx::query_scalar(AssertSqlSafe(format!(
+                    "select {column} is null from deskledger_data.{table} t order by t::text collate \"C\""
+                )))
+                .fetch_all(pool)
+                .await
+                .unwrap();
+                for (is_null, row) in nulls.into_iter().zip(0..) {
+                    let (table, column, kind) = (table.clone(), column.clone(), kind.clone());
+                    cells.push(Self { table, column, is_null, kind, row });
                 }
             }
         }
@@ -72,12 +68,14 @@ impl Cell {
     /// Changes the value, in the first of several ways from `way` on that the database accepts, and says
     /// what it did; `None`: it accepts none.
     pub async fn change(&self, pool: &PgPool, way: usize) -> Option<String> {
-        let Self { table, column, kind, partition, ctid } = self;
+        let Self { table, column, kind, row, .. } = self;
         let ways = ways(column, kind);
         for way in ways.iter().cycle().skip(way % ways.len()).take(ways.len()) {
             let update = format!(
-                "update deskledger_data.{table} set {column} = {way}
-                  where tableoid = '{partition}'::regclass and ctid = '{ctid}' and {column} is distinct from {way}"
+                "update deskledger_data.{table} t set {column} = {way}
+                   from (select tableoid as part, ctid as place from deskledger_data.{table} o
+                          order by o::text collate \"C\" offset {row} limit 1) o
+                  where t.tableoid = o.part and t.ctid = o.place and t.{column} is distinct from {way}"
             );
             let done = sqlx::query(AssertSqlSafe(update.clone())).execute(pool).await;
             match done {
@@ -85,7 +83,10 @@ impl Cell {
                 Ok(_) => {}
                 // Constraints, a number out of range, no partition.
                 Err(sqlx::Error::Database(error))
-                    if matches!(error.code().as_deref().map(|code| &code[..2]), Some("22" | "23" | "0A")) => {}
+                    if matches!(
+                        error.code().as_deref().map(|code| &code[..2]),
+                        Some("22" | "23" | "0A")
+                    ) => {}
                 Err(error) => panic!("{error}: {update}"),
             }
         }
@@ -103,7 +104,8 @@ async fn columns(pool: &PgPool, table: &str) -> Vec<(String, String)> {
     .fetch_all(pool)
     .await
     .unwrap();
-    let is_seen = |column: &str| !NOT_SEEN.iter().any(|(of, not, _)| *of == table && *not == column);
+    let is_seen =
+        |column: &str| !NOT_SEEN.iter().any(|(of, not, _)| *of == table && *not == column);
     columns.into_iter().filter(|(column, _)| is_seen(column)).collect()
 }
 
@@ -142,7 +144,7 @@ fn ways(column: &str, kind: &str) -> Vec<String> {
         "ARRAY _text" => vec!["$ || 'x'::text".to_owned(), "$[2:]".to_owned()],
         other => panic!("how is a {other} changed?"),
     };
-    all.into_iter().map(|way| way.replace('$', column)).collect()
+    all.into_iter().map(|way| way.replace('$', &format!("t.{column}"))).collect()
 }
 
 /// Everything, to be put back.

@@ -23,11 +23,36 @@ pub fn history() -> String {
 
 fn line(source: &str, step: i64, at: DateTime<Utc>) -> Value {
     let mut desktops = vec![
-        desktop("d-a", status(step, 4), if step < 9 { "A" } else { "A2" }, json!([user("anna", "users")])),
-        desktop("d-b", json!("REGISTERED"), "B", json!([user("ben", "users"), user("anna", "users")])),
-        desktop("d-c", status(step, 7), "C", if step < 14 { json!([user("ben", "sudo")]) } else { json!(null) }),
-        desktop("d-d", json!("CONNECTED"), "D", if step < 5 { json!([user("anna", "users")]) } else { json!([user("cleo", "users")]) }),
-        desktop("d-e", if step < 26 { json!("DISCONNECTED") } else { json!("OFFLINE") }, "E", json!([])),
+        desktop(
+            "d-a",
+            status(step, 4),
+            if step < 9 { "A" } else { "A2" },
+            json!([user("anna", "users")]),
+        ),
+        desktop(
+            "d-b",
+            json!("REGISTERED"),
+            "B",
+            json!([user("ben", "users"), user("anna", "users")]),
+        ),
+        desktop(
+            "d-c",
+            status(step, 7),
+            "C",
+            if step < 14 { json!([user("ben", "sudo")]) } else { json!(null) },
+        ),
+        desktop(
+            "d-d",
+            json!("CONNECTED"),
+            "D",
+            if step < 5 { json!([user("anna", "users")]) } else { json!([user("cleo", "users")]) },
+        ),
+        desktop(
+            "d-e",
+            if step < 26 { json!("DISCONNECTED") } else { json!("OFFLINE") },
+            "E",
+            json!([]),
+        ),
     ];
     // Gone twice, in the midst of a disconnect.
     if matches!(step, 6 | 7 | 18) {
