@@ -116,8 +116,8 @@ class Source:
             no, at = row["desktop_no"], micros(row["first_seen"] or row["piece_from"])
             begun[no].append(at)
             state = optional(text, self.status[row["status_id"]]) + self.label[row["label_no"]]
-            after = optional(number, micros(row["started_after"]))
-            self.say(at, 0, no, b"S", self.desktop[no] + state + self.assigned[row["label_no"]] + after)
+            before = optional(number, micros(row["started_after"]))
+            self.say(at, 0, no, b"S", self.desktop[no] + state + self.assigned[row["label_no"]] + before)
             if micros(row.get("unlisted_since")) is not None:
                 self.say(micros(row["unlisted_since"]), 0, no, b"U", self.desktop[no])
         for all_of_one in begun.values():
