@@ -28,13 +28,13 @@ pub async fn measure(server: &Server, args: &Args, figures: &mut Figures) -> Out
     figures.below("utilisation by day, before any vacuum: median", fresh, "ms", 1_000.0);
     ledger.run("vacuum (analyze)").await?;
     weigh(&ledger, args, figures, snapshots).await?;
+    verify(&ledger, figures).await?;
     figures.part(&format!(
         "Reports on it: median of 5, {} days where nothing else is said",
         args.days
     ));
     report(&ledger, args, figures).await?;
     replay(&ledger, args, figures).await?;
-    verify(&ledger, figures).await?;
     if args.hold {
         println!("\nEnter ends it: {}", ledger.url);
         std::io::stdin().read_line(&mut String::new())?;

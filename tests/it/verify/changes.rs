@@ -94,6 +94,25 @@ impl Cell {
     }
 }
 
+impl Cell {
+    /// Removes the whole row; `None`: other rows hold it fast.
+    pub async fn remove(&self, pool: &PgPool) -> Option<String> {
+        let Self { table, row, .. } = self;
+        let delete = format!(
+            "delete from deskledger_data.{table} t
+              using (select tableoid as part, ctid as place from deskledger_data.{table} o
+                      order by o::text collate \"C\" offset {row} limit 1) o
+              where t.tableoid = o.part and t.ctid = o.place"
+        );
+        match sqlx::query(AssertSqlSafe(delete.clone())).execute(pool).await {
+            Ok(done) => (done.rows_affected() == 1).then_some(delete),
+            // Foreign keys.
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("23503") => None,
+            Err(error) => panic!("{error}: {delete}"),
+        }
+    }
+}
+
 async fn columns(pool: &PgPool, table: &str) -> Vec<(String, String)> {
     let columns: Vec<(String, String)> = sqlx::query_as(
         "select column_name::text, data_type::text || coalesce(' ' || udt_name::text, '')

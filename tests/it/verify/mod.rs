@@ -113,7 +113,7 @@ async fn what_a_change_by_hand_breaks_is_named_by_its_snapshot() {
 }
 
 #[test]
-fn a_ledger_as_recorded_is_right_and_any_cell_changed_by_hand_is_found() {
+fn a_ledger_as_recorded_is_right_and_any_value_or_row_changed_by_hand_is_found() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (database, store) = runtime.block_on(ledger());
     let config = Config {
@@ -134,9 +134,11 @@ fn a_ledger_as_recorded_is_right_and_any_cell_changed_by_hand_is_found() {
                 let saved = save(&database.pool).await;
                 for (cell, change) in picks {
                     let cell = cell.get(&cells);
-                    let Some(done) = cell.change(&database.pool, change.index(2)).await else {
-                        continue;
+                    let done = match change.index(4) {
+                        3 => cell.remove(&database.pool).await,
+                        way => cell.change(&database.pool, way).await,
                     };
+                    let Some(done) = done else { continue };
                     let found = faults(&store).await;
                     prop_assert!(!found.is_empty(), "not found: {done}");
                     prop_assert!(
