@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::TimeDelta;
 
 use super::names::Names;
+use super::pieces::{check_connection, check_piece, last_seen_of, piece};
 use super::rows::{End, SpanRow, UnlistedRow};
 use super::{Shown, Wrong, same};
 use crate::domain::Instant;
@@ -423,51 +424,11 @@ impl Desktops {
     }
 }
 
-/// A piece, named for a message.
-fn piece(row: &SpanRow) -> String {
-    let table = if matches!(row.end, End::Open { .. }) { "open_span" } else { "span" };
-    format!("the row of `{table}` of desktop number {} from {}", row.desktop, row.from.shown())
-}
-
-/// The last observation that a row tells; `None`: the newest listing.
-fn last_seen_of(row: &SpanRow) -> Option<Instant> {
-    match row.end {
-        End::Filed { last_seen, .. } => Some(last_seen),
-        End::Open { left_out } => left_out.map(|(last_seen, _)| last_seen),
-    }
-}
-
 /// The last observation of a span that is open.
 fn last_observation(open: &Open, head: &Head) -> Result<Mark, Wrong> {
     open.left_out.or(head.usable).ok_or_else(|| {
         Wrong::new(piece(&open.row), "a listing that it was seen in", "none before it")
     })
-}
-
-/// What holds of a piece by itself.
-fn check_piece(row: &SpanRow) -> Result<(), Wrong> {
-    let End::Filed { to, ended, .. } = row.end else { return Ok(()) };
-    let of = |column: &str| format!("`{column}` of {}", piece(row));
-    let month = next_month(row.from);
-    if ended == ended::CUT {
-        return same(&month, &to, || of("piece_to"));
-    }
-    if to > month || to < row.from {
-        return Err(Wrong::new(of("piece_to"), "an instant in the month of the piece", to.shown()));
-    }
-    Ok(())
-}
-
-fn check_connection(
-    row: &SpanRow,
-    first_seen: Option<Instant>,
-    started_after: Option<Instant>,
-    disconnected_at: Option<Instant>,
-) -> Result<(), Wrong> {
-    let of = |column: &str| format!("`{column}` of {}", piece(row));
-    same(&first_seen, &row.connection_first_seen, || of("connection_first_seen"))?;
-    same(&started_after, &row.connection_started_after, || of("connection_started_after"))?;
-    same(&disconnected_at, &row.disconnected_at, || of("disconnected_at"))
 }
 
 /// The span ends with what is observed now.

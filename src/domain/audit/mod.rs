@@ -13,6 +13,7 @@ mod chain;
 mod desktops;
 mod groups;
 mod names;
+mod pieces;
 mod rows;
 
 use std::fmt;
