@@ -19,10 +19,11 @@
 //!
 //! | room | what lives there | may call |
 //! |---|---|---|
-//! | [`domain`] | desktops, snapshots, what a snapshot changes, digests; pure | – |
+//! | [`domain`] | desktops, snapshots, what a snapshot changes, digests, whether stored rows are right; pure | – |
 //! | [`workspace`] | the API's client: authentication, pace, paging, completeness, retries, regions | domain, clock |
 //! | [`exchange`] | one snapshot a line: reading, writing, compression | domain |
-//! | [`store`] | PostgreSQL: private server, migrations, recording, reading back | domain |
+//! | [`store`] | PostgreSQL: private server, migrations, recording, reading back, verifying | domain |
+//! | [`seal`] | signed statements of where the chains stand | domain |
 //! | [`collector`] | ticks, and the cycle that visits and records | domain, workspace, store, clock, config |
 //! | [`report`] | the catalogue of `queries/`, parameters, running, rendering | – |
 //! | [`simulator`] | a fleet from a seed, and the API over it | domain, clock |
@@ -69,6 +70,7 @@ pub mod domain;
 pub mod error;
 pub mod exchange;
 pub mod report;
+pub mod seal;
 pub mod simulator;
 pub mod store;
 pub mod telemetry;

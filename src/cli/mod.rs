@@ -22,6 +22,7 @@ pub mod report;
 pub mod simulate;
 pub mod sources;
 pub mod status;
+pub mod verify;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 the answer is \"no\"; 2 wrong use or configuration; 3 the API or the database failed.
@@ -100,6 +101,9 @@ pub enum Command {
     Import(import::Args),
     /// Write recorded snapshots in the format that import reads.
     Export(export::Args),
+    /// Recheck the whole ledger: digests, spans, coverage; with a seal, also that nothing was cut off or
+    /// rewritten.
+    Verify(verify::Args),
     /// Open a psql shell on the ledger.
     Psql(psql::Args),
     /// Serve a simulated Workspace API.
@@ -127,6 +131,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Export(args) => export::run(args, &globals).await,
         Command::Psql(args) => run_psql(&args, &globals).await,
         Command::Simulate(args) => simulate::run(*args).await,
+        Command::Verify(args) => verify::run(args, &globals).await,
         Command::Status(args) => status::run(args, &globals).await,
     }
 }

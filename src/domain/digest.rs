@@ -124,30 +124,81 @@ pub fn assignment_hash(users: &AttachUsers, commitments: &[Digest]) -> Digest {
     hasher.finish()
 }
 
-/// The hash of a snapshot's own row.
+/// A snapshot's own row, as the chain holds it.
+#[derive(Clone, Copy, Debug)]
+pub struct Header<'a> {
+    /// See [`Snapshot::observed_at`].
+    pub observed_at: Instant,
+    /// See [`Snapshot::finished_at`].
+    pub finished_at: Instant,
+    /// See [`Snapshot::scheduled_at`].
+    pub scheduled_at: Option<Instant>,
+    /// Whole seconds.
+    pub max_gap: i64,
+    /// How the listing ended.
+    pub desktops_outcome: Outcome,
+    /// How the statistics ended.
+    pub groups_outcome: Outcome,
+    /// The API's `total_count`.
+    pub total: Option<i64>,
+    /// The desktops recorded.
+    pub desktops_recorded: Option<i64>,
+    /// The groups recorded.
+    pub groups_recorded: Option<i64>,
+    /// The desktops whose span begins here, or that are gone.
+    pub changes: i32,
+    /// The API's error code.
+    pub error_code: Option<&'a str>,
+    /// Its message.
+    pub error_message: Option<&'a str>,
+}
+
+impl Header<'_> {
+    /// Its hash.
+    #[must_use]
+    pub fn hash(&self) -> Digest {
+        let mut hasher = Hasher::new("deskledger.header.1");
+        hasher.instant(self.observed_at);
+        hasher.instant(self.finished_at);
+        hasher.option(self.scheduled_at, Hasher::instant);
+        hasher.number(self.max_gap);
+        for outcome in [self.desktops_outcome, self.groups_outcome] {
+            hasher.byte(match outcome {
+                Outcome::Failed => 0,
+                Outcome::Partial => 1,
+                Outcome::Complete => 2,
+            });
+        }
+        hasher.option(self.total, Hasher::number);
+        hasher.option(self.desktops_recorded, Hasher::number);
+        hasher.option(self.groups_recorded, Hasher::number);
+        hasher.number(i64::from(self.changes));
+        hasher.optional_text(self.error_code);
+        hasher.optional_text(self.error_message);
+        hasher.finish()
+    }
+}
+
+/// The hash of the row of a snapshot.
 #[must_use]
 pub fn header_hash(snapshot: &Snapshot, changes: i32) -> Digest {
-    let mut hasher = Hasher::new("deskledger.header.1");
-    hasher.instant(snapshot.observed_at);
-    hasher.instant(snapshot.finished_at);
-    hasher.option(snapshot.scheduled_at, Hasher::instant);
-    hasher.number(snapshot.max_gap.num_seconds());
-    for outcome in [snapshot.desktops_outcome(), snapshot.groups_outcome()] {
-        hasher.byte(match outcome {
-            Outcome::Failed => 0,
-            Outcome::Partial => 1,
-            Outcome::Complete => 2,
-        });
-    }
-    hasher.option(snapshot.total, Hasher::number);
     let recorded = snapshot.desktops.as_ref().map(|listing| listing.desktops().len() as i64);
-    hasher.option(recorded, Hasher::number);
-    hasher.option(snapshot.groups.as_ref().map(|groups| groups.len() as i64), Hasher::number);
-    hasher.number(i64::from(changes));
     let failure = snapshot.failure.as_ref();
-    hasher.optional_text(failure.and_then(|failure| failure.code.as_deref()));
-    hasher.optional_text(failure.and_then(|failure| failure.message.as_deref()));
-    hasher.finish()
+    let header = Header {
+        observed_at: snapshot.observed_at,
+        finished_at: snapshot.finished_at,
+        scheduled_at: snapshot.scheduled_at,
+        max_gap: snapshot.max_gap.num_seconds(),
+        desktops_outcome: snapshot.desktops_outcome(),
+        groups_outcome: snapshot.groups_outcome(),
+        total: snapshot.total,
+        desktops_recorded: recorded,
+        groups_recorded: snapshot.groups.as_ref().map(|groups| groups.len() as i64),
+        changes,
+        error_code: failure.and_then(|failure| failure.code.as_deref()),
+        error_message: failure.and_then(|failure| failure.message.as_deref()),
+    };
+    header.hash()
 }
 
 /// The digest of a snapshot's entry.

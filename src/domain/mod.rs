@@ -3,6 +3,7 @@
 //! Pure: no clock, no I/O, no async, no logging. Everything that ends up in the history is decided
 //! here, so it can be tested without a database or a network.
 
+pub mod audit;
 pub mod beliefs;
 pub mod desktop;
 pub mod digest;

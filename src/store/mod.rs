@@ -13,12 +13,14 @@ mod replay;
 mod roles;
 mod schema;
 mod source;
+mod verify;
 
 pub use error::StoreError;
 pub use recorder::{Recorded, Recorder};
 pub use replay::Replay;
 pub use schema::{Migrated, newest_schema_version};
 pub use source::{SourceId, SourceStatus};
+pub use verify::{Progress, Verdict};
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool};

@@ -292,7 +292,7 @@ async fn insert_registered(
 }
 
 /// `attach_users` as the API gives it: every key, null where it gave none.
-fn attach_users_json(users: &AttachUsers) -> serde_json::Value {
+pub(super) fn attach_users_json(users: &AttachUsers) -> serde_json::Value {
     users
         .entries()
         .iter()

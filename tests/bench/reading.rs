@@ -11,7 +11,7 @@ use deskledger::store::{Recorder, Replay};
 
 use super::figures::{Figures, median_and_max, millis};
 use super::server::{Ledger, Server};
-use super::{Args, Outcome, workload};
+use super::{Args, Outcome, importing, workload};
 
 /// What is asked of which report, with which values.
 type Asked<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
@@ -28,6 +28,7 @@ pub async fn measure(server: &Server, args: &Args, figures: &mut Figures) -> Out
     figures.below("utilisation by day, before any vacuum: median", fresh, "ms", 1_000.0);
     ledger.run("vacuum (analyze)").await?;
     weigh(&ledger, args, figures, snapshots).await?;
+    verify(&ledger, figures).await?;
     figures.part(&format!(
         "Reports on it: median of 5, {} days where nothing else is said",
         args.days
@@ -67,6 +68,18 @@ async fn record(ledger: &Ledger, args: &Args, figures: &mut Figures) -> Outcome<
     figures.note("observations recorded a second", observations as f64 / took, "");
     figures.note("changes per desktop and day", changes as f64 / desktop_days, "");
     Ok(f64::from(snapshots))
+}
+
+/// The program checks all of it; one source, so one core checks, while others read and sort.
+async fn verify(ledger: &Ledger, figures: &mut Figures) -> Outcome {
+    let spans = ledger.figure("select count(*) from deskledger_data.span").await?;
+    let verified = importing::run(&["verify".as_ref()], &ledger.url).await?;
+    let seconds = verified.took.as_secs_f64();
+    figures.note("`verify`: spans", spans, "");
+    figures.note("`verify`", seconds, "s");
+    figures.above("`verify`: spans a second", spans / seconds, "", 500_000.0);
+    figures.note("`verify`: resident memory, most", verified.memory / 1e6, "MB");
+    Ok(())
 }
 
 async fn weigh(ledger: &Ledger, args: &Args, figures: &mut Figures, snapshots: f64) -> Outcome {

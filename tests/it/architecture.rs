@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What each room of the crate may use of the others; nothing points to `cli`.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("domain", &[]),
     ("clock", &["domain"]),
     ("config", &["domain"]),
@@ -13,6 +13,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("workspace", &["domain", "clock"]),
     ("store", &["domain"]),
     ("exchange", &["domain"]),
+    ("seal", &["domain"]),
     ("report", &["domain", "store"]),
     ("collector", &["domain", "clock", "config", "workspace", "store"]),
     // Of the client only how a request is signed, which the server has to check: see below.
@@ -30,16 +31,18 @@ const MAY_USE: [(&str, &[&str]); 12] = [
             "exchange",
             "report",
             "collector",
+            "seal",
             "simulator",
         ],
     ),
 ];
 
 /// The crates that rooms must not know.
-const MUST_NOT_KNOW: [(&str, &[&str]); 6] = [
+const MUST_NOT_KNOW: [(&str, &[&str]); 7] = [
     ("workspace", &["sqlx", "anyhow", "clap"]),
     ("store", &["reqwest", "axum", "anyhow", "clap"]),
     ("exchange", &["sqlx", "reqwest", "tokio", "anyhow", "clap"]),
+    ("seal", &["sqlx", "reqwest", "tokio", "anyhow", "clap"]),
     ("simulator", &["sqlx", "anyhow"]),
     ("report", &["reqwest", "axum", "anyhow"]),
     ("collector", &["sqlx", "reqwest", "comfy_table", "csv", "indicatif", "anyhow", "clap"]),

@@ -20,4 +20,5 @@ mod stand_in;
 mod storm;
 mod support;
 mod traps;
+mod verify;
 mod workspace;

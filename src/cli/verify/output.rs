@@ -1,0 +1,124 @@
+//! The verdicts, in words and as JSON.
+
+use chrono::SecondsFormat;
+use serde_json::{Value, json};
+
+use crate::domain::audit::Fault;
+use crate::domain::{Instant, harmless};
+use crate::seal::{PublicKey, Seal};
+use crate::store::Verdict;
+
+const WITHOUT_SEAL: &str = "Without a seal nobody can see from a ledger alone that its newest entries were cut off, or that all of \
+     it was rewritten: `--seal` makes one, `--against` proves the history up to it.";
+
+/// The verdicts in words.
+pub(super) fn as_text(
+    verdicts: &[Verdict],
+    missing: &[String],
+    seal: Option<&Seal>,
+    trusted: Option<PublicKey>,
+) -> String {
+    let mut text = String::new();
+    for verdict in verdicts {
+        let name = harmless(&verdict.source.name);
+        let summary = &verdict.summary;
+        let range = match (summary.first_at, summary.newest_at) {
+            (Some(first), Some(newest)) => format!(", {} to {}", instant(first), instant(newest)),
+            _ => String::new(),
+        };
+        let looked_at = format!("{} entries, {} spans{range}", summary.entries, summary.spans);
+        let line = match &verdict.fault {
+            None => {
+                format!("{name}: ok, {looked_at}\n  digest {}\n", hex::encode(summary.digest))
+            }
+            Some(wrong) => {
+                format!("{name}: WRONG, {}\n  right before it: {looked_at}\n", fault(wrong))
+            }
+        };
+        text += &line;
+        if summary.passed_checkpoint {
+            text += "  the history up to the seal is unchanged\n";
+        }
+    }
+    for name in missing {
+        text += &format!("{}: WRONG, sealed, and not in the ledger\n", harmless(name));
+    }
+    if verdicts.is_empty() && missing.is_empty() {
+        text += "No source is recorded yet.\n";
+    }
+    text += &match seal {
+        None => format!("{WITHOUT_SEAL}\n"),
+        Some(seal) => {
+            let trust = match trusted {
+                Some(_) => "the key that was asked for".to_owned(),
+                None => format!(
+                    "the key {}, which the seal itself names: it proves as much as the place is safe where \
+                     the seal was kept (`--public-key` asks for a key)",
+                    seal.public_key
+                ),
+            };
+            format!("The seal of {} is signed with {trust}.\n", instant(seal.made_at))
+        }
+    };
+    text
+}
+
+/// The verdicts as one JSON object.
+pub(super) fn as_json(verdicts: &[Verdict], missing: &[String], seal: Option<&Seal>) -> String {
+    let rows = verdicts.iter().map(|verdict| {
+        let summary = &verdict.summary;
+        json!({
+            "source": verdict.source.name,
+            "ok": verdict.fault.is_none(),
+            "entries": summary.entries,
+            "spans": summary.spans,
+            "first_at": summary.first_at.map(instant),
+            "newest_at": summary.newest_at.map(instant),
+            "digest": hex::encode(summary.digest),
+            "seal_holds": seal.map(|_| summary.passed_checkpoint),
+            "wrong": verdict.fault.as_ref().map(wrong),
+        })
+    });
+    let is_ok = missing.is_empty() && verdicts.iter().all(|verdict| verdict.fault.is_none());
+    let result = json!({
+        "ok": is_ok,
+        "sources": rows.collect::<Vec<_>>(),
+        "missing_sources": missing,
+        "seal": seal.map(|seal| json!({
+            "made_at": instant(seal.made_at),
+            "public_key": seal.public_key.to_string(),
+        })),
+    });
+    format!("{result:#}\n")
+}
+
+fn wrong(fault: &Fault) -> Value {
+    let wrong = &fault.wrong;
+    json!({
+        "snapshot_id": fault.at.map(|place| place.snapshot_id),
+        "sequence": fault.at.map(|place| place.sequence),
+        "observed_at": fault.at.map(|place| instant(place.observed_at)),
+        "what": wrong.what,
+        "expected": wrong.expected,
+        "found": wrong.found,
+    })
+}
+
+/// Where something is wrong, and what.
+pub(super) fn fault(fault: &Fault) -> String {
+    let wrong = harmless(&fault.wrong.to_string());
+    match fault.at {
+        None => wrong,
+        Some(place) => format!(
+            "snapshot {} of {} (entry {}): {wrong}",
+            place.snapshot_id,
+            instant(place.observed_at),
+            place.sequence
+        ),
+    }
+}
+
+/// An instant, in full.
+pub(super) fn instant(at: Instant) -> String {
+    at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}

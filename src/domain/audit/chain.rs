@@ -1,0 +1,448 @@
+//! The chain of a source, entry by entry, and the runs of coverage and the head that follow from it.
+
+use std::collections::VecDeque;
+
+use chrono::TimeDelta;
+
+use super::desktops::{Desktops, Listed, Now};
+use super::groups::Groups;
+use super::names::Names;
+use super::rows::{GroupRow, HeadRow, SpanRow, UnlistedRow, Visit, digest};
+use super::{Fault, Place, Shown as _, Wrong, same};
+use crate::domain::beliefs::{DesktopNo, Head, LabelNo, Mark, Run, StatusId};
+use crate::domain::digest::{Body, Digest, Header, NO_BODY, entry_digest, genesis};
+use crate::domain::{Instant, Outcome};
+
+/// A place of the chain that is known from elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The entries up to it.
+    pub sequence: i64,
+    /// When the last of them was taken.
+    pub observed_at: Option<Instant>,
+    /// The last one's digest; of no entry: where the chain starts.
+    pub digest: Digest,
+}
+
+/// What was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The entries that are right.
+    pub entries: i64,
+    /// The spans that begin in them.
+    pub spans: i64,
+    /// The oldest entry's instant.
+    pub first_at: Option<Instant>,
+    /// The newest right entry's.
+    pub newest_at: Option<Instant>,
+    /// The newest right entry's digest.
+    pub digest: Digest,
+    /// Whether the chain went through the checkpoint that was given.
+    pub passed_checkpoint: bool,
+}
+
+/// One source on its way through the check.
+#[derive(Debug)]
+pub struct Audit {
+    names: Names,
+    head: Head,
+    newest: Option<Place>,
+    snapshot_id: Option<i64>,
+    desktops: Desktops,
+    groups: Groups,
+    spans: i64,
+    checkpoint: Option<Checkpoint>,
+    passed_checkpoint: bool,
+    // Rows that wait for their snapshot.
+    pieces: Vec<SpanRow>,
+    unlisted: Vec<UnlistedRow>,
+    group_pieces: Vec<GroupRow>,
+    runs: VecDeque<Run>,
+}
+
+impl Audit {
+    /// Begins with a source of which nothing is read; `checkpoint`: what its chain must go through.
+    #[must_use]
+    pub fn new(source: &str, names: Names, checkpoint: Option<Checkpoint>) -> Self {
+        let head = Head {
+            sequence: 0,
+            digest: genesis(source),
+            first_at: None,
+            newest: None,
+            scheduled_at: None,
+            usable: None,
+            run: None,
+            complete: None,
+            complete_run_from: None,
+            groups: None,
+        };
+        Self {
+            desktops: Desktops::new(&names),
+            groups: Groups::new(&names),
+            names,
+            head,
+            newest: None,
+            snapshot_id: None,
+            spans: 0,
+            checkpoint,
+            passed_checkpoint: false,
+            pieces: Vec::new(),
+            unlisted: Vec::new(),
+            group_pieces: Vec::new(),
+            runs: VecDeque::new(),
+        }
+    }
+
+    /// Looks whether a snapshot can be the next one: before the rows that belong to it are given.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub fn link(&mut self, visit: &Visit) -> Result<(), Fault> {
+        self.check_link(visit).map_err(|wrong| Fault { at: Some(place(visit)), wrong })
+    }
+
+    /// A piece of a span that begins after the snapshot before, and not after the next one. All rows come
+    /// in the order of time.
+    pub fn piece(&mut self, row: SpanRow) {
+        self.pieces.push(row);
+    }
+
+    /// A row of `unlisted` that begins in the same time.
+    pub fn unlisted(&mut self, row: UnlistedRow) {
+        self.unlisted.push(row);
+    }
+
+    /// A piece of a group's counters that begins in the same time.
+    pub fn group(&mut self, row: GroupRow) {
+        self.group_pieces.push(row);
+    }
+
+    /// A row of `coverage_run` that begins in the same time.
+    pub fn run(&mut self, run: Run) {
+        self.runs.push_back(run);
+    }
+
+    /// The next snapshot; the rows that begin up to it were given.
+    ///
+    /// # Errors
+    /// It is not what recording would have written.
+    pub fn snapshot(&mut self, visit: &Visit) -> Result<(), Fault> {
+        self.check_snapshot(visit).map_err(|wrong| Fault { at: Some(place(visit)), wrong })
+    }
+
+    /// The present desktops after the newest snapshot: number, label and status of those that it lists.
+    #[must_use]
+    pub fn listing(&self) -> Vec<(DesktopNo, LabelNo, StatusId)> {
+        self.desktops.listing()
+    }
+
+    /// What was looked at so far.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        Summary {
+            entries: self.head.sequence,
+            spans: self.spans,
+            first_at: self.head.first_at,
+            newest_at: self.head.newest.map(|mark| mark.at),
+            digest: self.head.digest,
+            passed_checkpoint: self.passed_checkpoint,
+        }
+    }
+
+    /// After the last snapshot, with whatever rows are left given: nothing may be left over, and the head
+    /// must say what the history does.
+    ///
+    /// # Errors
+    /// It is not so.
+    pub fn finish(&mut self, head: &HeadRow) -> Result<(), Fault> {
+        self.check_rest(head).map_err(|wrong| Fault { at: self.newest, wrong })
+    }
+
+    fn check_link(&mut self, visit: &Visit) -> Result<(), Wrong> {
+        if self.head.sequence == 0 {
+            self.check_checkpoint()?;
+        }
+        same(&(self.head.sequence + 1), &visit.sequence, || {
+            "`sequence` of the next snapshot, since none may be missing".to_owned()
+        })?;
+        let later = |column: &str, before: Option<Instant>, at: Option<Instant>| match (before, at)
+        {
+            (Some(before), Some(at)) if at <= before => Err(Wrong::new(
+                format!("`{column}` of the snapshot"),
+                format!("an instant after {}", before.shown()),
+                at.shown(),
+            )),
+            _ => Ok(()),
+        };
+        later("observed_at", self.head.newest.map(|mark| mark.at), Some(visit.observed_at))?;
+        later("scheduled_at", self.head.scheduled_at, visit.scheduled_at)?;
+        match self.snapshot_id {
+            Some(before) if visit.snapshot_id <= before => Err(Wrong::new(
+                "`snapshot_id` of the snapshot",
+                format!("a number above {before}"),
+                visit.snapshot_id.shown(),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_snapshot(&mut self, visit: &Visit) -> Result<(), Wrong> {
+        self.check_own_row(visit)?;
+        let mark =
+            Mark { at: visit.observed_at, max_gap: TimeDelta::seconds(visit.max_gap.into()) };
+        let is_complete = visit.desktops_outcome == 2;
+        let now = Now { mark, sequence: visit.sequence, is_complete };
+        let mut body = Body::new();
+        let changes = self.check_desktops(visit, now, &mut body)?;
+        self.check_groups(visit, now, &mut body)?;
+        self.names.check_order()?;
+        if visit.desktops_outcome > 0 {
+            self.cover(now)?;
+        }
+
+        let body = body.finish();
+        let stored = match &visit.body_hash {
+            None => None,
+            Some(hash) => digest(hash),
+        };
+        same(&body, &stored, || {
+            "the hash of what changed, worked out from spans, groups and names, beside `body_hash`"
+                .to_owned()
+        })?;
+        let changes = i32::try_from(changes).unwrap_or(i32::MAX);
+        same(&changes, &visit.changes, || "`changes` of the snapshot".to_owned())?;
+        let head = &mut self.head;
+        head.sequence = visit.sequence;
+        head.digest = digest(&visit.digest).unwrap_or(NO_BODY);
+        head.first_at.get_or_insert(visit.observed_at);
+        head.newest = Some(mark);
+        head.scheduled_at = visit.scheduled_at.or(head.scheduled_at);
+        self.newest = Some(place(visit));
+        self.snapshot_id = Some(visit.snapshot_id);
+        self.check_checkpoint()
+    }
+
+    /// The digest of the snapshot's own row and of the stored hash of its body.
+    fn check_own_row(&self, visit: &Visit) -> Result<(), Wrong> {
+        let outcome = |code| match code {
+            0 => Outcome::Failed,
+            1 => Outcome::Partial,
+            _ => Outcome::Complete,
+        };
+        let header = Header {
+            observed_at: visit.observed_at,
+            finished_at: visit.finished_at,
+            scheduled_at: visit.scheduled_at,
+            max_gap: visit.max_gap.into(),
+            desktops_outcome: outcome(visit.desktops_outcome),
+            groups_outcome: outcome(visit.groups_outcome),
+            total: visit.desktops_total,
+            desktops_recorded: visit.desktops_recorded.map(Into::into),
+            groups_recorded: visit.groups_recorded.map(Into::into),
+            changes: visit.changes,
+            error_code: visit.error_code.as_deref(),
+            error_message: visit.error_message.as_deref(),
+        };
+        let body = match &visit.body_hash {
+            None => NO_BODY,
+            Some(hash) => digest(hash).filter(|hash| *hash != NO_BODY).ok_or_else(|| {
+                Wrong::new("`body_hash` of the snapshot", "a hash", "something else")
+            })?,
+        };
+        let expected = entry_digest(&self.head.digest, visit.sequence, &header.hash(), &body);
+        same(&Some(expected), &digest(&visit.digest), || {
+            "the digest of the snapshot, worked out from its own row and the digest before it"
+                .to_owned()
+        })?;
+        let is_complete = visit.desktops_recorded.map(i64::from) == visit.desktops_total;
+        if visit.desktops_outcome > 0 && (visit.desktops_outcome == 2) != is_complete {
+            return Err(Wrong::new(
+                "`desktops_outcome` of the snapshot",
+                "complete where `desktops_recorded` is `desktops_total`, else partial",
+                visit.desktops_outcome.shown(),
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_desktops(&mut self, visit: &Visit, now: Now, body: &mut Body) -> Result<usize, Wrong> {
+        let is_usable = visit.desktops_outcome > 0;
+        let mut listed = Listed::default();
+        for row in std::mem::take(&mut self.pieces) {
+            if row.first_seen.is_some_and(|first| !row.is_open() || first != row.from) {
+                self.desktops.go_on(row)?;
+                continue;
+            }
+            if !is_usable || row.from != now.mark.at {
+                return Err(out_of_place("a span of desktop", row.desktop, row.from));
+            }
+            self.desktops.begin(&mut self.names, &self.head, now, row, &mut listed)?;
+            self.spans += 1;
+        }
+        let unlisted = std::mem::take(&mut self.unlisted);
+        if is_usable {
+            self.desktops.leave(&mut self.names, &self.head, now, &unlisted, &mut listed)?;
+            let found = visit.desktops_recorded.map_or(-1, i64::from);
+            let expected = i64::try_from(self.desktops.listed()).unwrap_or(i64::MAX);
+            same(&expected, &found, || {
+                "the desktops that the spans list at the snapshot, beside `desktops_recorded`"
+                    .to_owned()
+            })?;
+        } else if let Some(row) = unlisted.first() {
+            return Err(out_of_place("a row of `unlisted` of desktop", row.desktop, row.from));
+        }
+        let changes = listed.changes;
+        self.desktops.digest(&mut self.names, listed, body)?;
+        Ok(changes)
+    }
+
+    fn check_groups(&mut self, visit: &Visit, now: Now, body: &mut Body) -> Result<(), Wrong> {
+        let mut begun = Vec::new();
+        for row in std::mem::take(&mut self.group_pieces) {
+            if row.is_continued {
+                self.groups.go_on(row)?;
+            } else if visit.groups_outcome == 0 || row.from != now.mark.at {
+                return Err(out_of_place("counters of group", row.group, row.from));
+            } else {
+                begun.push(row);
+            }
+        }
+        if visit.groups_outcome == 0 {
+            return Ok(());
+        }
+        self.groups.read(&mut self.names, self.head.groups, now, begun, body)?;
+        self.head.groups = Some(now.mark);
+        let found = visit.groups_recorded.map_or(-1, i64::from);
+        let expected = i64::try_from(self.groups.present()).unwrap_or(i64::MAX);
+        same(&expected, &found, || {
+            "the groups that have counters at the snapshot, beside `groups_recorded`".to_owned()
+        })
+    }
+
+    /// The run of coverage that the snapshot goes on with, or begins.
+    fn cover(&mut self, now: Now) -> Result<(), Wrong> {
+        let goes_on = self.head.usable.is_some_and(|mark| mark.holds_until(&now.mark));
+        let partial = i32::from(!now.is_complete);
+        match &mut self.head.run {
+            Some(run) if goes_on => {
+                run.to = now.mark.at;
+                run.snapshots += 1;
+                run.partial += partial;
+            }
+            run => {
+                let at = now.mark.at;
+                let ended = run.replace(Run { from: at, to: at, snapshots: 1, partial });
+                if let Some(ended) = ended {
+                    check_run(&ended, self.runs.pop_front())?;
+                }
+            }
+        }
+        self.head.usable = Some(now.mark);
+        if now.is_complete {
+            if !self.head.complete.is_some_and(|mark| mark.holds_until(&now.mark)) {
+                self.head.complete_run_from = Some(now.mark.at);
+            }
+            self.head.complete = Some(now.mark);
+        }
+        Ok(())
+    }
+
+    fn check_checkpoint(&mut self) -> Result<(), Wrong> {
+        let Some(checkpoint) = &self.checkpoint else { return Ok(()) };
+        if checkpoint.sequence != self.head.sequence {
+            return Ok(());
+        }
+        same(&checkpoint.digest, &self.head.digest, || {
+            format!("the digest of entry {}, which is sealed", checkpoint.sequence)
+        })?;
+        same(&checkpoint.observed_at, &self.head.newest.map(|mark| mark.at), || {
+            format!("`observed_at` of entry {}, which is sealed", checkpoint.sequence)
+        })?;
+        self.passed_checkpoint = true;
+        Ok(())
+    }
+
+    fn check_rest(&mut self, stored: &HeadRow) -> Result<(), Wrong> {
+        if self.head.sequence == 0 {
+            self.check_checkpoint()?;
+        }
+        let head = &self.head;
+        let of = |column: &'static str| move || format!("`{column}` of the source's `head`");
+        same(&head.sequence, &stored.sequence, || {
+            "the entries that there are, beside `sequence` of the source's `head`".to_owned()
+        })?;
+        same(&Some(head.digest), &digest(&stored.digest), of("digest"))?;
+        same(&head.first_at, &stored.first_at, of("first_at"))?;
+        same(&head.newest.map(|mark| mark.at), &stored.observed_at, of("observed_at"))?;
+        let seconds = head.newest.map(|mark| mark.max_gap.num_seconds());
+        same(&seconds, &stored.max_gap.map(i64::from), of("max_gap"))?;
+        same(&head.scheduled_at, &stored.scheduled_at, of("scheduled_at"))?;
+        same(&head.usable.map(|mark| mark.at), &stored.usable_at, of("usable_at"))?;
+        same(&head.run.map(|run| run.from), &stored.run_from, of("run_from"))?;
+        same(&head.run.map(|run| run.snapshots), &stored.run_snapshots, of("run_snapshots"))?;
+        same(&head.run.map(|run| run.partial), &stored.run_partial, of("run_partial"))?;
+        same(&head.complete.map(|mark| mark.at), &stored.complete_at, of("complete_at"))?;
+        same(&head.complete_run_from, &stored.complete_run_from, of("complete_run_from"))?;
+        same(&head.groups.map(|mark| mark.at), &stored.groups_at, of("groups_at"))?;
+
+        if let Some(row) = self.pieces.first() {
+            return Err(out_of_place("a span of desktop", row.desktop, row.from));
+        }
+        if let Some(row) = self.unlisted.first() {
+            return Err(out_of_place("a row of `unlisted` of desktop", row.desktop, row.from));
+        }
+        if let Some(row) = self.group_pieces.first() {
+            return Err(out_of_place("counters of group", row.group, row.from));
+        }
+        if let Some(run) = self.runs.front() {
+            return Err(Wrong::new(
+                format!("the row of `coverage_run` from {}", run.from.shown()),
+                "a run of snapshots that a gap ended",
+                "none",
+            ));
+        }
+        self.desktops.finish(head)?;
+        self.groups.finish()?;
+        self.names.check_all()?;
+        match &self.checkpoint {
+            Some(checkpoint) if !self.passed_checkpoint => Err(Wrong::new(
+                "the entries of the source, beside the seal",
+                format!("at least {}", checkpoint.sequence),
+                format!("{}: the newest were cut off", head.sequence),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl SpanRow {
+    fn is_open(&self) -> bool {
+        matches!(self.end, super::rows::End::Open { .. })
+    }
+}
+
+fn place(visit: &Visit) -> Place {
+    let Visit { snapshot_id, sequence, observed_at, .. } = *visit;
+    Place { snapshot_id, sequence, observed_at }
+}
+
+fn out_of_place(what: &str, no: i32, from: Instant) -> Wrong {
+    Wrong::new(
+        format!("{what} number {no}"),
+        "a beginning at a snapshot that read it",
+        format!("one at {}", from.shown()),
+    )
+}
+
+fn check_run(expected: &Run, found: Option<Run>) -> Result<(), Wrong> {
+    let of = |column: &str| {
+        format!("`{column}` of the row of `coverage_run` from {}", expected.from.shown())
+    };
+    let Some(found) = found else {
+        return Err(Wrong::new(of("covered_from"), "the run that a gap ends here", "no row"));
+    };
+    same(&expected.from, &found.from, || of("covered_from"))?;
+    same(&expected.to, &found.to, || of("covered_to"))?;
+    same(&expected.snapshots, &found.snapshots, || of("snapshots"))?;
+    same(&expected.partial, &found.partial, || of("partial"))
+}

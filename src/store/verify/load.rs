@@ -1,0 +1,165 @@
+//! What is read of a source as a whole: its registered names, and its head.
+
+use std::sync::Arc;
+
+use futures_util::TryStreamExt as _;
+use sqlx::PgConnection;
+use sqlx::types::Json;
+
+use super::super::StoreError;
+use super::super::beliefs::StoredUser;
+use super::super::record::attach_users_json;
+use super::super::source::SourceId;
+use crate::domain::audit::{AssignmentRow, HeadRow, Names};
+use crate::domain::{AttachUser, AttachUsers, Instant};
+
+/// Reads and checks every registered name of a source.
+pub(super) async fn names(
+    connection: &mut PgConnection,
+    source: SourceId,
+) -> Result<Names, StoreError> {
+    type Person = (i32, Option<String>, Option<String>, Option<String>, Option<Vec<u8>>, Vec<u8>);
+    type Assignment =
+        (i32, Json<serde_json::Value>, Vec<Option<String>>, Vec<i32>, Vec<i32>, String);
+    type Label = (i32, Option<String>, i32, Option<Vec<u8>>, Vec<u8>);
+    let failed = StoreError::while_trying("read the registered names of a source");
+    let mut names = Names::default();
+
+    let mut desktops = sqlx::query_as::<_, (i32, String, Option<Vec<u8>>, Vec<u8>)>(
+        "-- store::verify::names
+         select desktop_no, desktop_id, salt, commitment from deskledger_data.desktop
+          where source_id = $1 order by desktop_no",
+    )
+    .bind(source)
+    .fetch(&mut *connection);
+    while let Some((no, id, salt, commitment)) = desktops.try_next().await.map_err(&failed)? {
+        names.add_desktop(no, &id, salt.as_deref(), &commitment);
+    }
+    drop(desktops);
+
+    let mut statuses = sqlx::query_as::<_, (i16, Option<String>)>(
+        "-- store::verify::names
+         select status_id, status from deskledger_data.status where source_id = $1 order by status_id",
+    )
+    .bind(source)
+    .fetch(&mut *connection);
+    while let Some((id, text)) = statuses.try_next().await.map_err(&failed)? {
+        names.add_status(id, text.as_deref());
+    }
+    drop(statuses);
+
+    let mut persons = sqlx::query_as::<_, Person>(
+        "-- store::verify::names
+         select person_no, type, id, name, salt, commitment from deskledger_data.person
+          where source_id = $1 order by person_no",
+    )
+    .bind(source)
+    .fetch(&mut *connection);
+    while let Some((no, kind, id, name, salt, commitment)) =
+        persons.try_next().await.map_err(&failed)?
+    {
+        let text = |text: Option<String>| text.map(Arc::from);
+        let person =
+            AttachUser { kind: text(kind), id: text(id), name: text(name), user_group: None };
+        names.add_person(no, person, salt.as_deref(), &commitment);
+    }
+    drop(persons);
+
+    let mut assignments = sqlx::query_as::<_, Assignment>(
+        "-- store::verify::names
+         select assignment_no, attach_users, users, person_nos, entry_person_nos, attribution
+           from deskledger_data.assignment where source_id = $1 order by assignment_no",
+    )
+    .bind(source)
+    .fetch(&mut *connection);
+    while let Some((no, attach_users, users, person_nos, entry_person_nos, attribution)) =
+        assignments.try_next().await.map_err(&failed)?
+    {
+        let attach_users = as_written(attach_users.0);
+        let row = AssignmentRow { attach_users, users, person_nos, entry_person_nos, attribution };
+        names.add_assignment(no, row);
+    }
+    drop(assignments);
+
+    let mut labels = sqlx::query_as::<_, Label>(
+        "-- store::verify::names
+         select label_no, desktop_name, assignment_no, salt, commitment from deskledger_data.label
+          where source_id = $1 order by label_no",
+    )
+    .bind(source)
+    .fetch(&mut *connection);
+    while let Some((no, name, assignment, salt, commitment)) =
+        labels.try_next().await.map_err(&failed)?
+    {
+        names.add_label(no, name.as_deref(), assignment, salt.as_deref(), &commitment);
+    }
+    drop(labels);
+
+    let mut groups = sqlx::query_as::<_, (i32, Option<String>, i32)>(
+        "-- store::verify::names
+         select group_no, static_name, ordinal from deskledger_data.desktop_group
+          where source_id = $1 order by group_no",
+    )
+    .bind(source)
+    .fetch(&mut *connection);
+    while let Some((no, name, ordinal)) = groups.try_next().await.map_err(&failed)? {
+        names.add_group(no, name.as_deref(), ordinal);
+    }
+    drop(groups);
+    names.close();
+    Ok(names)
+}
+
+/// The set that a document says, if the document is the one that is written for this set.
+fn as_written(stored: serde_json::Value) -> Option<AttachUsers> {
+    let entries: Vec<StoredUser> = serde_json::from_value(stored.clone()).ok()?;
+    let users = AttachUsers::new(entries.into_iter().map(AttachUser::from).collect());
+    (attach_users_json(&users) == stored).then_some(users)
+}
+
+#[derive(sqlx::FromRow)]
+struct Head {
+    sequence: i64,
+    digest: Vec<u8>,
+    first_at: Option<Instant>,
+    observed_at: Option<Instant>,
+    max_gap: Option<i32>,
+    scheduled_at: Option<Instant>,
+    usable_at: Option<Instant>,
+    run_from: Option<Instant>,
+    run_snapshots: Option<i32>,
+    run_partial: Option<i32>,
+    complete_at: Option<Instant>,
+    complete_run_from: Option<Instant>,
+    groups_at: Option<Instant>,
+}
+
+/// Reads a source's head; `None`: it has none.
+pub(super) async fn head(
+    connection: &mut PgConnection,
+    source: SourceId,
+) -> Result<Option<HeadRow>, StoreError> {
+    let head: Option<Head> = sqlx::query_as(
+        "-- store::verify::head
+         select * from deskledger_data.head where source_id = $1",
+    )
+    .bind(source)
+    .fetch_optional(connection)
+    .await
+    .map_err(StoreError::while_trying("read a source's head"))?;
+    Ok(head.map(|head| HeadRow {
+        sequence: head.sequence,
+        digest: head.digest,
+        first_at: head.first_at,
+        observed_at: head.observed_at,
+        max_gap: head.max_gap,
+        scheduled_at: head.scheduled_at,
+        usable_at: head.usable_at,
+        run_from: head.run_from,
+        run_snapshots: head.run_snapshots,
+        run_partial: head.run_partial,
+        complete_at: head.complete_at,
+        complete_run_from: head.complete_run_from,
+        groups_at: head.groups_at,
+    }))
+}

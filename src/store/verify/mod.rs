@@ -1,0 +1,199 @@
+//! Reads a whole ledger, as of one moment, and has every row of it checked.
+//!
+//! One task reads each stream of rows while another thread checks them ([`crate::domain::audit`]), and
+//! several sources are looked at side by side. All connections see the ledger as of the same moment, so a
+//! recorder may go on meanwhile.
+
+mod copy;
+mod load;
+mod statements;
+mod walk;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+
+use super::source::SourceId;
+use super::{Store, StoreError};
+use crate::domain::audit::{Checkpoint, Fault, Place, Summary, Wrong};
+use crate::domain::{Instant, Source};
+
+/// Sources that are looked at side by side, at most: each takes up to six connections.
+const SIDE_BY_SIDE: usize = 8;
+
+/// What verifying a source came to.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// The source, as it is registered.
+    pub source: Source,
+    /// When it was registered.
+    pub created_at: Instant,
+    /// What was looked at, up to the fault if there is one.
+    pub summary: Summary,
+    /// The first thing that is wrong; `None`: nothing is.
+    pub fault: Option<Fault>,
+}
+
+/// How far verifying is, in snapshots; may be read while it goes on.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    all: Arc<AtomicU64>,
+    done: Arc<AtomicU64>,
+}
+
+impl Progress {
+    /// The snapshots that are looked at, and how many there are.
+    #[must_use]
+    pub fn now(&self) -> (u64, u64) {
+        (self.done.load(Ordering::Relaxed), self.all.load(Ordering::Relaxed))
+    }
+
+    fn step(&self) {
+        self.done.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A moment of the ledger that several connections look at.
+struct Moment {
+    options: PgConnectOptions,
+    snapshot: String,
+}
+
+impl Moment {
+    /// Another connection to it.
+    async fn connect(&self) -> Result<PgConnection, StoreError> {
+        let failed = StoreError::while_trying("connect to the database once more");
+        let mut connection = PgConnection::connect_with(&self.options).await.map_err(&failed)?;
+        begin(&mut connection).await.map_err(&failed)?;
+        // The name is the server's own.
+        let set = format!("set transaction snapshot '{}'", self.snapshot);
+        sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut connection).await.map_err(&failed)?;
+        Ok(connection)
+    }
+}
+
+/// Begins a transaction that reads as of one moment, for as long as it takes.
+async fn begin(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::raw_sql(
+        "begin isolation level repeatable read, read only;
+         set local statement_timeout = 0;
+         set local idle_in_transaction_session_timeout = 0;
+         set local work_mem = '64MB';
+         set local jit = off",
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+impl Store {
+    /// Checks every row of the ledger, or of the source named: digests, spans, coverage, heads, names.
+    /// Each chain must go through its source's checkpoint, where one is given.
+    ///
+    /// Returns a verdict for each source, by name.
+    ///
+    /// # Errors
+    /// The database is away, or does not let us read its tables.
+    pub async fn verify(
+        &self,
+        only: Option<&str>,
+        checkpoints: &BTreeMap<String, Checkpoint>,
+        progress: &Progress,
+    ) -> Result<Vec<Verdict>, StoreError> {
+        let failed = StoreError::while_trying("read the ledger as of one moment");
+        let options = PgConnectOptions::clone(&self.pool.connect_options());
+        // Not of the pool, since it stays in the midst of a transaction.
+        let mut first = PgConnection::connect_with(&options).await.map_err(&failed)?;
+        begin(&mut first).await.map_err(&failed)?;
+        let snapshot: String = sqlx::query_scalar("select pg_export_snapshot()")
+            .fetch_one(&mut first)
+            .await
+            .map_err(&failed)?;
+        let moment = Moment { options, snapshot };
+        let sources = sources(&mut first, only).await.map_err(&failed)?;
+        let names: Vec<SourceId> = sources.iter().map(|row| row.0).collect();
+        let all: i64 = sqlx::query_scalar(
+            "-- store::verify::verify
+             select coalesce(sum(sequence), 0)::bigint from deskledger_data.head where source_id = any($1)",
+        )
+        .bind(names)
+        .fetch_one(&mut first)
+        .await
+        .map_err(&failed)?;
+        progress.all.store(u64::try_from(all).unwrap_or(0), Ordering::Relaxed);
+
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut verdicts: Vec<(SourceId, Verdict)> = futures_util::stream::iter(sources)
+            .map(|(id, source, created_at)| {
+                let checkpoint = checkpoints.get(&source.name).cloned();
+                let moment = &moment;
+                async move {
+                    let (summary, fault) =
+                        walk::source(moment, id, &source.name, checkpoint, progress).await?;
+                    Ok::<_, StoreError>((id, Verdict { source, created_at, summary, fault }))
+                }
+            })
+            .buffered(cores.min(SIDE_BY_SIDE))
+            .try_collect()
+            .await?;
+        for (id, fault) in doubled_ids(&mut first).await.map_err(&failed)? {
+            let verdict = verdicts.iter_mut().find(|(source, _)| *source == id);
+            if let Some((_, verdict)) = verdict {
+                verdict.fault = earlier(verdict.fault.take(), Some(fault));
+            }
+        }
+        first.close().await.map_err(&failed)?;
+        Ok(verdicts.into_iter().map(|(_, verdict)| verdict).collect())
+    }
+}
+
+async fn sources(
+    connection: &mut PgConnection,
+    only: Option<&str>,
+) -> sqlx::Result<Vec<(SourceId, Source, Instant)>> {
+    type Row = (SourceId, String, Option<String>, Option<String>, Option<String>, Instant);
+    let rows: Vec<Row> = sqlx::query_as(
+        "-- store::verify::sources
+         select source_id, name, region, project_id, endpoint, created_at from deskledger_data.source
+          where name = coalesce($1, name) order by name collate \"C\"",
+    )
+    .bind(only)
+    .fetch_all(connection)
+    .await?;
+    let rows = rows.into_iter().map(|(id, name, region, project_id, endpoint, created_at)| {
+        (id, Source { name, region, project_id, endpoint }, created_at)
+    });
+    Ok(rows.collect())
+}
+
+/// Snapshots of different sources whose id is the same, which belongs to one alone: the first few.
+async fn doubled_ids(connection: &mut PgConnection) -> sqlx::Result<Vec<(SourceId, Fault)>> {
+    let rows: Vec<(SourceId, i64, i64, Instant)> = sqlx::query_as(
+        "-- store::verify::doubled_ids
+         select source_id, snapshot_id, sequence, observed_at from deskledger_data.snapshot
+          where snapshot_id in (select snapshot_id from deskledger_data.snapshot
+                                 group by snapshot_id having count(distinct source_id) > 1 order by 1 limit 100)",
+    )
+    .fetch_all(connection)
+    .await?;
+    let faults = rows.into_iter().map(|(source, snapshot_id, sequence, observed_at)| {
+        let at = Some(Place { snapshot_id, sequence, observed_at });
+        let wrong = Wrong::new(
+            "`snapshot_id` of the snapshot",
+            "a number of its own",
+            "one that another has too",
+        );
+        (source, Fault { at, wrong })
+    });
+    Ok(faults.collect())
+}
+
+/// The one of two faults that comes first in the history.
+fn earlier(one: Option<Fault>, other: Option<Fault>) -> Option<Fault> {
+    let sequence = |fault: &Fault| fault.at.map_or(0, |place| place.sequence);
+    one.into_iter().chain(other).min_by_key(sequence)
+}

@@ -1,0 +1,202 @@
+//! What is read of a source, in which order, and how its rows are to be understood.
+
+use super::super::source::SourceId;
+use super::copy::{Fields, Malformed};
+use crate::domain::audit::{End, GroupEnd, GroupRow, SpanRow, UnlistedRow, Visit};
+use crate::domain::beliefs::Run;
+use crate::domain::{COUNTERS, Counters};
+
+/// The snapshots in the order of time.
+pub(super) fn visits(source: SourceId) -> String {
+    format!(
+        "select snapshot_id, sequence, observed_at, finished_at, scheduled_at, max_gap, desktops_outcome,
+                groups_outcome, desktops_total, desktops_recorded, groups_recorded, changes,
+                error_code, error_message, body_hash, digest
+           from deskledger_data.snapshot where source_id = {source} order by observed_at"
+    )
+}
+
+pub(super) fn visit(row: &mut Fields<'_>) -> Result<Visit, Malformed> {
+    Ok(Visit {
+        snapshot_id: row.i64()?,
+        sequence: row.i64()?,
+        observed_at: row.instant()?,
+        finished_at: row.instant()?,
+        scheduled_at: row.maybe_instant()?,
+        max_gap: row.i32()?,
+        desktops_outcome: row.i16()?,
+        groups_outcome: row.i16()?,
+        desktops_total: row.maybe_i64()?,
+        desktops_recorded: row.maybe_i32()?,
+        groups_recorded: row.maybe_i32()?,
+        changes: row.i32()?,
+        error_code: row.maybe_text()?.map(str::to_owned),
+        error_message: row.maybe_text()?.map(str::to_owned),
+        body_hash: row.maybe_bytes()?.map(<[u8]>::to_vec),
+        digest: row.bytes()?.to_vec(),
+    })
+}
+
+/// The filed pieces of spans, in the order of their beginnings. A partition holds a month's pieces, which
+/// begin in that month too: so the partitions, each sorted, are sorted.
+pub(super) fn pieces(source: SourceId, partition: &str) -> String {
+    format!(
+        "select desktop_no, label_no, status_id, piece_from, first_seen, started_after, connection_first_seen,
+                connection_started_after, disconnected_at, piece_to, last_seen, ended
+           from {partition} where source_id = {source} order by piece_from"
+    )
+}
+
+pub(super) fn piece(row: &mut Fields<'_>) -> Result<SpanRow, Malformed> {
+    Ok(SpanRow {
+        desktop: row.i32()?,
+        label: row.i32()?,
+        status: row.i16()?,
+        from: row.instant()?,
+        first_seen: row.maybe_instant()?,
+        started_after: row.maybe_instant()?,
+        connection_first_seen: row.maybe_instant()?,
+        connection_started_after: row.maybe_instant()?,
+        disconnected_at: row.maybe_instant()?,
+        end: End::Filed { to: row.instant()?, last_seen: row.instant()?, ended: row.i16()? },
+    })
+}
+
+/// The open spans, in the order of their beginnings.
+pub(super) fn open_pieces(source: SourceId) -> String {
+    format!(
+        "select desktop_no, label_no, status_id, piece_from, first_seen, started_after, connection_first_seen,
+                connection_started_after, disconnected_at, last_seen, unlisted_since
+           from deskledger_data.open_span where source_id = {source} order by piece_from"
+    )
+}
+
+pub(super) fn open_piece(row: &mut Fields<'_>) -> Result<SpanRow, Malformed> {
+    Ok(SpanRow {
+        desktop: row.i32()?,
+        label: row.i32()?,
+        status: row.i16()?,
+        from: row.instant()?,
+        first_seen: row.maybe_instant()?,
+        started_after: row.maybe_instant()?,
+        connection_first_seen: row.maybe_instant()?,
+        connection_started_after: row.maybe_instant()?,
+        disconnected_at: row.maybe_instant()?,
+        end: End::Open { left_out: row.maybe_instant()?.zip(row.maybe_instant()?) },
+    })
+}
+
+/// The pieces of groups' counters in the order of their beginnings. `narrow` holds those that fit two
+/// bytes, `wide` all of them where one does not.
+pub(super) fn groups(source: SourceId) -> String {
+    let columns: Vec<String> = COUNTERS.iter().map(|column| format!("g.{column}")).collect();
+    let none = vec!["null::smallint"; COUNTERS.len()].join(", ");
+    format!(
+        "select g.group_no, g.from_at, g.is_continued, g.to_at, g.last_seen, {narrow}, w.counters
+           from deskledger_data.group_span g
+           left join deskledger_data.group_span_wide w
+                on w.source_id = g.source_id and w.group_no = g.group_no and w.from_at = g.from_at
+          where g.source_id = {source}
+          union all
+         select group_no, from_at, is_continued, null, null, {none}, counters
+           from deskledger_data.open_group_span where source_id = {source}
+          order by 2",
+        narrow = columns.join(", "),
+    )
+}
+
+/// A piece of counters, and whether the columns of two bytes say what those of eight do.
+#[derive(Debug)]
+pub(super) struct StoredGroup {
+    pub(super) row: GroupRow,
+    pub(super) is_wide: bool,
+    pub(super) agrees: bool,
+}
+
+pub(super) fn group(row: &mut Fields<'_>) -> Result<StoredGroup, Malformed> {
+    let (group, from, is_continued) = (row.i32()?, row.instant()?, row.bool()?);
+    let end = row.maybe_instant()?.zip(row.maybe_instant()?);
+    let mut narrow: [Option<i16>; COUNTERS.len()] = Default::default();
+    for counter in &mut narrow {
+        *counter = row.maybe_i16()?;
+    }
+    let wide = row.maybe_bytes()?.map(bigints).transpose()?;
+    let is_wide = wide.is_some() && end.is_some();
+    let mut counters: Counters = narrow.map(|counter| counter.map(i64::from));
+    let mut agrees = true;
+    if let Some(wide) = wide {
+        let fits = |counter: Option<i64>| counter.and_then(|counter| i16::try_from(counter).ok());
+        // Any other number of counters than there are names: whatever it is, it is wrong.
+        agrees = match Counters::try_from(wide) {
+            Ok(wide) => {
+                counters = wide;
+                end.is_none()
+                    || (wide.map(fits) == narrow
+                        && wide.iter().any(|counter| counter.is_some() && fits(*counter).is_none()))
+            }
+            Err(_) => false,
+        };
+    }
+    let end = end.map(|(to, last_seen)| GroupEnd { to, last_seen });
+    Ok(StoredGroup { row: GroupRow { group, from, is_continued, counters, end }, is_wide, agrees })
+}
+
+/// An array of `bigint`: dimensions, flag, element type, then of each dimension length and lower bound,
+/// then the elements.
+fn bigints(mut bytes: &[u8]) -> Result<Vec<Option<i64>>, Malformed> {
+    let mut word = || {
+        let (word, rest) = bytes.split_first_chunk().ok_or(Malformed)?;
+        bytes = rest;
+        Ok(i32::from_be_bytes(*word))
+    };
+    let (dimensions, _, _) = (word()?, word()?, word()?);
+    if dimensions == 0 {
+        return Ok(Vec::new());
+    }
+    for _ in 0..dimensions {
+        let (_, _) = (word()?, word()?);
+    }
+    let mut fields = Fields::over(bytes);
+    let mut all = Vec::new();
+    while !fields.is_empty() {
+        all.push(fields.maybe_i64()?);
+    }
+    Ok(all)
+}
+
+/// The stretches of partial listings, and the runs of coverage that are over, in the order of their
+/// beginnings.
+pub(super) fn stretches(source: SourceId) -> String {
+    format!(
+        "select from_at, to_at, desktop_no, null::integer, null::integer
+           from deskledger_data.unlisted where source_id = {source}
+          union all
+         select covered_from, covered_to, null, snapshots, partial
+           from deskledger_data.coverage_run where source_id = {source}
+          order by 1"
+    )
+}
+
+/// A row of `unlisted` or of `coverage_run`.
+#[derive(Debug)]
+pub(super) enum Stretch {
+    Unlisted(UnlistedRow),
+    Run(Run),
+}
+
+impl Stretch {
+    pub(super) fn from(&self) -> crate::domain::Instant {
+        match self {
+            Self::Unlisted(row) => row.from,
+            Self::Run(run) => run.from,
+        }
+    }
+}
+
+pub(super) fn stretch(row: &mut Fields<'_>) -> Result<Stretch, Malformed> {
+    let (from, to) = (row.instant()?, row.instant()?);
+    match row.maybe_i32()? {
+        Some(desktop) => Ok(Stretch::Unlisted(UnlistedRow { desktop, from, to })),
+        None => Ok(Stretch::Run(Run { from, to, snapshots: row.i32()?, partial: row.i32()? })),
+    }
+}

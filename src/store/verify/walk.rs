@@ -1,0 +1,295 @@
+//! One source: its streams side by side, through the check, in the order of time.
+
+use sqlx::PgConnection;
+use tokio::sync::mpsc;
+
+use super::super::StoreError;
+use super::super::source::SourceId;
+use super::copy::{self, Rows};
+use super::statements::{self as stored, StoredGroup, Stretch};
+use super::{Moment, Progress, earlier, load};
+use crate::domain::Instant;
+use crate::domain::audit::{
+    Audit, Checkpoint, Fault, HeadRow, Place, SpanRow, Summary, Visit, Wrong,
+};
+use crate::domain::beliefs::{DesktopNo, LabelNo, StatusId};
+use crate::domain::months::next_month;
+
+/// The streams of a source's rows.
+struct Streams {
+    visits: Rows<Visit>,
+    pieces: Rows<SpanRow>,
+    open: std::iter::Peekable<std::vec::IntoIter<SpanRow>>,
+    groups: Rows<StoredGroup>,
+    stretches: Rows<Stretch>,
+}
+
+/// A listing as the rows say it: the view must say it too.
+struct Sample {
+    place: Place,
+    listing: Vec<(DesktopNo, LabelNo, StatusId)>,
+}
+
+/// Why the walk ended before its end.
+enum Stop {
+    Fault(Fault),
+    Error(StoreError),
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// Verifies one source.
+pub(super) async fn source(
+    moment: &Moment,
+    id: SourceId,
+    name: &str,
+    checkpoint: Option<Checkpoint>,
+    progress: &Progress,
+) -> Result<(Summary, Option<Fault>), StoreError> {
+    let mut control = moment.connect().await?;
+    let names = load::names(&mut control, id).await?;
+    let head = load::head(&mut control, id).await?;
+    let wide = wide_rows(&mut control, id).await?;
+    let audit = Audit::new(name, names, checkpoint);
+    let streams = open_streams(moment, &mut control, id).await?;
+
+    let (sampled, mut samples) = mpsc::channel(1);
+    let progress = progress.clone();
+    let walking = tokio::task::spawn_blocking(move || {
+        let mut walk = Walk { audit, streams, wide, sampled, sampled_until: None, progress };
+        let stop = walk.all(head.as_ref()).err();
+        (walk.audit.summary(), stop)
+    });
+    let mut unlike = None;
+    while let Some(sample) = samples.recv().await {
+        if unlike.is_none() {
+            unlike = compare_with_view(&mut control, id, name, sample).await?;
+        }
+    }
+    let (summary, stop) = walking.await.map_err(|error| {
+        StoreError::Inconsistent(format!("the check of source number {id} broke off: {error}"))
+    })?;
+    let fault = match stop {
+        None => None,
+        Some(Stop::Fault(fault)) => Some(fault),
+        Some(Stop::Error(error)) => return Err(error),
+    };
+    Ok((summary, earlier(fault, unlike)))
+}
+
+async fn open_streams(
+    moment: &Moment,
+    control: &mut PgConnection,
+    id: SourceId,
+) -> Result<Streams, StoreError> {
+    let partitions = partitions(control).await?;
+    let pieces: Vec<String> =
+        partitions.iter().map(|partition| stored::pieces(id, partition)).collect();
+    // Two, so that a month is being sorted while the one before it is checked.
+    let mut connections = Vec::new();
+    for _ in 0..pieces.len().min(2) {
+        connections.push(moment.connect().await?);
+    }
+    let open = copy::all(control, &stored::open_pieces(id), stored::open_piece).await?;
+    Ok(Streams {
+        visits: Rows::read(vec![moment.connect().await?], vec![stored::visits(id)], stored::visit),
+        pieces: Rows::read(connections, pieces, stored::piece),
+        open: open.into_iter().peekable(),
+        groups: Rows::read(vec![moment.connect().await?], vec![stored::groups(id)], stored::group),
+        stretches: Rows::read(
+            vec![moment.connect().await?],
+            vec![stored::stretches(id)],
+            stored::stretch,
+        ),
+    })
+}
+
+/// The partitions of `span`, oldest first.
+async fn partitions(connection: &mut PgConnection) -> Result<Vec<String>, StoreError> {
+    sqlx::query_scalar(
+        "-- store::verify::partitions
+         select format('%I.%I', n.nspname, c.relname)
+           from pg_inherits i
+           join pg_class c on c.oid = i.inhrelid
+           join pg_namespace n on n.oid = c.relnamespace
+          where i.inhparent = 'deskledger_data.span'::regclass
+          order by c.relname",
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(StoreError::while_trying("read which months the ledger holds"))
+}
+
+async fn wide_rows(connection: &mut PgConnection, id: SourceId) -> Result<i64, StoreError> {
+    sqlx::query_scalar(
+        "-- store::verify::wide_rows
+         select count(*) from deskledger_data.group_span_wide where source_id = $1",
+    )
+    .bind(id)
+    .fetch_one(connection)
+    .await
+    .map_err(StoreError::while_trying("count wide counters"))
+}
+
+/// Holds the view `desktop_snapshots` against a listing.
+async fn compare_with_view(
+    connection: &mut PgConnection,
+    id: SourceId,
+    name: &str,
+    sample: Sample,
+) -> Result<Option<Fault>, StoreError> {
+    let listing = &sample.listing;
+    let differences: i64 = sqlx::query_scalar(
+        "-- store::verify::compare_with_view
+         with held as materialized (
+             select d.desktop_id, l.desktop_name, t.status as connect_status, a.attach_users
+               from unnest($4::integer[], $5::integer[], $6::smallint[]) h (desktop_no, label_no, status_id)
+               join deskledger_data.desktop d on d.source_id = $1 and d.desktop_no = h.desktop_no
+               join deskledger_data.label l on l.source_id = $1 and l.label_no = h.label_no
+               join deskledger_data.assignment a on a.source_id = $1 and a.assignment_no = l.assignment_no
+               join deskledger_data.status t on t.source_id = $1 and t.status_id = h.status_id
+         ), shown as materialized (
+             select desktop_id, desktop_name, connect_status, attach_users
+               from deskledger.desktop_snapshots where source = $2 and observed_at = $3
+         )
+         select (select count(*) from (select * from held except all select * from shown) missing)
+              + (select count(*) from (select * from shown except all select * from held) added)",
+    )
+    .bind(id)
+    .bind(name)
+    .bind(sample.place.observed_at)
+    .bind(listing.iter().map(|row| row.0).collect::<Vec<_>>())
+    .bind(listing.iter().map(|row| row.1).collect::<Vec<_>>())
+    .bind(listing.iter().map(|row| row.2).collect::<Vec<_>>())
+    .fetch_one(connection)
+    .await
+    .map_err(StoreError::while_trying("read the view `desktop_snapshots`"))?;
+    Ok((differences > 0).then(|| Fault {
+        at: Some(sample.place),
+        wrong: Wrong::new(
+            "the view `desktop_snapshots`",
+            format!("the {} desktops that the spans list", listing.len()),
+            format!("{differences} rows missing or added"),
+        ),
+    }))
+}
+
+struct Walk {
+    audit: Audit,
+    streams: Streams,
+    /// Rows of wide counters that no piece has taken yet.
+    wide: i64,
+    sampled: mpsc::Sender<Sample>,
+    /// When the next listing is to be held against the view.
+    sampled_until: Option<Instant>,
+    progress: Progress,
+}
+
+impl Walk {
+    fn all(&mut self, head: Option<&HeadRow>) -> Result<(), Stop> {
+        let mut newest = None;
+        while let Some(visit) = self.streams.visits.take()? {
+            self.audit.link(&visit)?;
+            self.rows_up_to(&visit)?;
+            self.audit.snapshot(&visit)?;
+            self.progress.step();
+            let at = visit.observed_at;
+            newest = Some(Place {
+                snapshot_id: visit.snapshot_id,
+                sequence: visit.sequence,
+                observed_at: at,
+            });
+            if visit.desktops_outcome > 0 && self.sampled_until.is_none_or(|next| at >= next) {
+                self.sampled_until = Some(next_month(at));
+                self.sample(newest);
+            }
+        }
+        self.one_row_more()?;
+        let Some(head) = head else {
+            let wrong = Wrong::new("the source's row of `head`", "one row", "none");
+            return Err(Fault { at: newest, wrong }.into());
+        };
+        self.audit.finish(head)?;
+        if self.wide != 0 {
+            let wrong = Wrong::new(
+                "the rows of `group_span_wide`",
+                "one for each piece of counters that needs it",
+                format!("{} more", self.wide),
+            );
+            return Err(Fault { at: newest, wrong }.into());
+        }
+        Ok(())
+    }
+
+    /// Gives the rows that begin up to a snapshot.
+    fn rows_up_to(&mut self, visit: &Visit) -> Result<(), Stop> {
+        let until = visit.observed_at;
+        let is_due = |row: &SpanRow| row.from <= until;
+        while let Some(row) = self.streams.pieces.take_if(is_due)? {
+            self.audit.piece(row);
+        }
+        while let Some(row) = self.streams.open.next_if(is_due) {
+            self.audit.piece(row);
+        }
+        while let Some(stretch) = self.streams.stretches.take_if(|row| row.from() <= until)? {
+            match stretch {
+                Stretch::Unlisted(row) => self.audit.unlisted(row),
+                Stretch::Run(run) => self.audit.run(run),
+            }
+        }
+        while let Some(group) = self.streams.groups.take_if(|group| group.row.from <= until)? {
+            self.wide -= i64::from(group.is_wide);
+            if !group.agrees {
+                let Visit { snapshot_id, sequence, observed_at, .. } = *visit;
+                let wrong = Wrong::new(
+                    format!("the wide counters of group number {}", group.row.group),
+                    "13 counters of which one needs them, and the same where they fit two bytes",
+                    "others",
+                );
+                return Err(Fault {
+                    at: Some(Place { snapshot_id, sequence, observed_at }),
+                    wrong,
+                }
+                .into());
+            }
+            self.audit.group(group.row);
+        }
+        Ok(())
+    }
+
+    /// Gives one row of each kind that begins after the last snapshot: it is one too many.
+    fn one_row_more(&mut self) -> Result<(), StoreError> {
+        if let Some(row) = self.streams.pieces.take()? {
+            self.audit.piece(row);
+        }
+        if let Some(row) = self.streams.open.next() {
+            self.audit.piece(row);
+        }
+        if let Some(group) = self.streams.groups.take()? {
+            self.audit.group(group.row);
+        }
+        match self.streams.stretches.take()? {
+            Some(Stretch::Unlisted(row)) => self.audit.unlisted(row),
+            Some(Stretch::Run(run)) => self.audit.run(run),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn sample(&self, place: Option<Place>) {
+        if let Some(place) = place {
+            // Whoever compares has failed and says so.
+            let _ = self.sampled.blocking_send(Sample { place, listing: self.audit.listing() });
+        }
+    }
+}

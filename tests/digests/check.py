@@ -1,0 +1,229 @@
+"""Works the digests of a ledger out again, from docs/digests.md alone; the standard library is enough.
+
+Reads the rows of a ledger from standard input, one JSON object a line ({"table": …, "row": {…}}), as the end of that
+page makes them. Prints a line for each source. Exit code 1: an entry does not follow from the rows, and which one.
+"""
+
+import hashlib
+import json
+import re
+import sys
+from bisect import bisect_right
+from collections import defaultdict
+from datetime import datetime, timezone
+
+COUNTERS = [
+    "running_num", "stop_num", "hibernate_num", "other_num", "attached_num", "unattached_num", "cannot_attach_num",
+    "in_process_num", "in_use_num", "unregistered_num", "ready_num", "disconnected_num", "unknown_num",
+]
+
+
+class Wrong(Exception):
+    """A value that does not follow from the others."""
+
+
+# How values are written.
+
+def number(value):
+    return value.to_bytes(8, "big", signed=True)
+
+
+def text(value):
+    data = value.encode()
+    return number(len(data)) + data
+
+
+def optional(write, value):
+    return b"\0" if value is None else b"\1" + write(value)
+
+
+def sha(tag, *parts):
+    return hashlib.sha256(text(tag) + b"".join(parts)).digest()
+
+
+# How psql writes rows.
+
+def micros(value):
+    """Microseconds since 1970 of an instant in UTC, as row_to_json writes it."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,6}))?\+00:00", value)
+    if not match:
+        raise Wrong(f"{value!r} is no instant in UTC")
+    whole = datetime.strptime(match[1], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
+    return int(whole.timestamp()) * 1_000_000 + int((match[2] or "").ljust(6, "0"))
+
+
+def data(value):
+    return None if value is None else bytes.fromhex(value.removeprefix("\\x"))
+
+
+class Source:
+    """The rows of one source."""
+
+    def __init__(self, tables, source):
+        self.name = source["name"]
+        self.rows = lambda table: [row for row in tables[table] if row["source_id"] == source["source_id"]]
+        self.snapshots = sorted(self.rows("snapshot"), key=lambda row: row["sequence"])
+        self.listings = self.instants(lambda row: row["desktops_outcome"] > 0)
+        self.complete = self.instants(lambda row: row["desktops_outcome"] == 2)
+        self.statistics = self.instants(lambda row: row["groups_outcome"] == 2)
+        self.names()
+
+    def instants(self, wanted):
+        return sorted(micros(row["observed_at"]) for row in self.snapshots if wanted(row))
+
+    # Names.
+
+    def committed(self, table, key, tag, *columns):
+        commitments = {}
+        for row in self.rows(table):
+            salt = data(row["salt"])
+            parts = [write(row[column]) for column, write in columns]
+            if salt is not None and sha(tag, salt, *parts) != data(row["commitment"]):
+                raise Wrong(f"the commitment of {table} number {row[key]} is not that of its text and salt")
+            commitments[row[key]] = data(row["commitment"])
+        return commitments
+
+    def names(self):
+        maybe = lambda value: optional(text, value)
+        self.desktop = self.committed("desktop", "desktop_no", "deskledger.desktop.1", ("desktop_id", text))
+        self.label = self.committed("label", "label_no", "deskledger.name.1", ("desktop_name", maybe))
+        person = self.committed(
+            "person", "person_no", "deskledger.person.1", ("type", maybe), ("id", maybe), ("name", maybe)
+        )
+        assignment = {}
+        for row in self.rows("assignment"):
+            entries = zip(row["entry_person_nos"], row["attach_users"], strict=True)
+            parts = [person[no] + optional(text, entry["user_group"]) for no, entry in entries]
+            assignment[row["assignment_no"]] = sha("deskledger.assignment.1", *parts)
+        self.assigned = {row["label_no"]: assignment[row["assignment_no"]] for row in self.rows("label")}
+        self.status = {row["status_id"]: row["status"] for row in self.rows("status")}
+        self.group = {
+            row["group_no"]: optional(text, row["static_name"]) + number(row["ordinal"])
+            for row in self.rows("desktop_group")
+        }
+
+    # Where the records are found. Each list of records: (order, kind, bytes), by the snapshot's instant.
+
+    def say(self, at, order, no, kind, more=b""):
+        self.records[at].append((order, no, kind, kind + more))
+
+    def find_spans(self):
+        spans = [row for row in self.rows("span") if row["ended"] != -5]
+        begun = defaultdict(list)
+        for row in spans + self.rows("open_span"):
+            no, at = row["desktop_no"], micros(row["first_seen"] or row["piece_from"])
+            begun[no].append(at)
+            state = optional(text, self.status[row["status_id"]]) + self.label[row["label_no"]]
+            before = optional(number, micros(row["started_after"]))
+            self.say(at, 0, no, b"S", self.desktop[no] + state + self.assigned[row["label_no"]] + before)
+            if micros(row.get("unlisted_since")) is not None:
+                self.say(micros(row["unlisted_since"]), 0, no, b"U", self.desktop[no])
+        for all_of_one in begun.values():
+            all_of_one.sort()
+        for row in spans:
+            no, last = row["desktop_no"], micros(row["last_seen"])
+            span, absent, left_out = after(begun[no], last), after(self.complete, last), after(self.listings, last)
+            ended = min(at for at in (span, absent, float("inf")) if at is not None)
+            if ended == float("inf"):
+                raise Wrong(f"nothing ends the span of desktop number {no} that was last seen at {row['last_seen']}")
+            if absent is not None and (span is None or absent < span):
+                self.say(absent, 0, no, b"A", self.desktop[no])
+            if left_out < ended:
+                self.say(left_out, 0, no, b"U", self.desktop[no])
+        for row in self.rows("unlisted"):
+            no = row["desktop_no"]
+            self.say(micros(row["from_at"]), 0, no, b"U", self.desktop[no])
+            self.say(after(self.listings, micros(row["to_at"])), 0, no, b"L", self.desktop[no])
+
+    def find_groups(self):
+        wide = {(row["group_no"], row["from_at"]): row["counters"] for row in self.rows("group_span_wide")}
+        filed, begun = self.rows("group_span"), defaultdict(set)
+        goes_on = set()
+        for row in filed + self.rows("open_group_span"):
+            no, at = row["group_no"], micros(row["from_at"])
+            if row["is_continued"]:
+                goes_on.add((no, at))
+                continue
+            begun[no].add(at)
+            counters = row.get("counters") or wide.get((no, row["from_at"])) or [row[name] for name in COUNTERS]
+            parts = [optional(number, counter) for counter in counters]
+            self.say(at, 1, no, b"G", self.group[no] + b"".join(parts))
+        for row in filed:
+            no = row["group_no"]
+            if (no, micros(row["to_at"])) in goes_on:
+                continue
+            at = after(self.statistics, micros(row["last_seen"]))
+            if at is None:
+                raise Wrong(f"nothing ends the counters of group number {no} from {row['from_at']}")
+            if at not in begun[no]:
+                self.say(at, 2, no, b"X", self.group[no])
+
+    # The chain.
+
+    def check(self):
+        self.records = defaultdict(list)
+        self.find_spans()
+        self.find_groups()
+        digest = sha("deskledger.genesis.1", text(self.name))
+        for sequence, row in enumerate(self.snapshots, 1):
+            place = f"entry {row['sequence']} (snapshot {row['snapshot_id']} of {row['observed_at']})"
+            if row["sequence"] != sequence:
+                raise Wrong(f"entry {sequence} is missing before {place}")
+            records = sorted(self.records.pop(micros(row["observed_at"]), []))
+            body = sha("deskledger.body.1", *(record[3] for record in records)) if records else None
+            if body != data(row["body_hash"]):
+                raise Wrong(f"{place}: what it changed does not give its body_hash")
+            if row["changes"] != sum(record[2] in (b"S", b"A") for record in records):
+                raise Wrong(f"{place}: changes is not the number of changes")
+            header = sha(
+                "deskledger.header.1",
+                number(micros(row["observed_at"])),
+                number(micros(row["finished_at"])),
+                optional(number, micros(row["scheduled_at"])),
+                number(row["max_gap"]),
+                bytes([row["desktops_outcome"], row["groups_outcome"]]),
+                optional(number, row["desktops_total"]),
+                optional(number, row["desktops_recorded"]),
+                optional(number, row["groups_recorded"]),
+                number(row["changes"]),
+                optional(text, row["error_code"]),
+                optional(text, row["error_message"]),
+            )
+            digest = sha("deskledger.entry.1", digest, number(sequence), b"S", header, body or bytes(32))
+            if digest != data(row["digest"]):
+                raise Wrong(f"{place}: its digest does not follow from its row and the digest before")
+        if self.records:
+            raise Wrong("a row begins or ends where there is no snapshot")
+        heads = self.rows("head")
+        if [(head["sequence"], data(head["digest"])) for head in heads] != [(len(self.snapshots), digest)]:
+            raise Wrong("head does not say what the newest entry does")
+        return len(self.snapshots), digest
+
+
+def after(instants, at):
+    """The first of the instants, which are sorted, after one."""
+    place = bisect_right(instants, at)
+    return instants[place] if place < len(instants) else None
+
+
+def main():
+    tables, code = defaultdict(list), 0
+    for line in sys.stdin:
+        row = json.loads(line)
+        tables[row["table"]].append(row["row"])
+    for source in sorted(tables["source"], key=lambda row: row["name"]):
+        try:
+            entries, digest = Source(tables, source).check()
+            print(f"{source['name']}: ok, {entries} entries, digest {digest.hex()}")
+        except (Wrong, KeyError, TypeError, ValueError) as wrong:
+            # A number that is not registered, or a column that is not of its type.
+            said = wrong if isinstance(wrong, Wrong) else f"the rows do not fit one another: {wrong!r}"
+            print(f"{source['name']}: WRONG, {said}")
+            code = 1
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+//! `verify` as its users run it: what it prints, its exit codes, and seals.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::Value;
+
+use super::changes::{NOT_SEEN, restore, save};
+use super::history;
+use crate::support::ledger::{ledger, record};
+use crate::support::program::Home;
+
+/// The first `lines` lines of the history.
+fn beginning(lines: usize) -> String {
+    history::history().lines().take(lines).map(|line| format!("{line}\n")).collect()
+}
+
+fn rest(lines: usize) -> String {
+    history::history().lines().skip(lines).map(|line| format!("{line}\n")).collect()
+}
+
+#[tokio::test]
+async fn a_right_ledger_is_said_to_be_right_and_what_that_cannot_mean() {
+    let (database, store) = ledger().await;
+    let home = Home::new(&database);
+    assert!(home.run(&["verify"]).await.expect(0).out.contains("No source is recorded yet."));
+    record(&store, &history::history(), 1, usize::MAX).await;
+    let done = home.run(&["verify"]).await.expect(0);
+    assert!(done.out.contains("prod: ok, 30 entries, "), "{}", done.out);
+    assert!(done.out.contains("qa: ok, 10 entries, "), "{}", done.out);
+    assert!(done.out.contains("newest entries were cut off"), "{}", done.out);
+    assert_eq!(done.err, "");
+
+    let done = home.run(&["verify", "--source", "qa", "--format", "json"]).await.expect(0);
+    let result: Value = serde_json::from_str(&done.out).unwrap();
+    assert_eq!(result["ok"], true);
+    assert_eq!(result["sources"].as_array().unwrap().len(), 1);
+    assert_eq!(result["sources"][0]["entries"], 10);
+    assert_eq!(result["sources"][0]["wrong"], Value::Null);
+    home.run(&["verify", "--source", "other"]).await.expect(2);
+}
+
+#[tokio::test]
+async fn a_wrong_ledger_ends_with_code_1_and_the_first_snapshot_that_is_wrong() {
+    let (database, store) = ledger().await;
+    record(&store, &history::history(), 1, usize::MAX).await;
+    sqlx::query("update deskledger_data.snapshot set error_message = 'all well' where sequence = 17 and source_id = 1")
+        .execute(&database.pool)
+        .await
+        .unwrap();
+    let home = Home::new(&database);
+    let done = home.run(&["verify"]).await.expect(1);
+    assert!(done.out.contains("prod: WRONG, snapshot "), "{}", done.out);
+    assert!(done.out.contains("right before it: 16 entries"), "{}", done.out);
+    assert!(done.out.contains("qa: ok"), "{}", done.out);
+    let errors = done.errors();
+    assert!(errors.len() == 1 && errors[0].contains("(entry 17)"), "{errors:?}");
+    let done = home.run(&["verify", "--format", "json"]).await.expect(1);
+    let result: Value = serde_json::from_str(&done.out).unwrap();
+    assert_eq!(result["ok"], false);
+    assert_eq!(result["sources"][0]["wrong"]["sequence"], 17);
+    // Names of persons are nothing for whoever reads this.
+    assert!(!done.out.contains("anna") && !done.err.contains("anna"));
+}
+
+/// A key and a seal in a folder; the key's public half.
+async fn seal(home: &Home) -> String {
+    let done = home.run(&["verify", "--new-key", "key"]).await.expect(0);
+    let mode = std::fs::metadata(home.path().join("key")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    home.run(&["verify", "--seal", "seal", "--key", "key"]).await.expect(0);
+    done.out.trim().to_owned()
+}
+
+#[tokio::test]
+async fn a_seal_shows_a_tail_that_was_cut_off() {
+    let (database, store) = ledger().await;
+    let home = Home::new(&database);
+    record(&store, &beginning(20), 1, usize::MAX).await;
+    let saved = save(&database.pool).await;
+    record(&store, &rest(20), 1, usize::MAX).await;
+    let key = seal(&home).await;
+    let done = home.run(&["verify", "--against", "seal"]).await.expect(0);
+    assert_eq!(done.out.matches("the history up to the seal is unchanged").count(), 2);
+    assert!(done.out.contains(&key) && done.out.contains("as the place is safe"), "{}", done.out);
+    home.run(&["verify", "--against", "seal", "--public-key", &key]).await.expect(0);
+
+    restore(&database.pool, &saved).await;
+    home.run(&["verify"]).await.expect(0);
+    let done = home.run(&["verify", "--against", "seal"]).await.expect(1);
+    assert!(done.err.contains("the newest were cut off"), "{}", done.err);
+}
+
+#[tokio::test]
+async fn a_seal_shows_a_ledger_that_was_rewritten_as_a_whole_and_holds_while_it_grows() {
+    let (database, store) = ledger().await;
+    let home = Home::new(&database);
+    record(&store, &beginning(20), 1, usize::MAX).await;
+    seal(&home).await;
+    record(&store, &rest(20), 1, usize::MAX).await;
+    home.run(&["verify", "--against", "seal"]).await.expect(0);
+
+    // Wrong after the seal: what is sealed is still proven.
+    let saved = save(&database.pool).await;
+    let change = "update deskledger_data.snapshot set changes = changes + 1 where sequence = 29";
+    sqlx::query(change).execute(&database.pool).await.unwrap();
+    let done = home.run(&["verify", "--against", "seal"]).await.expect(1);
+    assert_eq!(done.out.matches("the history up to the seal is unchanged").count(), 2);
+    restore(&database.pool, &saved).await;
+
+    // What no digest holds of a source, its seal does.
+    for (table, column, _) in NOT_SEEN.iter().filter(|(table, _, _)| *table == "source") {
+        let value = if *column == "created_at" { "now()" } else { "'elsewhere'" };
+        let pinned =
+            "update deskledger_data.source set region = 'r', project_id = 'p', endpoint = 'e'";
+        sqlx::query(pinned).execute(&database.pool).await.unwrap();
+        let _ = std::fs::remove_file(home.path().join("seal-2"));
+        home.run(&["verify", "--seal", "seal-2", "--key", "key"]).await.expect(0);
+        let change = format!("update deskledger_data.{table} set {column} = {value}");
+        sqlx::query(sqlx::AssertSqlSafe(change)).execute(&database.pool).await.unwrap();
+        home.run(&["verify"]).await.expect(0);
+        let done = home.run(&["verify", "--against", "seal-2"]).await.expect(1);
+        assert!(done.err.contains(&format!("`{column}` of the source")), "{}", done.err);
+        restore(&database.pool, &saved).await;
+    }
+
+    store.forget_everything().await.unwrap();
+    record(&store, &history::history().replace("anna", "mallory"), 1, usize::MAX).await;
+    home.run(&["verify"]).await.expect(0);
+    let done = home.run(&["verify", "--against", "seal"]).await.expect(1);
+    assert!(done.err.contains("which is sealed"), "{}", done.err);
+
+    store.forget_everything().await.unwrap();
+    record(&store, &beginning(1), 1, usize::MAX).await;
+    let done = home.run(&["verify", "--against", "seal", "--source", "qa"]).await;
+    // Asked for one that is not there at all.
+    done.expect(2);
+    let done = home.run(&["verify", "--against", "seal"]).await.expect(1);
+    assert!(done.out.contains("qa: WRONG, sealed, and not in the ledger"), "{}", done.out);
+}
+
+#[tokio::test]
+async fn a_seal_is_worth_as_much_as_its_key() {
+    let (database, store) = ledger().await;
+    let home = Home::new(&database);
+    record(&store, &beginning(12), 1, usize::MAX).await;
+    let key = seal(&home).await;
+    // Neither is ever overwritten.
+    home.run(&["verify", "--new-key", "key"]).await.expect(2);
+    home.run(&["verify", "--seal", "seal", "--key", "key"]).await.expect(2);
+
+    let text = std::fs::read_to_string(home.path().join("seal")).unwrap();
+    home.write("changed", text.replacen("\"sequence\": ", "\"sequence\": 1", 1).as_bytes());
+    let done = home.run(&["verify", "--against", "changed"]).await.expect(1);
+    assert!(done.err.contains("its signature is not that of its content"), "{}", done.err);
+
+    home.run(&["verify", "--new-key", "other"]).await.expect(0);
+    home.run(&["verify", "--seal", "forged", "--key", "other"]).await.expect(0);
+    home.run(&["verify", "--against", "forged"]).await.expect(0);
+    let done = home.run(&["verify", "--against", "forged", "--public-key", &key]).await.expect(1);
+    assert!(done.err.contains("and not with the one that was asked for"), "{}", done.err);
+
+    home.write("nothing", b"{}");
+    home.run(&["verify", "--against", "nothing"]).await.expect(2);
+    home.run(&["verify", "--against", "missing"]).await.expect(2);
+    home.run(&["verify", "--seal", "new", "--key", "seal"]).await.expect(2);
+    // A wrong ledger is not sealed.
+    let change = "update deskledger_data.head set sequence = sequence + 1";
+    sqlx::query(change).execute(&database.pool).await.unwrap();
+    home.run(&["verify", "--seal", "new", "--key", "key"]).await.expect(1);
+    assert!(!home.path().join("new").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_is_recorded_meanwhile_is_right() {
+    let (database, store) = ledger().await;
+    let recording = {
+        let store = store.clone();
+        tokio::spawn(async move { record(&store, &history::history(), 1, 4).await })
+    };
+    let mut seen = 0;
+    while !recording.is_finished() {
+        assert_eq!(super::faults(&store).await, vec![]);
+        seen += 1;
+    }
+    recording.await.unwrap();
+    assert!(seen > 1, "it was never looked at while it was recorded");
+    drop(database);
+}

@@ -1,0 +1,156 @@
+//! `verify`: a ledger as recorded is right, and whatever is changed by hand is found.
+
+mod changes;
+mod command;
+mod digests;
+mod history;
+
+use std::collections::BTreeMap;
+
+use deskledger::domain::audit::Fault;
+use deskledger::store::{Progress, Store};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use crate::oracle::generate::histories;
+use crate::support::ledger::{ledger, record};
+use changes::{Cell, restore, save};
+
+/// The first fault of each source.
+async fn faults(store: &Store) -> Vec<(String, Fault)> {
+    let verdicts = store.verify(None, &BTreeMap::new(), &Progress::default()).await.unwrap();
+    let faults = verdicts.into_iter().map(|verdict| (verdict.source.name, verdict.fault));
+    faults.filter_map(|(source, fault)| Some((source, fault?))).collect()
+}
+
+/// Of each column the first value that is null and the first that is not.
+fn telling(cells: Vec<Cell>) -> Vec<Cell> {
+    let mut kept: BTreeMap<(String, String, bool), Cell> = BTreeMap::new();
+    for cell in cells {
+        let key = (cell.table.clone(), cell.column.clone(), cell.is_null);
+        kept.entry(key).or_insert(cell);
+    }
+    kept.into_values().collect()
+}
+
+#[tokio::test]
+async fn a_change_of_any_column_of_any_table_is_found_and_names_a_snapshot() {
+    let (database, store) = ledger().await;
+    record(&store, &history::history(), 1, usize::MAX).await;
+    assert_eq!(faults(&store).await, vec![]);
+    for (table, rows) in changes::counts(&database.pool).await {
+        assert!(rows > 0, "no row of `{table}` can be changed: the history must reach it");
+    }
+    let saved = save(&database.pool).await;
+    let (mut tried, mut not_accepted) = (BTreeMap::new(), Vec::new());
+    for (way, cell) in telling(Cell::all(&database.pool).await).into_iter().enumerate() {
+        let column = format!("{}.{}", cell.table, cell.column);
+        let Some(done) = cell.change(&database.pool, way).await else {
+            not_accepted.push(column);
+            continue;
+        };
+        let found = faults(&store).await;
+        let place = found.first().map(|(_, fault)| fault.at);
+        assert!(matches!(place, Some(Some(_))), "{done}: {found:?}");
+        restore(&database.pool, &saved).await;
+        *tried.entry(column).or_insert(0) += 1;
+    }
+    not_accepted.retain(|column| !tried.contains_key(column));
+    not_accepted.dedup();
+    // Keys and constraints hold these fast: no single change of them gets into the database at all.
+    let held_fast = [
+        "assignment.source_id",
+        "desktop.source_id",
+        "desktop_group.source_id",
+        "head.source_id",
+        "label.source_id",
+        "open_group_span.source_id",
+        "open_span.source_id",
+        "person.source_id",
+        "snapshot.groups_outcome",
+        "source.source_id",
+        "status.source_id",
+    ];
+    assert_eq!(not_accepted, held_fast);
+    assert!(tried.len() > 100, "{tried:?}");
+    assert_eq!(faults(&store).await, vec![]);
+}
+
+#[tokio::test]
+async fn what_a_change_by_hand_breaks_is_named_by_its_snapshot() {
+    let (database, store) = ledger().await;
+    record(&store, &history::history(), 1, usize::MAX).await;
+    let saved = save(&database.pool).await;
+    let cases = [
+        ("update deskledger_data.snapshot set finished_at = finished_at + interval '1 s' where sequence = 4 and source_id = 1", 4, "its own row"),
+        ("update deskledger_data.snapshot set digest = decode(repeat('ab', 32), 'hex') where sequence = 9 and source_id = 1", 9, "digest"),
+        ("update deskledger_data.person set name = 'mallory', id = 'm' where person_no = 3 and source_id = 1", 6, "`person` number 3"),
+        ("delete from deskledger_data.snapshot where sequence = 11 and source_id = 1", 12, "none may be missing"),
+        ("update deskledger_data.head set digest = decode(repeat('ab', 32), 'hex') where source_id = 1", 30, "`head`"),
+        ("delete from deskledger_data.head where source_id = 1", 30, "`head`"),
+        ("update deskledger_data.snapshot set snapshot_id = 1 where sequence = 30 and source_id = 1", 30, "`snapshot_id`"),
+        ("update deskledger_data.snapshot q set snapshot_id = p.snapshot_id from deskledger_data.snapshot p
+           where q.sequence = 1 and q.source_id = 2 and p.sequence = 1 and p.source_id = 1", 1, "`snapshot_id`"),
+        ("update deskledger_data.span set piece_to = 'infinity' where ended = -3", 0, "span"),
+        ("insert into deskledger_data.label select source_id, label_no + 100, desktop_name || '!', salt, commitment, assignment_no
+            from deskledger_data.label where label_no = 1 and source_id = 1", 30, "label"),
+        ("create or replace view deskledger.desktop_snapshots as
+          select snapshot_id, source, observed_at, desktop_id, desktop_name, connect_status, attach_users
+            from (select n.snapshot_id, s.name as source, n.observed_at, ''::text as desktop_id, ''::text as desktop_name,
+                         ''::text as connect_status, '[]'::jsonb as attach_users
+                    from deskledger_data.snapshot n join deskledger_data.source s using (source_id)) lie", 1, "the view"),
+    ];
+    for (change, sequence, words) in cases {
+        let changed = sqlx::query(change).execute(&database.pool).await;
+        let Ok(changed) = changed else { continue };
+        let found = faults(&store).await;
+        let (_, fault) = found.first().unwrap_or_else(|| panic!("not found: {change} {changed:?}"));
+        let place = fault.at.unwrap();
+        assert!(sequence == 0 || place.sequence == sequence, "{change}: {fault:?}");
+        assert!(fault.wrong.to_string().contains(words), "{change}: {fault:?}");
+        restore(&database.pool, &saved).await;
+    }
+}
+
+#[test]
+fn a_ledger_as_recorded_is_right_and_any_value_or_row_changed_by_hand_is_found() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (database, store) = runtime.block_on(ledger());
+    let config = Config {
+        cases: std::env::var("PROPTEST_CASES").map_or(16, |cases| cases.parse().unwrap()),
+        source_file: Some(file!()),
+        max_shrink_iters: 100,
+        ..Config::default()
+    };
+    let picks = proptest::collection::vec(any::<(prop::sample::Index, prop::sample::Index)>(), 3);
+    let result = TestRunner::new(config).run(
+        &(histories(), 1_usize..5, 1_usize..9, picks),
+        |(history, commit, restart, picks)| {
+            runtime.block_on(async {
+                store.forget_everything().await.unwrap();
+                record(&store, &history.0, commit, restart).await;
+                prop_assert_eq!(faults(&store).await, vec![]);
+                let cells = Cell::all(&database.pool).await;
+                let saved = save(&database.pool).await;
+                for (cell, change) in picks {
+                    let cell = cell.get(&cells);
+                    let done = match change.index(4) {
+                        3 => cell.remove(&database.pool).await,
+                        way => cell.change(&database.pool, way).await,
+                    };
+                    let Some(done) = done else { continue };
+                    let found = faults(&store).await;
+                    prop_assert!(!found.is_empty(), "not found: {done}");
+                    prop_assert!(
+                        found.iter().all(|(_, fault)| fault.at.is_some()),
+                        "{done}: {found:?}"
+                    );
+                    restore(&database.pool, &saved).await;
+                }
+                prop_assert_eq!(faults(&store).await, vec![]);
+                Ok(())
+            })
+        },
+    );
+    result.unwrap_or_else(|failure| panic!("{failure}"));
+}
