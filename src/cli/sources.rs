@@ -19,6 +19,9 @@ const SHORTEST_BUDGET: Duration = Duration::from_secs(5);
 /// However long the steps are, a visit that takes longer is of no one instant any more.
 const LONGEST_BUDGET: Duration = Duration::from_hours(1);
 
+/// Who waits for an answer gives up sooner than a recorder.
+const DOUBTED_BUDGET: Duration = Duration::from_secs(30);
+
 /// How the sources are going to be visited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Visits {
@@ -26,6 +29,8 @@ pub enum Visits {
     Once,
     /// On their schedules: a visit ends before the next begins.
     OnSchedule,
+    /// Not at all: only asked whether a visit would succeed, each request once.
+    Doubted,
 }
 
 /// A source whose configuration holds, before anything is connected.
@@ -58,8 +63,22 @@ pub fn prepare(sources: Vec<SourceConfig>, visits: Visits) -> anyhow::Result<Vec
     sources.into_iter().map(|source| Prepared::of(source, &accounts, visits)).collect()
 }
 
+fn shortest_step(source: &SourceConfig) -> Duration {
+    source.schedule.shortest_step().to_std().unwrap_or(SHORTEST_BUDGET)
+}
+
+/// For how long a visit on the source's schedule may send requests.
+pub(super) fn visit_budget(source: &SourceConfig) -> Duration {
+    shortest_step(source).mul_f64(0.8).clamp(SHORTEST_BUDGET, LONGEST_BUDGET)
+}
+
 impl Prepared {
-    fn of(source: SourceConfig, accounts: &Accounts, visits: Visits) -> anyhow::Result<Self> {
+    /// Checks one source; those that share `accounts` share their pace and standing.
+    pub(super) fn of(
+        source: SourceConfig,
+        accounts: &Accounts,
+        visits: Visits,
+    ) -> anyhow::Result<Self> {
         let name = &source.name;
         let places = source.region.as_deref().map(region::endpoints);
         let endpoint = match (&source.endpoint, &places) {
@@ -88,17 +107,29 @@ impl Prepared {
         config.page_size = source.page_size;
         config.max_offset = source.max_offset;
         config.concurrency = source.concurrency as usize;
-        if visits == Visits::OnSchedule {
-            let step = source.schedule.shortest_step().to_std().unwrap_or(SHORTEST_BUDGET);
-            config.visit_budget = (step.mul_f64(0.8)).clamp(SHORTEST_BUDGET, LONGEST_BUDGET);
-            config.request_timeout = config.request_timeout.min(config.visit_budget);
-            config.retry_budget = config.retry_budget.min(step / 2);
+        match visits {
+            Visits::Once => {}
+            Visits::OnSchedule => {
+                config.visit_budget = visit_budget(&source);
+                config.request_timeout = config.request_timeout.min(config.visit_budget);
+                config.retry_budget = config.retry_budget.min(shortest_step(&source) / 2);
+            }
+            Visits::Doubted => {
+                config.visit_budget = DOUBTED_BUDGET;
+                config.request_timeout = DOUBTED_BUDGET / 2;
+                config.retry_budget = Duration::ZERO;
+            }
         }
         let client = match source.project_id {
             Some(_) => Some(Client::new(config.clone()).map_err(|error| wrong(name, error))?),
             None => None,
         };
         Ok(Self { source, config, client })
+    }
+
+    /// What its client is going to be made from.
+    pub(super) fn config(&self) -> &ClientConfig {
+        &self.config
     }
 
     /// Finds the project where it is not configured: the one that the ledger has for this place

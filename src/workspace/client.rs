@@ -208,7 +208,7 @@ impl Client {
             &known,
             |request, is_patient| self.page(run, request, is_patient),
         );
-        let (listing, groups) = tokio::join!(listing, self.statistics(run));
+        let (listing, groups) = tokio::join!(listing, self.statistics(run, true));
         if let Some(desktops) = &listing.desktops {
             let desktops = desktops.desktops();
             let is_whole = i64::try_from(desktops.len()).ok() == listing.total;
@@ -228,7 +228,12 @@ impl Client {
         }
     }
 
-    async fn page(&self, run: &Run, request: Request, repeat: bool) -> Result<Page, ApiError> {
+    pub(super) async fn page(
+        &self,
+        run: &Run,
+        request: Request,
+        repeat: bool,
+    ) -> Result<Page, ApiError> {
         self.transport
             .get(run, DESKTOPS, &request.query(), repeat, |body| {
                 let page: DesktopsPage = read_json(DESKTOPS, body)?;
@@ -252,9 +257,13 @@ impl Client {
             .await
     }
 
-    async fn statistics(&self, run: &Run) -> Result<Vec<GroupStatistics>, ApiError> {
+    pub(super) async fn statistics(
+        &self,
+        run: &Run,
+        repeat: bool,
+    ) -> Result<Vec<GroupStatistics>, ApiError> {
         self.transport
-            .get(run, STATISTICS, &[], true, |body| {
+            .get(run, STATISTICS, &[], repeat, |body| {
                 let page: StatisticsPage = read_json(STATISTICS, body)?;
                 let groups = page
                     .statics

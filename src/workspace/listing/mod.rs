@@ -30,7 +30,7 @@ mod shards;
 
 pub use known::Known;
 pub(super) use read::read;
-pub(super) use request::{Limits, Page, Request};
+pub(super) use request::{Limits, Page, Request, STATUSES};
 
 #[cfg(test)]
 mod laws;
