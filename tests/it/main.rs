@@ -6,6 +6,7 @@ mod answers;
 mod architecture;
 mod chain;
 mod civil_time;
+mod doctor;
 mod exchange;
 mod oracle;
 mod private_postgresql;

@@ -9,7 +9,8 @@
 //! |---|---|
 //! | `check` | what a check says |
 //! | `configuration` | what was typed, and who else may read it |
-//! | `database` | the server, the schema, the rights, the room |
+//! | `database` | the way to the ledger's server: asks it |
+//! | `server` | what it answered means: version, schema, rights, size, room |
 //! | `record` | how far each source is recorded |
 //! | `api` | the way to a source's API: asks, in ten requests at most |
 //! | `answers` | what the API's answers mean |
@@ -24,6 +25,7 @@ mod database;
 mod paging;
 mod record;
 mod render;
+mod server;
 
 use std::io::{IsTerminal as _, Write as _};
 
