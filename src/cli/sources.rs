@@ -132,19 +132,24 @@ impl Prepared {
         &self.config
     }
 
+    /// Its place, as far as it is configured.
+    pub(super) fn place(&self) -> Source {
+        Source {
+            name: self.source.name.clone(),
+            region: self.source.region.clone(),
+            project_id: self.source.project_id.clone(),
+            endpoint: Some(self.config.endpoint.as_str().trim_end_matches('/').to_owned()),
+        }
+    }
+
     /// Finds the project where it is not configured: the one that the ledger has for this place
     /// already, so that a start without a network goes on where it was, else the region's.
     ///
     /// # Errors
     /// The identity service cannot be asked, or does not name exactly one project.
     pub async fn resolve(self, recorded: &[Source]) -> anyhow::Result<Ready> {
+        let mut place = Source { project_id: None, ..self.place() };
         let Self { source, mut config, client } = self;
-        let mut place = Source {
-            name: source.name.clone(),
-            region: source.region.clone(),
-            project_id: None,
-            endpoint: Some(config.endpoint.as_str().trim_end_matches('/').to_owned()),
-        };
         let client = match client {
             Some(client) => client,
             None => {

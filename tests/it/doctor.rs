@@ -364,6 +364,7 @@ async fn a_server_that_is_away_leaves_the_database_to_be_looked_at() {
     assert_eq!(report.failed(), ["endpoint"]);
     report.expect("source", "endpoint", "failed", &["no connection to `127.0.0.1`", "firewall"]);
     report.expect("source", "credentials", "skipped", &["cannot be reached"]);
+    report.expect("source", "pinned", "ok", &["not recorded yet"]);
     report.expect("database", "schema", "ok", &[]);
     read(&home).await.expect(1);
 }

@@ -29,11 +29,14 @@ const LISTING: &str = "connect-desktops";
 const STATISTICS: &str = "connections/status";
 
 /// What is checked by asking, in the order in which it is shown.
-const ASKED: [&str; 7] =
-    ["credentials", "project", "pinned", LISTING, STATISTICS, "clock", "paging"];
+const ASKED: [&str; 6] = ["credentials", "project", LISTING, STATISTICS, "clock", "paging"];
 
-/// The checks of one source.
-pub(super) async fn check(source: &SourceConfig, accounts: &Accounts, known: &Known) -> Vec<Check> {
+/// The checks of one source, and its place as far as it is known.
+pub(super) async fn check(
+    source: &SourceConfig,
+    accounts: &Accounts,
+    known: &Known,
+) -> (Vec<Check>, Option<Source>) {
     let prepared = match Prepared::of(source.clone(), accounts, Visits::Doubted) {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -41,16 +44,18 @@ pub(super) async fn check(source: &SourceConfig, accounts: &Accounts, known: &Kn
             let advice = "mend the region, `endpoint` or `auth` of this source";
             let mut checks = vec![Check::failed("endpoint", found, advice)];
             skip_rest(&mut checks, "the source cannot be used as it is configured");
-            return checks;
+            return (checks, None);
         }
     };
     let endpoint = prepared.config().endpoint.clone();
     let mut checks: Vec<Check> = answers::encryption(&endpoint).into_iter().collect();
+    // What is configured needs no answer.
+    let mut place = prepared.place();
     let way = reach(&endpoint, PATIENCE).await;
     if way.is_err() {
         checks.push(answers::endpoint(&endpoint, &way, None));
         skip_rest(&mut checks, "the endpoint cannot be reached");
-        return checks;
+        return (checks, Some(place));
     }
     let per_minute = prepared.config().account.requests_per_minute();
     let recorded: Vec<Source> =
@@ -60,6 +65,7 @@ pub(super) async fn check(source: &SourceConfig, accounts: &Accounts, known: &Kn
             let asked = Asked::ask(&ready, per_minute).await;
             checks.push(answers::endpoint(&endpoint, &way, Some(&asked.listing)));
             checks.extend(asked.checks(&ready, known));
+            place = ready.place;
         }
         Err(error) => {
             checks.push(answers::endpoint(&endpoint, &way, None));
@@ -67,7 +73,7 @@ pub(super) async fn check(source: &SourceConfig, accounts: &Accounts, known: &Kn
             skip_rest(&mut checks, "the project is not known");
         }
     }
-    checks
+    (checks, Some(place))
 }
 
 fn skip_rest(checks: &mut Vec<Check>, why: &str) {
@@ -121,7 +127,6 @@ impl Asked {
         vec![
             answers::credentials(&self.who, refused, Clock::System.now()),
             answers::project(&ready.source, &ready.place, known),
-            answers::pinned(&ready.place, known),
             answers::call(LISTING, &self.listing, |glance| {
                 format!("allowed, answered in {}", answers::millis(glance.took))
             }),

@@ -132,37 +132,33 @@ fn unusable(name: &'static str, error: &ConfigError) -> Check {
 
 fn file(path: Option<&Path>) -> Check {
     match path {
-        Some(path) => {
-            let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-            Check::ok("file", path.display().to_string())
-        }
+        Some(path) => Check::ok("file", absolute(path)),
         None => Check::ok("file", "none: flags, environment and defaults hold"),
     }
 }
 
-fn environment(of_ledger: &[&str], of_source: &[&str], sources: usize) -> Check {
-    if sources > 1 && !of_source.is_empty() {
-        return Check::warning(
-            "environment",
-            format!(
-                "{} set and left alone: with {sources} sources nobody knows which is meant",
-                listing(of_source)
-            ),
-            "unset them, and write in the file what they say",
-        );
-    }
-    let all: Vec<&str> = of_ledger.iter().chain(of_source).copied().collect();
-    Check::ok(
-        "environment",
-        match all[..] {
-            [] => "no variable says anything".to_owned(),
-            _ => format!("{} set, and win over any file", listing(&all)),
-        },
-    )
+/// Copied into a command, a path has to hold wherever that is typed.
+fn absolute(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
-fn listing(names: &[&str]) -> String {
-    format!("{} {}", names.join(", "), if names.len() == 1 { "is" } else { "are" })
+fn environment(of_ledger: &[&str], of_source: &[&str], sources: usize) -> Check {
+    const NAME: &str = "environment";
+    let each = |one: &'static str, several: &'static str, names: &[&str]| {
+        format!("{} {}", names.join(", "), if names.len() == 1 { one } else { several })
+    };
+    if sources > 1 && !of_source.is_empty() {
+        let found = format!(
+            "{} set and left alone: with {sources} sources nobody knows which is meant",
+            each("is", "are", of_source)
+        );
+        return Check::warning(NAME, found, "unset what is left alone, and write it into the file");
+    }
+    let all: Vec<&str> = of_ledger.iter().chain(of_source).copied().collect();
+    if all.is_empty() {
+        return Check::ok(NAME, "no variable says anything");
+    }
+    Check::ok(NAME, each("is set, and wins over a file", "are set, and win over a file", &all))
 }
 
 /// Who may read the secrets. A group may: that is how root shares a file with the user of a service.
@@ -184,7 +180,7 @@ fn secrets(file: Option<&Path>, kept: &Kept) -> Check {
         };
         return Check::ok("secrets", found);
     }
-    let paths: Vec<String> = open.iter().map(|path| format!("{}", path.display())).collect();
+    let paths: Vec<String> = open.iter().copied().map(absolute).collect();
     let found = if kept.in_file.is_empty() {
         format!("every user of this machine may read {}", paths.join(" "))
     } else {

@@ -42,10 +42,10 @@ use configuration::Configured;
 /// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only this source
+    /// Only this source.
     #[arg(long, value_name = "NAME")]
     pub source: Option<String>,
-    /// How the report is written
+    /// How the report is written.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
 }
@@ -82,7 +82,11 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     let accounts = Accounts::default();
     let (accounts, known, clock) = (&accounts, &database.known, &clock);
     let looks = configured.sources.iter().map(|source| async move {
-        let mut checks = api::check(source, accounts, known).await;
+        let (mut checks, place) = api::check(source, accounts, known).await;
+        checks.push(match place {
+            Some(place) => answers::pinned(&place, known),
+            None => Check::skipped("pinned", "it is not known where the source is"),
+        });
         checks.extend(record::check(source, known, clock.now()));
         checks.into_iter().map(|check| check.about(&source.name)).collect::<Vec<_>>()
     });
