@@ -68,6 +68,16 @@ pub struct Standing {
     pub last_snapshot_at: Option<Instant>,
     /// Up to when everything is recorded, or known to be lost.
     pub complete_until: Option<Instant>,
+    /// How the newest snapshot's listing and statistics ended.
+    pub desktops_outcome: Option<String>,
+    /// How the newest snapshot's listing and statistics ended.
+    pub groups_outcome: Option<String>,
+    /// The desktops that it recorded.
+    pub desktops_recorded: Option<i32>,
+    /// The API's `total_count` then.
+    pub desktops_total: Option<i64>,
+    /// Its error.
+    pub newest_error: Option<String>,
     /// Since when nothing is observed; `None`: no gap is open.
     pub gap_from: Option<Instant>,
     /// How many visits failed in that gap.
@@ -200,8 +210,12 @@ impl Store {
         sqlx::query_as(
             "-- store::facts::standings
              select s.source, s.region, s.project_id, s.endpoint, s.last_snapshot_at, s.complete_until,
+                    n.desktops_outcome, n.groups_outcome, n.desktops_recorded, n.desktops_total,
+                    nullif(concat_ws(': ', n.error_code, n.error_message), '') as newest_error,
                     g.gap_from, g.failed_snapshots, g.last_error
                from deskledger.sources s
+               left join deskledger.snapshots n
+                    on n.source = s.source and n.observed_at = s.last_snapshot_at
                left join deskledger.gaps g on g.source = s.source and g.gap_to is null
               order by s.source",
         )

@@ -21,7 +21,7 @@ const STATISTICS: &str = "connections/status";
 
 /// How many requests of one visit may go to users of whom nobody knows that they have more desktops: half
 /// a minute's, where the vendor's limit of 200 holds.
-const MOST_SUSPICIONS: usize = 100;
+pub const MOST_SUSPICIONS: usize = 100;
 
 /// What a [`Client`] needs to know.
 #[derive(Clone, Debug)]

@@ -28,7 +28,7 @@ pub mod wire;
 
 pub use account::{Account, Accounts, REQUESTS_PER_MINUTE};
 pub use auth::Credentials;
-pub use client::{Client, ClientConfig, ConfigError, Effort, Visit};
+pub use client::{Client, ClientConfig, ConfigError, Effort, MOST_SUSPICIONS, Visit};
 pub use error::{ApiError, Kind};
 pub use identity::{ProjectError, Who, find_project};
 pub use listing::Known;

@@ -209,6 +209,7 @@ async fn where_everything_is_fine_it_says_so_and_changes_nothing() {
             &["250 desktops", "reaches 2100", "takes 4 requests", "at 180 a minute"],
         ),
         ("source", "recorded", &["ago; visits are every 5m"]),
+        ("source", "newest visit", &["complete: ", " desktops"]),
         ("source", "gaps", &["none is open"]),
     ] {
         report.expect(group, name, "ok", words);
@@ -389,7 +390,7 @@ async fn a_fleet_beyond_reach_is_told_in_numbers() {
     let start: DateTime<Utc> = "2026-10-07T02:00:00Z".parse().unwrap();
     let (database, _) = ledger().await;
     for (takes, words) in [
-        (200, "those without a user stay unlisted"),
+        (200, "desktops whose users are not known stay unlisted"),
         (2000, "the server takes larger offsets: set `max_offset = 100000`"),
     ] {
         let mut config = server(1);
@@ -443,7 +444,8 @@ async fn a_ledger_that_is_behind_is_told_by_how_much() {
     record(&store, &line(at(1), failed), 1, 100).await;
     let report = examine(&home, &[]).await;
     report.expect("source", "recorded", "ok", &[]);
-    report.expect("source", "gaps", "failed", &["1 visits failed", "APIGW.0301: refused"]);
+    report.expect("source", "newest visit", "warning", &["listing failed", "APIGW.0301"]);
+    report.expect("source", "gaps", "failed", &["failed since: 1,", "APIGW.0301: refused"]);
     simulator.stop().await.unwrap();
 }
 

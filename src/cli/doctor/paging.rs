@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::check::Check;
 use crate::domain::format_duration;
+use crate::workspace::MOST_SUSPICIONS;
 
 /// A request may name so many users.
 const NAMES: i64 = 100;
@@ -27,7 +28,10 @@ pub(super) struct Paging {
 
 /// What a visit comes to.
 struct Visit {
+    /// Where it is known whose the desktops are.
     requests: i64,
+    /// Where that is not known, and other users' names are tried.
+    most: i64,
     /// Desktops that only their users' names can find.
     by_name: i64,
     /// Whether the statuses told how many pages there are.
@@ -50,7 +54,7 @@ impl Paging {
         let statistics = 1;
         if self.total <= self.reach() {
             let requests = self.pages(self.total).max(1) + statistics;
-            return Visit { requests, by_name: 0, is_known: true };
+            return Visit { requests, most: requests, by_name: 0, is_known: true };
         }
         // The first page, which shows that more is needed, and the total once more at the end.
         let around = 2;
@@ -62,11 +66,16 @@ impl Paging {
                 let by_name = by_name + others;
                 let pages: i64 = statuses.into_iter().map(|one| self.pages(one).max(1)).sum();
                 let names = (by_name + NAMES - 1) / NAMES;
-                Visit { requests: around + pages + names + statistics, by_name, is_known: true }
+                let requests = around + pages + names + statistics;
+                // The rest of the unfiltered pages, and names on suspicion.
+                let more = self.pages(self.total) - 1 + MOST_SUSPICIONS as i64;
+                let most = if by_name > 0 { requests + more } else { requests };
+                Visit { requests, most, by_name, is_known: true }
             }
             _ => {
                 let pages = self.total / i64::from(self.page_size) + 4;
-                Visit { requests: around + pages + statistics, by_name: 0, is_known: false }
+                let requests = around + pages + statistics;
+                Visit { requests, most: requests, by_name: 0, is_known: false }
             }
         }
     }
@@ -99,9 +108,14 @@ impl Paging {
                 visit.by_name
             ));
         }
+        let up_to = if visit.most > visit.requests {
+            format!(" (up to {} while the users are not known)", visit.most)
+        } else {
+            String::new()
+        };
         let about = if visit.is_known { "" } else { "at least " };
         found.push_str(&format!(
-            "; a visit takes {about}{} requests, {} fit into its {} at {} a minute",
+            "; a visit takes {about}{} requests{up_to}, {} fit into its {} at {} a minute",
             visit.requests,
             self.affords,
             format_duration(length),
@@ -110,7 +124,7 @@ impl Paging {
         let larger = (self.takes_more == Some(true)).then(|| {
             format!("the server takes larger offsets: set `max_offset = {}`", self.needed_offset())
         });
-        if visit.requests > i64::from(self.affords) {
+        if visit.most > i64::from(self.affords) {
             let more = "a longer `interval`, a larger `requests_per_minute` if the account is allowed more, or a larger `page_size`";
             let advice =
                 larger.map_or_else(|| more.to_owned(), |larger| format!("{larger}; else {more}"));
@@ -120,7 +134,7 @@ impl Paging {
             let advice = larger.unwrap_or_else(|| {
                 let page = if self.page_size < 2000 { "; `page_size = 2000` reaches further if the server takes it" } else { "" };
                 format!(
-                    "the server takes no larger offset: those without a user stay unlisted, and listings partial{page}"
+                    "the server takes no larger offset: desktops whose users are not known stay unlisted, and listings partial{page}"
                 )
             });
             return Check::warning(NAME, found, advice);
@@ -166,6 +180,8 @@ mod tests {
         let lopsided = Paging { statuses: Some([0, 0, 3950, 0]), ..paging(4000) };
         let visit = lopsided.visit();
         assert_eq!((visit.by_name, visit.requests), (1000, 2 + 3 + 3 + 10 + 1));
+        assert_eq!(visit.most, visit.requests + 2 + 100);
+        assert_eq!(spread.visit().most, spread.visit().requests);
     }
 
     #[test]
@@ -194,6 +210,9 @@ mod tests {
         assert_eq!(check.state, State::Warning);
         assert!(check.found.contains("1000 are beyond that"), "{}", check.found);
         assert!(check.advice.unwrap().contains("stay unlisted"));
+        let slow = Paging { affords: 50, ..lopsided }.check();
+        assert!(slow.found.contains("19 requests (up to 121 while"), "{}", slow.found);
+        assert!(slow.advice.unwrap().contains("longer `interval`"));
         let check = Paging { takes_more: Some(true), ..lopsided }.check();
         assert!(check.advice.unwrap().contains("`max_offset = 100000`"));
     }

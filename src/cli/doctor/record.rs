@@ -14,10 +14,12 @@ const AHEAD: TimeDelta = TimeDelta::minutes(5);
 /// The checks of one source.
 pub(super) fn check(source: &SourceConfig, known: &Known, now: Instant) -> Vec<Check> {
     match known {
-        Err(why) => vec![Check::skipped("recorded", why), Check::skipped("gaps", why)],
+        Err(why) => {
+            ["recorded", "newest visit", "gaps"].map(|name| Check::skipped(name, why)).to_vec()
+        }
         Ok(standings) => {
             let standing = standings.iter().find(|standing| standing.source == source.name);
-            vec![recorded(source, standing, now), gaps(standing, now)]
+            vec![recorded(source, standing, now), newest(standing), gaps(standing, now)]
         }
     }
 }
@@ -65,6 +67,38 @@ fn recorded(source: &SourceConfig, standing: Option<&Standing>, now: Instant) ->
     }
 }
 
+/// What the newest visit brought. One that failed may be bad luck; many are a gap.
+fn newest(standing: Option<&Standing>) -> Check {
+    const NAME: &str = "newest visit";
+    let Some(standing) = standing.filter(|standing| standing.last_snapshot_at.is_some()) else {
+        return Check::skipped(NAME, "nothing is recorded yet");
+    };
+    let error = standing.newest_error.as_deref().unwrap_or("no reason was recorded");
+    let desktops = match (standing.desktops_recorded, standing.desktops_total) {
+        (Some(recorded), Some(total)) => format!("{recorded} of {total} desktops"),
+        (Some(recorded), None) => format!("{recorded} desktops of an unknown number"),
+        (None, _) => "no desktops".to_owned(),
+    };
+    let outcomes = (standing.desktops_outcome.as_deref(), standing.groups_outcome.as_deref());
+    match outcomes {
+        (Some("complete"), Some("complete")) => Check::ok(NAME, format!("complete: {desktops}")),
+        (Some("partial"), _) if standing.newest_error.is_none() => Check::warning(
+            NAME,
+            format!("partial: {desktops}"),
+            "the rest is not observed: \"paging\" above says how far listings reach",
+        ),
+        (listing, statistics) => Check::warning(
+            NAME,
+            format!(
+                "{desktops}, listing {}, statistics {}: {error}",
+                listing.unwrap_or("unknown"),
+                statistics.unwrap_or("unknown")
+            ),
+            "the lines above show whether that still holds",
+        ),
+    }
+}
+
 fn gaps(standing: Option<&Standing>, now: Instant) -> Check {
     const NAME: &str = "gaps";
     let Some(standing) = standing.filter(|standing| standing.last_snapshot_at.is_some()) else {
@@ -81,7 +115,7 @@ fn gaps(standing: Option<&Standing>, now: Instant) -> Check {
             let error = error.as_deref().unwrap_or("no reason was recorded");
             Check::failed(
                 NAME,
-                format!("{found}: {failed} visits failed, the last with {error}"),
+                format!("{found}; visits that failed since: {failed}, the last with {error}"),
                 "mend what that says; the lines above show whether it still holds",
             )
         }
@@ -128,6 +162,11 @@ mod tests {
             endpoint: None,
             last_snapshot_at: Some(at(last)),
             complete_until: Some(at(last)),
+            desktops_outcome: None,
+            groups_outcome: None,
+            desktops_recorded: None,
+            desktops_total: None,
+            newest_error: None,
             gap_from: None,
             failed_snapshots: None,
             last_error: None,
@@ -163,6 +202,28 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_visit_is_judged_by_its_outcomes() {
+        let mut standing = standing("12:00:00");
+        let mut judge = |listing: &str, statistics: &str, error: Option<&str>| {
+            standing.desktops_outcome = Some(listing.into());
+            standing.groups_outcome = Some(statistics.into());
+            standing.desktops_recorded = (listing != "failed").then_some(8);
+            standing.desktops_total = Some(12);
+            standing.newest_error = error.map(Into::into);
+            let check = newest(Some(&standing));
+            (check.state, check.found)
+        };
+        let fine = (State::Ok, "complete: 8 of 12 desktops".to_owned());
+        assert_eq!(judge("complete", "complete", None), fine);
+        let partial = (State::Warning, "partial: 8 of 12 desktops".to_owned());
+        assert_eq!(judge("partial", "complete", None), partial);
+        let failed = "no desktops, listing failed, statistics complete: HTTP 403".to_owned();
+        assert_eq!(judge("failed", "complete", Some("HTTP 403")), (State::Warning, failed));
+        assert_eq!(judge("complete", "failed", Some("x")).0, State::Warning);
+        assert_eq!(newest(None).state, State::Skipped);
+    }
+
+    #[test]
     fn an_open_gap_says_what_failed() {
         let mut standing = standing("12:00:00");
         assert_eq!(gaps(Some(&standing), at("12:01:00")).state, State::Ok);
@@ -175,7 +236,7 @@ mod tests {
         assert_eq!(check.state, State::Failed);
         assert_eq!(
             check.found,
-            "not observed since 2026-10-07 11:00:00Z, for 1h: 12 visits failed, the last with APIGW.0301: refused"
+            "not observed since 2026-10-07 11:00:00Z, for 1h; visits that failed since: 12, the last with APIGW.0301: refused"
         );
     }
 }
