@@ -9,7 +9,7 @@ use deskledger::{error, telemetry};
 fn main() -> ExitCode {
     // Wrong use ends here with code 2, and help with 0.
     let cli = cli::parse();
-    telemetry::start(cli.globals.verbosity());
+    telemetry::start(cli.verbosity());
     let result = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

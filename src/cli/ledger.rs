@@ -3,13 +3,26 @@
 use std::str::FromStr as _;
 
 use anyhow::Context as _;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::postgres::PgConnectOptions;
 
 use crate::config::Config;
 use crate::error::{usage, with_hint};
 use crate::store::private::{Options, Private, acquire};
 use crate::store::{Store, StoreError};
+
+/// How to connect to a configured database.
+///
+/// # Errors
+/// The URL cannot be read: wrong configuration.
+pub(super) fn connect_options(url: &SecretString) -> anyhow::Result<PgConnectOptions> {
+    // The error of the driver may repeat the URL, and with it the password.
+    PgConnectOptions::from_str(url.expose_secret()).map_err(|_| {
+        usage(anyhow::anyhow!(
+            "the database's URL cannot be read: write `postgres://user:password@host:5432/database`"
+        ))
+    })
+}
 
 /// A connected ledger; the private server runs for as long as this is held.
 #[derive(Debug)]
@@ -69,12 +82,7 @@ impl Ledger {
 
     async fn connect(config: &Config) -> anyhow::Result<Self> {
         if let Some(url) = &config.database_url {
-            // The error of the driver may repeat the URL, and with it the password.
-            let options = PgConnectOptions::from_str(url.expose_secret()).map_err(|_| {
-                usage(anyhow::anyhow!(
-                    "the database's URL cannot be read: write `postgres://user:password@host:5432/database`"
-                ))
-            })?;
+            let options = connect_options(url)?;
             let host = format!("{}:{}", options.get_host(), options.get_port());
             let store = Store::connect(options).await.map_err(|error| {
                 with_hint(

@@ -13,6 +13,7 @@ use crate::telemetry::Verbosity;
 
 pub mod collect;
 pub mod demo;
+pub mod doctor;
 pub mod export;
 pub mod import;
 pub mod ledger;
@@ -39,6 +40,16 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// How much is logged. What the doctor finds is its report: beside it nothing is said unless asked for.
+    #[must_use]
+    pub fn verbosity(&self) -> Verbosity {
+        let Verbosity { more, quiet } = self.globals.verbosity();
+        let is_report = matches!(self.command, Command::Doctor(_));
+        Verbosity { more, quiet: quiet || (is_report && more == 0) }
+    }
 }
 
 /// What holds for every command.
@@ -75,7 +86,12 @@ impl Globals {
     /// # Errors
     /// See [`Config::load`].
     pub fn configuration(&self) -> Result<Config, ConfigError> {
-        let flags = Flags {
+        Config::load(&self.flags(), Environment::of_process())
+    }
+
+    /// What of the configuration the command line says.
+    fn flags(&self) -> Flags {
+        Flags {
             // Set to nothing, as compose files leave variables, is not set.
             config: self.config.clone().filter(|path| !path.as_os_str().is_empty()),
             database_url: self.database_url.clone().filter(|url| {
@@ -83,8 +99,7 @@ impl Globals {
                 !url.expose_secret().is_empty()
             }),
             data_dir: self.data_dir.clone().filter(|path| !path.as_os_str().is_empty()),
-        };
-        Config::load(&flags, Environment::of_process())
+        }
     }
 }
 
@@ -110,6 +125,8 @@ pub enum Command {
     Simulate(Box<simulate::SimulateArgs>),
     /// Say per source when it was last seen, how complete, and what is wrong.
     Status(status::Args),
+    /// Check configuration, database, API, credentials and clocks, and say what to do about each.
+    Doctor(doctor::Args),
 }
 
 /// Reads a command line. Wrong use ends the process with code 2, and help with 0.
@@ -133,6 +150,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Simulate(args) => simulate::run(*args).await,
         Command::Verify(args) => verify::run(args, &globals).await,
         Command::Status(args) => status::run(args, &globals).await,
+        Command::Doctor(args) => doctor::run(args, &globals).await,
     }
 }
 

@@ -20,6 +20,9 @@ const SHORTEST_BUDGET: Duration = Duration::from_secs(5);
 /// However long the steps are, a visit that takes longer is of no one instant any more.
 const LONGEST_BUDGET: Duration = Duration::from_hours(1);
 
+/// Who waits for an answer gives up sooner than a recorder.
+const DOUBTED_BUDGET: Duration = Duration::from_secs(30);
+
 /// How the sources are going to be visited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Visits {
@@ -27,6 +30,8 @@ pub enum Visits {
     Once,
     /// On their schedules: a visit ends before the next begins.
     OnSchedule,
+    /// Not at all: only asked whether a visit would succeed, each request once.
+    Doubted,
 }
 
 /// A source whose configuration holds, before anything is connected.
@@ -64,8 +69,18 @@ pub fn prepare(
     sources.into_iter().map(|source| Prepared::of(source, &accounts, visits, halt)).collect()
 }
 
+fn shortest_step(source: &SourceConfig) -> Duration {
+    source.schedule.shortest_step().to_std().unwrap_or(SHORTEST_BUDGET)
+}
+
+/// For how long a visit on the source's schedule may send requests.
+pub(super) fn visit_budget(source: &SourceConfig) -> Duration {
+    shortest_step(source).mul_f64(0.8).clamp(SHORTEST_BUDGET, LONGEST_BUDGET)
+}
+
 impl Prepared {
-    fn of(
+    /// Checks one source; those that share `accounts` share their pace and standing.
+    pub(super) fn of(
         source: SourceConfig,
         accounts: &Accounts,
         visits: Visits,
@@ -100,11 +115,18 @@ impl Prepared {
         config.page_size = source.page_size;
         config.max_offset = source.max_offset;
         config.concurrency = source.concurrency as usize;
-        if visits == Visits::OnSchedule {
-            let step = source.schedule.shortest_step().to_std().unwrap_or(SHORTEST_BUDGET);
-            config.visit_budget = (step.mul_f64(0.8)).clamp(SHORTEST_BUDGET, LONGEST_BUDGET);
-            config.request_timeout = config.request_timeout.min(config.visit_budget);
-            config.retry_budget = config.retry_budget.min(step / 2);
+        match visits {
+            Visits::Once => {}
+            Visits::OnSchedule => {
+                config.visit_budget = visit_budget(&source);
+                config.request_timeout = config.request_timeout.min(config.visit_budget);
+                config.retry_budget = config.retry_budget.min(shortest_step(&source) / 2);
+            }
+            Visits::Doubted => {
+                config.visit_budget = DOUBTED_BUDGET;
+                config.request_timeout = DOUBTED_BUDGET / 2;
+                config.retry_budget = Duration::ZERO;
+            }
         }
         let client = match source.project_id {
             Some(_) => Some(Client::new(config.clone()).map_err(|error| wrong(name, error))?),
@@ -113,19 +135,29 @@ impl Prepared {
         Ok(Self { source, config, client })
     }
 
+    /// What its client is going to be made from.
+    pub(super) fn config(&self) -> &ClientConfig {
+        &self.config
+    }
+
+    /// Its place, as far as it is configured.
+    pub(super) fn place(&self) -> Source {
+        Source {
+            name: self.source.name.clone(),
+            region: self.source.region.clone(),
+            project_id: self.source.project_id.clone(),
+            endpoint: Some(self.config.endpoint.as_str().trim_end_matches('/').to_owned()),
+        }
+    }
+
     /// Finds the project where it is not configured: the one that the ledger has for this place
     /// already, so that a start without a network goes on where it was, else the region's.
     ///
     /// # Errors
     /// The identity service cannot be asked, or does not name exactly one project.
     pub async fn resolve(self, recorded: &[Source]) -> anyhow::Result<Ready> {
+        let mut place = Source { project_id: None, ..self.place() };
         let Self { source, mut config, client } = self;
-        let mut place = Source {
-            name: source.name.clone(),
-            region: source.region.clone(),
-            project_id: None,
-            endpoint: Some(config.endpoint.as_str().trim_end_matches('/').to_owned()),
-        };
         let client = match client {
             Some(client) => client,
             None => {

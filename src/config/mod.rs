@@ -8,6 +8,7 @@
 //! runs a report needs neither the cloud's keys nor a file that they may read.
 
 mod error;
+mod kept;
 mod place;
 mod raw;
 mod schedule;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 use secrecy::{ExposeSecret, SecretString};
 
 pub use error::{ConfigError, SecretError};
+pub use kept::Kept;
 pub use place::{Located, Origin, Place};
 pub use schedule::{CronSchedule, Schedule};
 pub use secret::Environment;

@@ -5,6 +5,7 @@
 
 mod beliefs;
 mod error;
+mod facts;
 mod partitions;
 pub mod private;
 mod record;
@@ -16,6 +17,7 @@ mod source;
 mod verify;
 
 pub use error::StoreError;
+pub use facts::{Rights, ServerFacts, Standing, TableSize};
 pub use recorder::{Recorded, Recorder};
 pub use replay::Replay;
 pub use schema::{Migrated, newest_schema_version};

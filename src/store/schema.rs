@@ -105,7 +105,10 @@ impl Store {
     }
 
     /// The newest migration that was applied; 0: none.
-    async fn schema_version(&self) -> Result<i64, StoreError> {
+    ///
+    /// # Errors
+    /// The database is away, or who asks may not see the tables.
+    pub async fn schema_version(&self) -> Result<i64, StoreError> {
         let failed = StoreError::while_trying("read the ledger's schema version");
         let exists: bool = sqlx::query_scalar("select to_regclass($1) is not null")
             .bind(TABLE)

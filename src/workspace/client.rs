@@ -209,7 +209,7 @@ impl Client {
             |request, is_patient| self.page(run, request, is_patient),
         );
         // The statistics first: they are one request, which must not wait behind a large fleet's pages.
-        let (groups, listing) = tokio::join!(self.statistics(run), listing);
+        let (groups, listing) = tokio::join!(self.statistics(run, true), listing);
         if let Some(desktops) = &listing.desktops {
             let desktops = desktops.desktops();
             let is_whole = i64::try_from(desktops.len()).ok() == listing.total;
@@ -232,7 +232,12 @@ impl Client {
         }
     }
 
-    async fn page(&self, run: &Run, request: Request, repeat: bool) -> Result<Page, ApiError> {
+    pub(super) async fn page(
+        &self,
+        run: &Run,
+        request: Request,
+        repeat: bool,
+    ) -> Result<Page, ApiError> {
         self.transport
             .get(run, DESKTOPS, &request.query(), repeat, |body| {
                 let page: DesktopsPage = read_json(DESKTOPS, body)?;
@@ -256,9 +261,13 @@ impl Client {
             .await
     }
 
-    async fn statistics(&self, run: &Run) -> Result<Vec<GroupStatistics>, ApiError> {
+    pub(super) async fn statistics(
+        &self,
+        run: &Run,
+        repeat: bool,
+    ) -> Result<Vec<GroupStatistics>, ApiError> {
         self.transport
-            .get(run, STATISTICS, &[], true, |body| {
+            .get(run, STATISTICS, &[], repeat, |body| {
                 let page: StatisticsPage = read_json(STATISTICS, body)?;
                 let groups = page
                     .statics

@@ -249,7 +249,7 @@ pub(super) fn unreadable(call: &'static str, message: &str) -> ApiError {
     ApiError::new(call, Kind::Unreadable, message)
 }
 
-fn is_loopback(url: &Url) -> bool {
+pub(super) fn is_loopback(url: &Url) -> bool {
     // The brackets of an IPv6 address are part of the host's text.
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())

@@ -64,6 +64,13 @@ pub(super) struct Limits {
     pub first_delay: Duration,
 }
 
+impl Limits {
+    /// How patient one look is that asks once.
+    pub fn of_one_look(visit_budget: Duration) -> Self {
+        Self { visit_budget, retry_budget: Duration::ZERO, first_delay: Duration::ZERO }
+    }
+}
+
 /// One visit under way.
 #[derive(Debug)]
 pub(super) struct Run {

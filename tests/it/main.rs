@@ -7,6 +7,7 @@ mod architecture;
 mod authentication;
 mod chain;
 mod civil_time;
+mod doctor;
 mod exchange;
 mod oracle;
 mod private_postgresql;

@@ -28,10 +28,12 @@ mod fetch;
 mod folder;
 pub mod installing;
 mod lock;
+mod look;
 mod runner;
 
 pub use binaries::{BIN_VARIABLE, Binaries, MAJOR_NEWEST, MAJOR_OLDEST};
 pub use error::{FetchError, PrivateError};
+pub use look::{Look, free_bytes, look};
 
 use binaries::{Found, Places};
 use cluster::Cluster;
@@ -106,15 +108,7 @@ pub fn home() -> Result<PathBuf, PrivateError> {
 ///
 /// When there is no PostgreSQL and none can be fetched, when the folder is not usable, or when the server does not start.
 pub async fn acquire(options: Options) -> Result<Private, PrivateError> {
-    let root = match options.data_dir.clone() {
-        Some(folder) => folder,
-        None => folder::home()?.join("postgresql"),
-    };
-    let root = std::path::absolute(&root).map_err(|source| PrivateError::Io {
-        attempt: "find",
-        path: root,
-        source,
-    })?;
+    let root = root(options.data_dir.clone())?;
     let durability = options.durability;
 
     let runner = Runner::for_folder(&root)?;
@@ -167,6 +161,19 @@ pub async fn acquire(options: Options) -> Result<Private, PrivateError> {
     drop(control);
     let private = Private { cluster, socket, user: Some(user) };
     ready.map(|()| private)
+}
+
+/// Where the server is kept.
+fn root(data_dir: Option<PathBuf>) -> Result<PathBuf, PrivateError> {
+    let root = match data_dir {
+        Some(folder) => folder,
+        None => folder::home()?.join("postgresql"),
+    };
+    std::path::absolute(&root).map_err(|source| PrivateError::Io {
+        attempt: "find",
+        path: root,
+        source,
+    })
 }
 
 impl Private {

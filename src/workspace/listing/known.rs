@@ -10,8 +10,9 @@ use crate::domain::{AttachUsers, Beliefs, Desktop};
 /// probably gone, which no partial listing can say.
 const MOST_PATIENCE: u32 = 8;
 
-/// Half a minute's requests, where the vendor's limit of 200 holds.
-const MOST_SUSPICIONS: usize = 100;
+/// How many requests of one visit may go to users of whom nobody knows that they have more desktops: half a
+/// minute's, where the vendor's limit of 200 holds.
+pub const MOST_SUSPICIONS: usize = 100;
 /// Enough to come through a few thousand users within a day.
 const FEWEST_SUSPICIONS: usize = 3;
 

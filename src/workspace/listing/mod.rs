@@ -28,9 +28,9 @@ mod request;
 mod seen;
 mod shards;
 
-pub use known::Known;
+pub use known::{Known, MOST_SUSPICIONS};
 pub(super) use read::read;
-pub(super) use request::{Limits, Page, Request};
+pub(super) use request::{Limits, Page, Request, STATUSES};
 
 #[cfg(test)]
 mod laws;

@@ -7,7 +7,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::domain::Desktop;
 
 /// The statuses that the documents list, the largest shard of a sleeping fleet last.
-pub(super) const STATUSES: [&str; 4] = ["CONNECTED", "DISCONNECTED", "REGISTERED", "UNREGISTER"];
+pub(in crate::workspace) const STATUSES: [&str; 4] =
+    ["CONNECTED", "DISCONNECTED", "REGISTERED", "UNREGISTER"];
 
 /// The most names of one request, as documented.
 const MOST_NAMES: usize = 100;
@@ -70,6 +71,12 @@ pub(in crate::workspace) struct Request {
 }
 
 impl Request {
+    /// A request for desktops of one status, or of all.
+    pub fn of(status: Option<&str>, offset: u32, limit: u32) -> Self {
+        let filter = status.map_or_else(Filter::all, |status| Filter::status(&Arc::from(status)));
+        Self { filter, offset, limit }
+    }
+
     /// The parameters; names are repeated ones, as the vendor's SDKs send them.
     pub fn query(&self) -> Vec<(String, String)> {
         let mut query = vec![

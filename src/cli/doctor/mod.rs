@@ -1,0 +1,143 @@
+//! `deskledger doctor`: would recording succeed, and if not, what is to be done?
+//!
+//! Each check is made by itself where it can be: without a configuration the database is looked at all the
+//! same, and without a database the API. What could not be looked at is a line too. Nothing is changed: no
+//! schema, no server that was not there before, and every session with the database may only read. A private
+//! server that stands still is started for the look, as for any command, and stopped again.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `check` | what a check says |
+//! | `configuration` | what was typed, and who else may read it |
+//! | `database` | the way to the ledger's server: asks it |
+//! | `server` | what it answered means: version, schema, rights, size, room |
+//! | `record` | how far each source is recorded |
+//! | `api` | the way to a source's API: asks, in ten requests at most |
+//! | `answers` | what the API's answers mean |
+//! | `paging` | how far listings reach, and whether a visit fits into its time |
+//! | `render` | how it is shown |
+
+mod answers;
+mod api;
+mod check;
+mod configuration;
+mod database;
+mod paging;
+mod record;
+mod render;
+mod server;
+
+use std::io::{IsTerminal as _, Write as _};
+
+use clap::ValueEnum;
+use futures_util::StreamExt as _;
+
+use super::Globals;
+use crate::clock::Clock;
+use crate::error::{NO, usage};
+use crate::workspace::Accounts;
+use check::{Check, Summary};
+use configuration::Configured;
+
+/// Arguments of `doctor`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only this source.
+    #[arg(long, value_name = "NAME")]
+    pub source: Option<String>,
+    /// How the report is written.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
+}
+
+/// How the report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Lines for people, in 80 columns.
+    Text,
+    /// One object.
+    Json,
+}
+
+/// Runs the command; with something that failed it ends the process with code 1.
+///
+/// # Errors
+/// There is no such source, or the report cannot be written.
+pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
+    let configured = Configured::read(&globals.flags(), args.source.as_deref());
+    if let Some(known) = configured.lacks_the_source() {
+        let wanted = args.source.unwrap_or_default();
+        return Err(usage(anyhow::anyhow!(
+            "no source `{wanted}` is configured; there are {known}"
+        )));
+    }
+    let mut report = Report::new(args.format);
+    report.add(configured.checks.clone())?;
+
+    let clock = Clock::System;
+    let mut database = database::check(&configured, &clock).await;
+    report.add(std::mem::take(&mut database.checks))?;
+
+    // Sources of one credential know of each other, so that none of them tries what another one saw refused.
+    let accounts = Accounts::default();
+    let (accounts, known, clock) = (&accounts, &database.known, &clock);
+    let looks = configured.sources.iter().map(|source| async move {
+        let (mut checks, place) = api::check(source, accounts, known).await;
+        checks.push(match place {
+            Some(place) => answers::pinned(&place, known),
+            None => Check::skipped("pinned", "it is not known where the source is"),
+        });
+        checks.extend(record::check(source, known, clock.now()));
+        checks.into_iter().map(|check| check.about(&source.name)).collect::<Vec<_>>()
+    });
+    // At once, and shown in their order.
+    let mut looks = futures_util::stream::iter(looks).buffered(8);
+    while let Some(checks) = looks.next().await {
+        report.add(checks)?;
+    }
+    if !report.finish()? {
+        // The report has said what is wrong; there is nothing to add on stderr.
+        std::process::exit(i32::from(NO));
+    }
+    Ok(())
+}
+
+/// What is shown so far: people see each part as soon as it is known.
+struct Report {
+    format: Format,
+    is_coloured: bool,
+    checks: Vec<Check>,
+}
+
+impl Report {
+    fn new(format: Format) -> Self {
+        let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let is_coloured = std::io::stdout().is_terminal() && !is_set("NO_COLOR") && !is_dumb;
+        Self { format, is_coloured, checks: Vec::new() }
+    }
+
+    fn add(&mut self, checks: Vec<Check>) -> std::io::Result<()> {
+        if self.format == Format::Text {
+            write(&render::section(&checks, self.is_coloured))?;
+        }
+        self.checks.extend(checks);
+        Ok(())
+    }
+
+    /// Ends the report, and says whether nothing failed.
+    fn finish(self) -> std::io::Result<bool> {
+        let summary = Summary::of(&self.checks);
+        write(&match self.format {
+            Format::Text => render::summary(summary),
+            Format::Json => render::as_json(&self.checks),
+        })?;
+        Ok(summary.failed == 0)
+    }
+}
+
+fn write(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
