@@ -33,10 +33,11 @@ impl Account {
         Self::with_window(requests_per_minute, MINUTE)
     }
 
-    /// The same with another length than a minute, for those who cannot wait for one.
+    /// The same with another length than a minute, for those who cannot wait for one; the waits after
+    /// refusals are shortened likewise.
     #[must_use]
     pub fn with_window(requests: u32, window: Duration) -> Self {
-        Self { pace: Pace::new(requests, window), guard: Guard::new() }
+        Self { pace: Pace::new(requests, window), guard: Guard::new(window) }
     }
 
     /// How many requests could be sent `within` so long from now on, if nobody else sends any.

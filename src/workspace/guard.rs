@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::pace::MINUTE;
 use super::{ApiError, Kind};
 use crate::domain;
 
@@ -27,6 +28,8 @@ pub(super) struct Guard {
     standing: Mutex<Standing>,
     /// Held by the one request that tries the credential.
     trial: tokio::sync::Mutex<()>,
+    /// How long a minute of waiting is.
+    minute: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -56,8 +59,9 @@ pub(super) struct Leave<'a> {
 }
 
 impl Guard {
-    pub fn new() -> Self {
-        Self { standing: Mutex::default(), trial: tokio::sync::Mutex::new(()) }
+    /// `minute`: how long a minute of waiting is, for those who cannot wait for one.
+    pub fn new(minute: Duration) -> Self {
+        Self { standing: Mutex::default(), trial: tokio::sync::Mutex::new(()), minute }
     }
 
     /// Waits until the credential may be tried.
@@ -114,6 +118,7 @@ impl Guard {
         let wait = WAITS.get(times as usize - 1).copied().unwrap_or(LONGEST_WAIT);
         // A try while it is locked would be refused whatever it says.
         let wait = if error.is_locked() { wait.max(LOCKED) } else { wait };
+        let wait = wait.mul_f64(self.minute.as_secs_f64() / MINUTE.as_secs_f64());
         standing.epoch += 1;
         standing.is_proven = false;
         standing.refused = Some(Refused {
@@ -185,7 +190,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_wrong_key_is_tried_four_times_in_the_first_hour_however_often_it_is_asked() {
         for step in [1_u64, 30, 60, 300] {
-            let guard = Guard::new();
+            let guard = Guard::new(MINUTE);
             let begun = Instant::now();
             let mut tries = Vec::new();
             while begun.elapsed() < Duration::from_hours(6) {
@@ -205,7 +210,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_tries_while_the_others_wait_for_what_comes_of_it() {
-        let guard = Guard::new();
+        let guard = Guard::new(MINUTE);
         let first = guard.admit(CALL).await.unwrap();
         let second = tokio::time::timeout(Duration::from_secs(1), guard.admit(CALL)).await;
         assert!(second.is_err(), "two try at once");
@@ -235,7 +240,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn being_let_in_begins_the_count_anew() {
-        let guard = Guard::new();
+        let guard = Guard::new(MINUTE);
         for _ in 0..4 {
             let leave = guard.admit(CALL).await.unwrap();
             guard.refuse(leave.epoch(), &refusal(), noon());
@@ -245,7 +250,7 @@ mod tests {
             guard.let_in(leave.epoch());
         }
         // A trial that came to nothing, as with a timeout, leaves it as it was.
-        let guard = Guard::new();
+        let guard = Guard::new(MINUTE);
         drop(guard.admit(CALL).await.unwrap());
         assert_eq!(guard.admit(CALL).await.unwrap().epoch(), 0);
     }
