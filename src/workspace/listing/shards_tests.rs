@@ -231,6 +231,23 @@ async fn a_shard_that_fails_costs_only_its_own_and_not_even_those_whose_users_ar
     assert_eq!(reading.failure, None);
 }
 
+/// A dead server costs one long wait, a single bad page nobody else's patience.
+#[tokio::test]
+async fn after_a_failure_each_is_tried_once_until_one_succeeds() {
+    let fleet = Fleet::new(even(80));
+    let patience = Mutex::new(Vec::new());
+    let deadline = Instant::now() + Duration::from_mins(1);
+    read(SMALL, 1, deadline, &Known::default(), |request, is_patient| {
+        let mut patience = patience.lock().unwrap();
+        patience.push(is_patient);
+        let fails = [2, 3].contains(&patience.len());
+        let page = if fails { Err(failure(500)) } else { Ok(fleet.page(SMALL, &request, false)) };
+        async move { page }
+    })
+    .await;
+    assert_eq!(patience.into_inner().unwrap()[..6], [true, true, false, false, true, true]);
+}
+
 #[tokio::test]
 async fn a_server_that_refuses_us_is_not_asked_on() {
     let (reading, asked) =
