@@ -17,7 +17,7 @@ use crate::domain;
 
 /// A page of 2,000 desktops with a few users each is below 2 MiB. What is far larger is no answer of
 /// this API, and must not take the recorder's memory.
-const LARGEST_BODY: usize = 64 << 20;
+const LARGEST_BODY: usize = 16 << 20;
 
 /// What was sent last before a visit's deadline is still given so long.
 const LAST_CHANCE: Duration = Duration::from_secs(5);

@@ -349,3 +349,40 @@ async fn plain_http_to_another_machine_is_refused_unless_it_is_allowed() {
     config.allow_http = true;
     Client::new(config).unwrap();
 }
+
+#[tokio::test]
+async fn what_documents_leave_open_changes_nothing_of_what_is_understood() {
+    // Other names for two fields, fields that nobody knows, numbers as texts, a record twice.
+    for fault in [Fault::OddNames, Fault::Extra, Fault::Nulls, Fault::Duplicate] {
+        let simulator = Simulator::start(server(250)).await.unwrap();
+        simulator.set_faults(vec![Rule::new(fault.clone())]);
+        let visit = visit(&simulator).await;
+        assert_as_served(&visit, &simulator);
+    }
+}
+
+#[tokio::test]
+async fn counters_beyond_all_bounds_stop_nothing() {
+    let simulator = Simulator::start(server(50)).await.unwrap();
+    simulator.set_faults(vec![Rule::new(Fault::WildCounters)]);
+    let visit = visit(&simulator).await;
+    assert_eq!(outcomes(&visit), (Outcome::Complete, Outcome::Complete));
+    let counters: Vec<i64> =
+        visit.groups.unwrap().iter().flat_map(|group| group.counters).flatten().collect();
+    assert!(counters.iter().any(|counter| *counter < 0), "{counters:?}");
+    assert!(counters.iter().any(|counter| *counter > i64::from(i32::MAX)), "{counters:?}");
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_is_not_taken_in() {
+    let simulator = Simulator::start(server(50)).await.unwrap();
+    // A small answer that unfolds to a large one.
+    simulator.set_faults(vec![Rule::new(Fault::Huge(64 << 20)).on(On::Listing)]);
+    let mut config = client_config(&simulator, key("test-secret-key"));
+    config.request_timeout = Duration::from_mins(1);
+    let visit = Client::new(config).unwrap().visit().await;
+    let (code, message) = failure(&visit);
+    assert_eq!(code, "too large");
+    assert!(message.contains("larger than 16 MiB"), "{message}");
+    assert_eq!(visit.effort.traffic.requests, 2, "it is not asked for again");
+}
