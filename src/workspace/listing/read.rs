@@ -237,13 +237,19 @@ where
         self.lock().has_given_up
     }
 
-    /// Puts what was read aside, and begins a new round.
+    /// Begins a round that adds to what was read.
+    pub(super) fn ask_again(&self) {
+        let mut state = self.lock();
+        state.asked.clear();
+        state.counts.rounds += 1;
+    }
+
+    /// Puts what was read aside, and begins a round of its own.
     pub(super) fn begin_again(&self) {
+        self.ask_again();
         let mut state = self.lock();
         let seen = std::mem::take(&mut state.seen);
         state.earlier.add(seen.into_desktops());
-        state.asked.clear();
-        state.counts.rounds += 1;
     }
 
     pub(super) fn forget_earlier(&self) {

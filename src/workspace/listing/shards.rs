@@ -30,7 +30,11 @@ where
         );
         let mut is_steady = true;
         let mut before = None;
-        for _ in 0..ROUNDS {
+        for round in 0..ROUNDS {
+            if round > 0 {
+                // What was found is kept where only some are missing.
+                if before.is_some() { self.ask_again() } else { self.begin_again() }
+            }
             let began = Instant::now();
             let mut shards = join_all(statuses.iter().map(|filter| self.pages(filter))).await;
             self.others(first.take(), &statuses, &mut shards, total).await;
@@ -55,14 +59,7 @@ where
             if !may_come || Instant::now() + began.elapsed() > self.deadline {
                 break;
             }
-            if stands && count <= total {
-                before = Some(count);
-                self.lock().counts.rounds += 1;
-                self.lock().asked.clear();
-            } else {
-                before = None;
-                self.begin_again();
-            }
+            before = (stands && count <= total).then_some(count);
             total = ends_with;
         }
         Some(total).filter(|_| is_steady)
