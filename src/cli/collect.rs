@@ -204,10 +204,12 @@ fn log(name: &str, outcome: &Result<Outcome, CycleError>) {
     let groups = snapshot.groups.as_ref().map_or(0, Vec::len);
     let (listing, statistics) = (snapshot.desktops_outcome(), snapshot.groups_outcome());
     let duration_ms = (snapshot.finished_at - snapshot.observed_at).num_milliseconds();
-    let total =
-        snapshot.total.map_or_else(|| "an unknown number".to_owned(), |total| total.to_string());
+    let listed = match snapshot.total {
+        Some(total) => format!("{desktops} of {total} desktops"),
+        None => format!("{desktops} desktops of an unknown number"),
+    };
     let summary = format!(
-        "source `{name}`: {desktops} of {total} desktops ({}), {groups} groups ({}), {}",
+        "source `{name}`: {listed} ({}), {groups} groups ({}), {}",
         listing.as_str(),
         statistics.as_str(),
         match (&outcome.recorded, refusal(outcome)) {

@@ -166,9 +166,7 @@ impl Credentials {
             Self::Token(token) => text = without(&text, token, REDACTED),
             Self::Password { user, password, .. } => {
                 text = without(&text, password, REDACTED);
-                if !user.is_empty() {
-                    text = text.replace(user, "[user]");
-                }
+                text = without_word(&text, user);
             }
         }
         text
@@ -183,6 +181,24 @@ pub(super) fn redact_token(text: &str, token: &SecretString) -> String {
 fn without(text: &str, secret: &SecretString, with: &str) -> String {
     let secret = secret.expose_secret();
     if secret.is_empty() { text.to_owned() } else { text.replace(secret, with) }
+}
+
+/// A text without a name where it stands as a word: a short one is part of many others.
+fn without_word(text: &str, name: &str) -> String {
+    let is_inside = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '[' | ']');
+    let mut cleaned = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(name).filter(|_| !name.is_empty()) {
+        let (before, after) = (&rest[..at], &rest[at + name.len()..]);
+        let begins = before.chars().next_back().or(cleaned.chars().next_back());
+        let is_word =
+            !begins.is_some_and(is_inside) && !after.chars().next().is_some_and(is_inside);
+        cleaned.push_str(before);
+        cleaned.push_str(if is_word { "[user]" } else { name });
+        rest = after;
+    }
+    cleaned.push_str(rest);
+    cleaned
 }
 
 /// A signature lets whoever has it send the same request again for a quarter of an hour.
@@ -258,6 +274,18 @@ mod tests {
              X-Security-Token: [redacted]"
         );
         assert_eq!(mask_signatures("Signature=, Signature=ab"), "Signature=, Signature=[redacted]");
+    }
+
+    #[test]
+    fn a_user_is_taken_out_as_a_word_and_once() {
+        assert_eq!(
+            without_word("u: user u, \\u001b u-1 (u)", "u"),
+            "[user]: user [user], \\u001b u-1 ([user])"
+        );
+        let once = without_word("who is user?", "user");
+        assert_eq!(once, "who is [user]?");
+        assert_eq!(without_word(&once, "user"), once);
+        assert_eq!(without_word("as it is", ""), "as it is");
     }
 
     #[test]

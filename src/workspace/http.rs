@@ -13,7 +13,7 @@ use super::run::{Run, Skew};
 use super::wire::ErrorBody;
 use super::{ApiError, ConfigError, Kind, sign};
 use crate::clock::Clock;
-use crate::domain;
+use crate::domain::{self, harmless};
 
 /// A page of 2,000 desktops with a few users each is below 2 MiB. What is far larger is no answer of
 /// this API, and must not take the recorder's memory.
@@ -59,6 +59,8 @@ pub(super) struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
+    /// The server's id for the request, for the vendor's support; without secrets once they are taken out.
+    pub request_id: Option<Box<str>>,
 }
 
 impl Http {
@@ -130,7 +132,8 @@ impl Http {
             return Err(self.redirected(call, status, &headers));
         }
         let body = read_body(call, response).await?;
-        Ok(Answer { status, headers, body })
+        let request_id = header(&headers, "x-request-id").map(Into::into);
+        Ok(Answer { status, headers, body, request_id })
     }
 
     fn redirected(&self, call: &'static str, status: StatusCode, headers: &HeaderMap) -> ApiError {
@@ -166,21 +169,24 @@ impl Http {
             code: body
                 .code
                 .filter(|code| *code != status.to_string())
-                .map(|code| redact(&code).into()),
+                .map(|code| harmless(&redact(&code)).into()),
             request_id: answer
-                .request_id()
+                .request_id
+                .clone()
                 .or_else(|| body.request_id.map(|id| shorten_id(&redact(&id)))),
             retry_after: header(&answer.headers, RETRY_AFTER.as_str())
                 .and_then(|value| parse_retry_after(value, self.now())),
-            ..ApiError::new(call, Kind::Api, redact(&format!("HTTP {status}: {said}")))
+            // What a server says goes to terminals, and into the ledger where people read it.
+            ..ApiError::new(call, Kind::Api, harmless(&redact(&format!("HTTP {status}: {said}"))))
         }
     }
 }
 
 impl Answer {
-    /// The server's id for the request, for the vendor's support.
-    pub fn request_id(&self) -> Option<Box<str>> {
-        header(&self.headers, "x-request-id").map(shorten_id)
+    /// Takes the secrets out of what is kept of an answer besides its body: a server may echo them there too.
+    pub fn redacted(self, redact: impl Fn(&str) -> String) -> Self {
+        let request_id = self.request_id.as_deref().map(|id| shorten_id(&redact(id)));
+        Self { request_id, ..self }
     }
 
     /// What the server's clock said.
@@ -204,7 +210,7 @@ fn date(headers: &HeaderMap) -> Option<domain::Instant> {
 }
 
 fn shorten_id(id: &str) -> Box<str> {
-    id.chars().take(64).collect::<String>().into()
+    harmless(id).chars().take(64).collect::<String>().into()
 }
 
 async fn read_body(

@@ -106,8 +106,10 @@ impl Iam {
             })
         };
         let (answer, asked, epoch) = self.send(run, TOKENS, make).await?;
-        let unreadable =
-            |message| ApiError { request_id: answer.request_id(), ..unreadable(TOKENS, message) };
+        let unreadable = |message| ApiError {
+            request_id: answer.request_id.clone(),
+            ..unreadable(TOKENS, message)
+        };
         let token = answer
             .header("x-subject-token")
             .filter(|token| !token.is_empty())
@@ -146,7 +148,7 @@ impl Iam {
         loop {
             let answer = self.send(run, PROJECTS, make).await.and_then(|(answer, ..)| {
                 read_json::<ProjectsBody>(PROJECTS, &answer.body)
-                    .map_err(|error| ApiError { request_id: answer.request_id(), ..error })
+                    .map_err(|error| ApiError { request_id: answer.request_id, ..error })
             });
             match answer {
                 Ok(body) => {
@@ -196,11 +198,11 @@ impl Iam {
         turn.map_err(|late| run.out_of_pace(call, late.limit))?;
         guard.confirm(call, &leave)?;
         let asked = Instant::now();
-        let answer = self.http.send(run, make()?).await?;
+        let redact = |text: &str| self.credentials.redact(text);
+        let answer = self.http.send(run, make()?).await?.redacted(redact);
         if answer.status.is_success() {
             return Ok((answer, asked, leave.epoch()));
         }
-        let redact = |text: &str| self.credentials.redact(text);
         let mut error = self.http.refusal(call, &answer, redact);
         if error.is_throttled() {
             run.count_throttled();

@@ -75,15 +75,23 @@ impl Transport {
         read: impl Fn(&[u8]) -> Result<T, ApiError>,
     ) -> Result<T, ApiError> {
         let mut patience = Patience::new(run);
+        let mut cause: Option<ApiError> = None;
         loop {
             let answer = self.ask(run, call, query).await.and_then(|answer| {
                 read(&answer.body)
-                    .map_err(|error| ApiError { request_id: answer.request_id(), ..error })
+                    .map_err(|error| ApiError { request_id: answer.request_id, ..error })
             });
             match answer {
                 Ok(answer) => return Ok(answer),
+                // That it was not sent again says less than why it was to be.
+                Err(error) if matches!(error.kind, Kind::Budget | Kind::Withheld) => {
+                    return Err(cause.unwrap_or(error));
+                }
                 Err(error) if !repeat => return Err(error),
-                Err(error) => patience.after(error).await?,
+                Err(error) => {
+                    cause = Some(error.clone());
+                    patience.after(error).await?;
+                }
             }
         }
     }
@@ -197,17 +205,18 @@ impl Transport {
             .headers(&target, token.map(|token| &token.issued.token), self.http.now())
             .map_err(|error| ApiError::new(call, Kind::Request, error.to_string()))?;
         let attempt = Attempt { call, method: Method::GET, url, headers, body: Vec::new() };
-        let answer = self.http.send(run, attempt).await?;
-        if answer.status.is_success() && ErrorBody::inside(&answer.body).is_none() {
-            return Ok(answer);
-        }
-        let mut error = self.http.refusal(call, &answer, |text| {
+        let redact = |text: &str| {
             let text = self.credentials.redact(text);
             match token {
                 Some(token) => redact_token(&text, &token.issued.token),
                 None => text,
             }
-        });
+        };
+        let answer = self.http.send(run, attempt).await?.redacted(redact);
+        if answer.status.is_success() && ErrorBody::inside(&answer.body).is_none() {
+            return Ok(answer);
+        }
+        let mut error = self.http.refusal(call, &answer, redact);
         if error.is_throttled() {
             run.count_throttled();
         }

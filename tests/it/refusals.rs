@@ -192,6 +192,40 @@ async fn what_a_server_echoes_of_our_secrets_is_not_repeated() {
 }
 
 #[tokio::test]
+async fn neither_does_a_request_id_repeat_a_secret() {
+    let id = [("x-request-id", "id-test-secret-key-TESTACCESSKEY")];
+    // Refused, and of a form that cannot be read.
+    for status in [403, 200] {
+        let (endpoint, _) = answering(status, &id, |_| "[]".to_owned()).await;
+        let visit = Client::new(config(&endpoint)).unwrap().visit().await;
+        let message = visit.failure.unwrap().message.unwrap();
+        assert!(message.contains("request id id-[redacted]-TEST…"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_server_says_is_one_harmless_line() {
+    let body = r#"{"error_code": "A\u001b[2J", "error_msg": "no\r\n2026 INFO \u202eforged"}"#;
+    let (endpoint, _) = answering(403, &[], |_| body.to_owned()).await;
+    let failure = Client::new(config(&endpoint)).unwrap().visit().await.failure.unwrap();
+    assert_eq!(failure.code.as_deref(), Some("A␛[2J"));
+    let message = failure.message.unwrap();
+    assert!(message.contains("HTTP 403: no␍␊2026 INFO \\u{202e}forged"), "{message}");
+}
+
+#[tokio::test]
+async fn what_was_sent_and_not_answered_is_called_so() {
+    let simulator = Simulator::start(server(5)).await.unwrap();
+    simulator.set_faults(vec![Rule::new(Fault::Delay(Duration::from_secs(20)))]);
+    let mut config = config(&simulator.endpoint());
+    config.request_timeout = Duration::from_millis(300);
+    config.retry_budget = Duration::from_secs(60);
+    config.visit_budget = Duration::from_secs(1);
+    let failure = Client::new(config).unwrap().visit().await.failure.unwrap();
+    assert_eq!(failure.code.as_deref(), Some("timeout"), "{failure:?}");
+}
+
+#[tokio::test]
 async fn a_wait_that_is_asked_for_is_kept_in_both_forms_or_given_up_at_once() {
     for fault in [Fault::Throttle(Some(2)), Fault::ThrottleUntil(3)] {
         let simulator = Simulator::start(server(5)).await.unwrap();

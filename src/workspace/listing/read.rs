@@ -73,6 +73,8 @@ pub(super) struct State {
     earlier: Seen,
     /// Whether any page was read.
     is_sighted: bool,
+    /// Whether one round read all.
+    is_whole: bool,
     failure: Option<ApiError>,
     failures_in_a_row: u32,
     has_given_up: bool,
@@ -96,6 +98,16 @@ pub(super) struct Counts {
     pub by_status: u32,
     pub by_name: u32,
     pub rounds: u32,
+}
+
+impl Counts {
+    fn of(&mut self, filter: &Filter) -> &mut u32 {
+        match (&filter.status, filter.names.is_empty()) {
+            (None, true) => &mut self.unfiltered,
+            (Some(_), true) => &mut self.by_status,
+            (_, false) => &mut self.by_name,
+        }
+    }
 }
 
 /// What a page came to: its desktops are among the seen ones already.
@@ -150,8 +162,7 @@ where
                 self.missing(stands).await;
             }
             if self.is_whole(stands).await {
-                // This round alone says how it is: what only an earlier one saw is gone by now.
-                self.forget_earlier();
+                self.conclude();
                 return total;
             }
             // What failed before and now brings nothing new would fail again.
@@ -188,13 +199,7 @@ where
             if state.has_given_up {
                 return Err(NoPage::Failed);
             }
-            let counts = &mut state.counts;
-            let count = match (&filter.status, filter.names.is_empty()) {
-                (None, true) => &mut counts.unfiltered,
-                (Some(_), true) => &mut counts.by_status,
-                (_, false) => &mut counts.by_name,
-            };
-            *count += 1;
+            *state.counts.of(filter) += 1;
             // After a failure the others are tried once each, until one succeeds: a dead server must
             // not cost a long wait for each of them, and a single bad page nobody else's patience.
             state.failures_in_a_row == 0 && (state.failure.is_none() || state.counts.rounds == 0)
@@ -202,6 +207,9 @@ where
         let request = Request { filter: filter.clone(), offset, limit };
         let page = (self.fetch)(request, is_patient).await;
         let mut state = self.lock();
+        if page.as_ref().is_err_and(|error| matches!(error.kind, Kind::Budget | Kind::Withheld)) {
+            *state.counts.of(filter) -= 1;
+        }
         match page {
             Ok(page) => {
                 state.failures_in_a_row = 0;
@@ -252,20 +260,33 @@ where
         state.earlier.add(seen.into_desktops());
     }
 
-    pub(super) fn forget_earlier(&self) {
-        self.lock().earlier = Seen::default();
-    }
-
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nobody panics while holding it")
     }
 
+    /// Notes that this round alone says how it is: what only an earlier one saw is gone by now.
+    pub(super) fn conclude(&self) {
+        let mut state = self.lock();
+        state.earlier = Seen::default();
+        state.is_whole = true;
+    }
+
     fn finish(self, total: Option<i64>) -> Reading {
-        let State { seen, mut earlier, is_sighted, failure, asked_for, suspicion, counts, .. } =
-            self.state.into_inner().expect("nobody panics while holding it");
+        let State {
+            seen,
+            mut earlier,
+            is_sighted,
+            is_whole,
+            failure,
+            asked_for,
+            suspicion,
+            counts,
+            ..
+        } = self.state.into_inner().expect("nobody panics while holding it");
         let in_vain = asked_for.into_iter().filter(|id| !seen.has(id)).collect();
         earlier.add(seen.into_desktops());
-        let is_whole = total == Some(earlier.count());
+        // As many as there should be, but not in one round, may be somebody gone in another one's place.
+        let total = total.filter(|total| is_whole || *total != earlier.count());
         Reading {
             total,
             desktops: is_sighted.then(|| earlier.into_listing()),

@@ -41,11 +41,15 @@ where
             let ends_with = self.total().await;
             let stands = ends_with == Some(total);
             if stands && self.is_whole(total).await {
-                self.forget_earlier();
+                self.conclude();
                 return Some(total);
             }
+            // Nobody saw it change; but nobody can call it whole either.
+            let Some(ends_with) = ends_with else { break };
             is_steady &= stands;
-            let (Some(ends_with), false) = (ends_with, self.has_given_up()) else { break };
+            if self.has_given_up() {
+                break;
+            }
             let count = self.lock().seen.count();
             let may_come = if stands && count <= total {
                 // What is missing is asked for again, beside what was found: desktops that went from

@@ -192,6 +192,25 @@ async fn a_count_that_is_right_by_chance_hides_nobody() {
     }
 }
 
+/// Without the last look nobody can call it whole; but how many are missing is known all the same.
+#[tokio::test]
+async fn a_last_look_that_fails_leaves_a_part_of_a_known_size() {
+    let fleet = Fleet::new(even(80));
+    for lost in [0, 1] {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        let reading = read(SMALL, 1, deadline, &Known::default(), |request, _| {
+            let mut page = fleet.page(SMALL, &request, false);
+            page.desktops.retain(|desktop| lost == 0 || &*desktop.id != "d000079");
+            let is_last_look = request.limit == 1;
+            async move { if is_last_look { Err(failure(500)) } else { Ok(page) } }
+        })
+        .await;
+        assert_eq!(ids(&reading).len(), 80 - lost);
+        assert_eq!(reading.total, [None, Some(80)][lost]);
+        assert_eq!(reading.failure, Some(failure(500)));
+    }
+}
+
 fn failure(status: u16) -> ApiError {
     ApiError { status: Some(status), ..ApiError::new("connect-desktops", Kind::Api, "no") }
 }
