@@ -220,7 +220,8 @@ fn log(name: &str, outcome: &Result<Outcome, CycleError>) {
             }
         },
     );
-    let failure = failure_text(outcome).map(|text| format!(": {text}")).unwrap_or_default();
+    let why = failure_text(outcome).or(outcome.effort.lack.as_deref());
+    let failure = why.map(|text| format!(": {text}")).unwrap_or_default();
     // A level must be known when it is compiled; what is said is the same on each.
     macro_rules! say {
         ($level:ident) => {

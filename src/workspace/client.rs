@@ -155,6 +155,8 @@ pub struct Effort {
     pub traffic: Traffic,
     /// What the listing's requests asked for: `1 unfiltered, 12 by status`.
     pub plan: String,
+    /// Why desktops are missing though every request was answered.
+    pub lack: Option<String>,
 }
 
 /// One project's API.
@@ -228,7 +230,7 @@ impl Client {
             desktops: listing.desktops,
             groups,
             failure: cause(listing.failure, groups_failure).map(|error| error.to_failure()),
-            effort: Effort { traffic: run.traffic(), plan: listing.plan },
+            effort: Effort { traffic: run.traffic(), plan: listing.plan, lack: listing.lack },
         }
     }
 

@@ -175,6 +175,7 @@ async fn without_a_total_pages_are_read_until_one_is_not_full_and_nothing_is_who
     let (reading, _) =
         read_with(LIMITS, |_, window| Ok(Page { total: None, ..page(window, 25) })).await;
     assert_eq!((count(&reading), reading.total), (25, None));
+    assert_eq!(reading.lack.as_deref(), Some("the API gave no total_count"));
 }
 
 #[tokio::test]
@@ -186,6 +187,7 @@ async fn a_record_without_an_id_is_missing() {
     })
     .await;
     assert_eq!((count(&reading), reading.total), (11, Some(12)));
+    assert_eq!(reading.lack.as_deref(), Some("records without an id came, 3 in all"));
     assert_eq!(asked.len(), 6);
 }
 
@@ -195,5 +197,6 @@ async fn a_total_that_lies_is_never_whole() {
         let (reading, _) =
             read_with(LIMITS, |_, window| Ok(Page { total: Some(lie), ..page(window, 8) })).await;
         assert_eq!((count(&reading), reading.total), (8, Some(lie)));
+        assert_eq!(reading.lack.as_deref(), Some("more desktops came than total_count says"));
     }
 }

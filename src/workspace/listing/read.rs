@@ -28,6 +28,8 @@ pub(in crate::workspace) struct Reading {
     pub failure: Option<ApiError>,
     /// How it was read, for whoever wonders about the number of requests.
     pub plan: String,
+    /// Why desktops are missing though every request was answered.
+    pub lack: Option<String>,
     /// Those that were asked for by name, and not found.
     pub in_vain: HashSet<Arc<str>>,
     /// Whether asking on suspicion brought anything; `None`: nobody was asked so.
@@ -88,6 +90,10 @@ pub(super) struct State {
     pub asked_for: HashSet<Arc<str>>,
     /// Whether asking on suspicion brought anything.
     pub suspicion: Option<bool>,
+    /// How many records came without an id.
+    nameless: usize,
+    /// How many desktops are beyond the reach of their status's listing.
+    pub beyond: i64,
     pub counts: Counts,
 }
 
@@ -214,6 +220,7 @@ where
             Ok(page) => {
                 state.failures_in_a_row = 0;
                 state.is_sighted = true;
+                state.nameless += page.records.saturating_sub(page.desktops.len());
                 let ids = page.desktops.iter().map(|desktop| Arc::clone(&desktop.id)).collect();
                 state.seen.add(page.desktops);
                 Ok(Facts { total: page.total, records: page.records, ids })
@@ -280,6 +287,9 @@ where
             failure,
             asked_for,
             suspicion,
+            nameless,
+            beyond,
+            total: latest,
             counts,
             ..
         } = self.state.into_inner().expect("nobody panics while holding it");
@@ -287,8 +297,22 @@ where
         earlier.add(seen.into_desktops());
         // As many as there should be, but not in one round, may be somebody gone in another one's place.
         let total = total.filter(|total| is_whole || *total != earlier.count());
+        let lack = match (latest, total) {
+            _ if is_whole || !is_sighted || failure.is_some() => None,
+            (None, _) => Some("the API gave no total_count".to_owned()),
+            (_, None) => Some("total_count did not stand still".to_owned()),
+            _ if nameless > 0 => Some(format!("records without an id came, {nameless} in all")),
+            (_, Some(total)) if earlier.count() > total => {
+                Some("more desktops came than total_count says".to_owned())
+            }
+            _ if beyond > 0 => Some(format!(
+                "{beyond} are beyond the reach of their status's listing, and not all their users known"
+            )),
+            _ => Some("the pages brought fewer desktops than total_count says".to_owned()),
+        };
         Reading {
             total,
+            lack,
             desktops: is_sighted.then(|| earlier.into_listing()),
             // What another request has made up for is no failure.
             failure: failure.filter(|_| !is_whole),

@@ -38,6 +38,7 @@ where
             let began = Instant::now();
             let mut shards = join_all(statuses.iter().map(|filter| self.pages(filter))).await;
             self.others(first.take(), &statuses, &mut shards, total).await;
+            self.lock().beyond = beyond(&shards, total);
             let ends_with = self.total().await;
             let stands = ends_with == Some(total);
             if stands && self.is_whole(total).await {

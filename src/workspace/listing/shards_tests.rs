@@ -50,6 +50,7 @@ fn a_large_shard_takes_a_request_for_each_hundred_users_that_it_hides() {
     // The same without a ledger: only what the listings reach, and it is not called whole.
     let (reading, _) = read_fleet(&fleet, DOCUMENTED, &Known::default(), false);
     assert!(ids(&reading).len() < 13_000);
+    assert!(reading.lack.unwrap().contains("beyond the reach"));
     assert_eq!(reading.total, Some(13_000));
     assert_eq!(reading.failure, None);
 }
