@@ -181,6 +181,7 @@ where
         }
         if pages.is_oversized {
             // A single user with more desktops than a listing reaches, by status then.
+            self.lock().owners.extend(names.iter().cloned());
             let others = self.other_statuses();
             let statuses = STATUSES.into_iter().map(Arc::from).chain(others);
             let filters: Vec<Filter> = statuses

@@ -1,6 +1,6 @@
 //! One visit's listing, from the first page to the verdict.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Semaphore;
@@ -84,6 +84,8 @@ pub(super) struct State {
     pub stride: u32,
     /// The unfiltered `total_count`.
     pub total: Option<i64>,
+    /// Users with more desktops than one listing reaches.
+    pub owners: BTreeSet<Arc<str>>,
     /// The names that this round has asked for.
     pub asked: HashSet<Arc<str>>,
     /// The desktops that were asked for by name.

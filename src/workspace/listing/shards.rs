@@ -1,5 +1,6 @@
 //! A fleet that no single listing reaches.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -100,8 +101,44 @@ where
         if self.is_enough(total) {
             return;
         }
-        let others: Vec<Filter> = self.other_statuses().iter().map(Filter::status).collect();
-        join_all(others.iter().map(|filter| self.pages(filter))).await;
+        let mut asked = BTreeSet::new();
+        loop {
+            // What was found on suspicion may show a status that nobody knew of.
+            let others = self.other_statuses();
+            let new: Vec<&Arc<str>> =
+                others.iter().filter(|status| !asked.contains(*status)).collect();
+            if new.is_empty() && !asked.is_empty() {
+                return;
+            }
+            let filters = self.filters(&new);
+            join_all(filters.iter().map(|filter| self.pages(filter))).await;
+            asked.extend(new.into_iter().cloned());
+            self.settle(statuses, shards, total).await;
+            if self.is_enough(total) {
+                return;
+            }
+            self.suspected(total).await;
+            if self.is_enough(total) || self.other_statuses().is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Listings of statuses, and of the users who have more desktops than one listing reaches.
+    fn filters(&self, statuses: &[&Arc<str>]) -> Vec<Filter> {
+        let state = self.lock();
+        let of = |status: &Arc<str>| {
+            let names = state.owners.iter().map(|name| Filter {
+                status: Some(Arc::clone(status)),
+                names: [Arc::clone(name)].into(),
+            });
+            std::iter::once(Filter::status(status)).chain(names).collect::<Vec<_>>()
+        };
+        statuses.iter().copied().flat_map(of).collect()
+    }
+
+    /// Reads shards again whose rows may have shifted, while desktops are missing.
+    async fn settle(&self, statuses: &[Filter], shards: &mut [Pages], total: i64) {
         for _ in 1..ROUNDS {
             let unsettled: Vec<usize> =
                 (0..shards.len()).filter(|at| shards[*at].is_unsettled()).collect();
@@ -112,9 +149,6 @@ where
             for (at, pages) in unsettled.iter().zip(join_all(again).await) {
                 shards[*at] = pages;
             }
-        }
-        if !self.is_enough(total) {
-            self.suspected(total).await;
         }
     }
 

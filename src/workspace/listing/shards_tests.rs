@@ -56,6 +56,17 @@ fn a_large_shard_takes_a_request_for_each_hundred_users_that_it_hides() {
 }
 
 #[test]
+fn a_status_that_suspicion_brings_to_light_is_asked_for_too() {
+    let mut desktops = even(80);
+    // Somebody's other desktop, and one like it that is nobody's.
+    desktops.push(desktop(80, Some("OFFLINE"), &["user-0"]));
+    desktops.push(desktop(81, Some("OFFLINE"), &[]));
+    let fleet = Fleet::new(desktops);
+    let (reading, _) = read_fleet(&fleet, SMALL, &Known::default(), false);
+    assert_eq!((reading.total, ids(&reading).len()), (Some(82), 82), "{}", reading.plan);
+}
+
+#[test]
 fn on_suspicion_each_visit_asks_for_other_users() {
     let mut desktops = even(60);
     for desktop in &mut desktops {
