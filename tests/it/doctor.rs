@@ -421,8 +421,17 @@ async fn a_pace_that_is_too_slow_is_told_in_numbers() {
     let more = with_project("interval = \"10s\"\nrequests_per_minute = 3");
     let home = Home::configured(&database, &source(&simulator, &key(SECRET_KEY), &more));
     let report = examine(&home, &[]).await;
-    let words = ["takes 4 requests, 3 fit", "a longer `interval`"];
+    let words = ["takes 4 requests, 0 fit into the 10s", "a longer `interval`"];
     report.expect("source", "paging", "warning", &words);
+
+    // Alone each fits into its 48 seconds, at the smaller of the two limits; together they do not.
+    let more = with_project("interval = \"1m\"\nrequests_per_minute = 9");
+    let one = source(&simulator, &key(SECRET_KEY), &more);
+    let other = one.replace("prod", "test").replace("requests_per_minute = 9", "");
+    home.configure(&(one + &other));
+    let done = home.run(&["doctor", "--format", "json"]).await.expect(0);
+    let words = ["`prod`, `test` share", "take 8 requests together, 7 fit at 9 a minute"];
+    Report::of(&done).expect("source", "shared pace", "warning", &words);
     simulator.stop().await.unwrap();
 }
 

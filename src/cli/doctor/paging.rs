@@ -1,9 +1,7 @@
 //! How far listings reach against the size of the fleet, and whether a visit fits into its time.
 
-use std::time::Duration;
-
 use super::check::Check;
-use crate::domain::format_duration;
+use super::pace::Times;
 use crate::workspace::MOST_SUSPICIONS;
 
 /// A request may name so many users.
@@ -20,9 +18,8 @@ pub(super) struct Paging {
     pub statuses: Option<[i64; 4]>,
     /// Whether the server takes an offset at the fleet's end, beyond `max_offset`.
     pub takes_more: Option<bool>,
-    /// How many requests the account's pace leaves to a visit, and for how long a visit may send.
-    pub affords: u32,
-    pub budget: Duration,
+    /// The time that visits have, and their account's pace.
+    pub times: Times,
     pub requests_per_minute: u32,
 }
 
@@ -48,6 +45,11 @@ impl Paging {
         // An empty listing is a request too.
         (desktops.min(self.reach()) + i64::from(self.page_size) - 1).max(1)
             / i64::from(self.page_size)
+    }
+
+    /// How many requests a visit takes at most.
+    pub fn takes(&self) -> i64 {
+        self.visit().most
     }
 
     fn visit(&self) -> Visit {
@@ -84,7 +86,7 @@ impl Paging {
     pub fn check(&self) -> Check {
         const NAME: &str = "paging";
         let visit = self.visit();
-        let length = chrono::TimeDelta::from_std(self.budget).unwrap_or_default();
+        let fit = self.times.fit(self.requests_per_minute);
         let reach = self.reach();
         let mut found = if self.total <= reach {
             format!("{} desktops, and one listing reaches {reach}", self.total)
@@ -115,16 +117,15 @@ impl Paging {
         };
         let about = if visit.is_known { "" } else { "at least " };
         found.push_str(&format!(
-            "; a visit takes {about}{} requests{up_to}, {} fit into its {} at {} a minute",
+            "; a visit takes {about}{} requests{up_to}, {fit} fit into {} at {} a minute",
             visit.requests,
-            self.affords,
-            format_duration(length),
+            self.times.described(),
             self.requests_per_minute
         ));
         let larger = (self.takes_more == Some(true)).then(|| {
             format!("the server takes larger offsets: set `max_offset = {}`", self.needed_offset())
         });
-        if visit.most > i64::from(self.affords) {
+        if visit.most > fit {
             let more = "a longer `interval`, a larger `requests_per_minute` if the account is allowed more, or a larger `page_size`";
             let advice =
                 larger.map_or_else(|| more.to_owned(), |larger| format!("{larger}; else {more}"));
@@ -154,8 +155,14 @@ impl Paging {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::check::State;
     use super::*;
+
+    fn times(step: u64, visit: u64) -> Times {
+        Times { step: Duration::from_secs(step), visit: Duration::from_secs(visit) }
+    }
 
     fn paging(total: i64) -> Paging {
         Paging {
@@ -164,8 +171,7 @@ mod tests {
             max_offset: 2000,
             statuses: None,
             takes_more: None,
-            affords: 700,
-            budget: Duration::from_secs(240),
+            times: times(300, 240),
             requests_per_minute: 180,
         }
     }
@@ -190,7 +196,7 @@ mod tests {
         assert_eq!(check.state, State::Ok);
         assert_eq!(
             check.found,
-            "2900 desktops, and one listing reaches 3000; a visit takes 4 requests, 700 fit into its 4m at 180 a minute"
+            "2900 desktops, and one listing reaches 3000; a visit takes 4 requests, 720 fit into its 4m at 180 a minute"
         );
         let spread = Paging { statuses: Some([900, 100, 2500, 500]), ..paging(4000) };
         assert_eq!(spread.check().state, State::Ok);
@@ -202,7 +208,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_says_what_would() {
-        let slow = Paging { affords: 3, ..paging(2900) }.check();
+        let slow = Paging { requests_per_minute: 0, ..paging(2900) }.check();
         assert_eq!(slow.state, State::Warning);
         assert!(slow.advice.unwrap().contains("longer `interval`"));
         let lopsided = Paging { statuses: Some([0, 0, 3950, 0]), ..paging(4000) };
@@ -210,11 +216,22 @@ mod tests {
         assert_eq!(check.state, State::Warning);
         assert!(check.found.contains("1000 are beyond that"), "{}", check.found);
         assert!(check.advice.unwrap().contains("stay unlisted"));
-        let slow = Paging { affords: 50, ..lopsided }.check();
+        let slow = Paging { requests_per_minute: 12, ..lopsided }.check();
         assert!(slow.found.contains("19 requests (up to 121 while"), "{}", slow.found);
         assert!(slow.advice.unwrap().contains("longer `interval`"));
         let check = Paging { takes_more: Some(true), ..lopsided }.check();
         assert!(check.advice.unwrap().contains("`max_offset = 100000`"));
+    }
+
+    #[test]
+    fn twelve_thousand_each_ten_seconds_are_too_many_for_twenty_a_minute() {
+        let fleet = Paging { statuses: Some([3000; 4]), ..paging(12_000) };
+        let check = Paging { times: times(10, 8), requests_per_minute: 20, ..fleet }.check();
+        assert_eq!(check.state, State::Warning);
+        let words =
+            "a visit takes 15 requests, 3 fit into the 10s between two visits at 20 a minute";
+        assert!(check.found.ends_with(words), "{}", check.found);
+        assert_eq!(fleet.check().state, State::Ok);
     }
 
     #[test]
