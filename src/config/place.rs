@@ -58,6 +58,22 @@ impl Place {
     ) -> ConfigError {
         ConfigError::Value { place: self.clone(), found: found.into(), allowed: allowed.into() }
     }
+
+    /// The error that what stands here goes with something else that is given, or without something that
+    /// is not.
+    pub(super) fn clash(
+        &self,
+        found: impl Into<String>,
+        allowed: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> ConfigError {
+        ConfigError::Clash {
+            place: self.clone(),
+            found: found.into(),
+            allowed: allowed.into(),
+            advice: advice.into(),
+        }
+    }
 }
 
 /// A value and its place.
