@@ -371,6 +371,16 @@ async fn a_server_that_is_away_leaves_the_database_to_be_looked_at() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_port_without_tls_is_told_from_a_firewall() {
+    let (simulator, (database, _)) = (simulator().await, ledger().await);
+    let text = source(&simulator, &key(SECRET_KEY), &with_project(""));
+    let home = Home::configured(&database, &text.replace("http://", "https://"));
+    let report = examine(&home, &[]).await;
+    report.expect("source", "endpoint", "failed", &["this port does not speak TLS"]);
+    simulator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn clocks_that_differ_are_told_with_both_times() {
     let (simulator, (database, _)) = (simulator().await, ledger().await);
     let home = home(&simulator, &database);
@@ -599,7 +609,7 @@ async fn a_private_server_is_never_made_and_stopped_if_it_was_started() {
         "database",
         "connection",
         "warning",
-        &["not made yet", "`deskledger collect` makes it"],
+        &["not made yet", "the next command that needs it makes it"],
     );
     report.expect("database", "room", "ok", &["free at"]);
     report.expect("database", "schema", "skipped", &["there is no database yet"]);

@@ -66,6 +66,15 @@ fn the_way_to_an_endpoint_is_told_step_by_step() {
     assert!(check.advice.unwrap().contains("taking TLS apart"));
 
     // Whoever answers with a refusal was reached.
+    let plain = "error sending request: received corrupt message of type InvalidContentType";
+    let check = endpoint(&place, &direct(), Some(&Err(error(Kind::Connect, None, plain))));
+    assert_eq!(check.state, State::Failed);
+    let advice = check.advice.unwrap();
+    assert!(advice.contains("does not speak TLS") && !advice.contains("firewall"), "{advice}");
+    // What begins to answer was reached: it is the call that failed.
+    let cut = Err(error(Kind::Truncated, Some(200), "the answer broke off"));
+    assert_eq!(endpoint(&place, &direct(), Some(&cut)).state, State::Ok);
+
     let refused = Err(error(Kind::Api, Some(401), "refused"));
     assert_eq!(endpoint(&place, &direct(), Some(&refused)).state, State::Ok);
 }
@@ -171,3 +180,10 @@ fn a_call_is_judged_by_itself() {
     let check = judged(error(Kind::Api, Some(403), "HTTP 403: project id not match"));
     assert!(check.advice.unwrap().contains("is `project_id`"));
 }
+    let check = judged(error(Kind::Truncated, Some(200), "the answer broke off"));
+    assert!(check.state == State::Failed && !check.advice.unwrap().contains("firewall"));
+    // Who is to be asked about a request id needs one.
+    let check = judged(error(Kind::Api, Some(418), "HTTP 418"));
+    assert!(check.advice.unwrap().contains("request id"));
+    let without = ApiError { request_id: None, ..error(Kind::TooLarge, None, "too large") };
+    assert!(!judged(without).advice.unwrap().contains("request id"));
