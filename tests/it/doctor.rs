@@ -400,7 +400,7 @@ async fn a_fleet_beyond_reach_is_told_in_numbers() {
     let start: DateTime<Utc> = "2026-10-07T02:00:00Z".parse().unwrap();
     let (database, _) = ledger().await;
     for (takes, words) in [
-        (200, "desktops whose users are not known stay unlisted"),
+        (200, "knows 0 desktops of 0 users, so up to 150 stay unlisted until"),
         (2000, "the server takes larger offsets: set `max_offset = 100000`"),
     ] {
         let mut config = server(1);
@@ -414,6 +414,7 @@ async fn a_fleet_beyond_reach_is_told_in_numbers() {
         report.expect("source", "paging", "warning", &numbers);
         report.expect("source", "paging", "warning", &[words]);
         assert!(simulator.requests() <= 10, "{}", simulator.requests());
+        report.expect("source", "paging", "warning", &["`deskledger import`"]);
         // What the configuration asks for and the server refuses would end every visit.
         if takes == 200 {
             let more = with_project("max_offset = 2000");
@@ -423,6 +424,55 @@ async fn a_fleet_beyond_reach_is_told_in_numbers() {
         }
         simulator.stop().await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn desktops_that_the_ledger_knows_are_counted_with_their_users() {
+    let start: DateTime<Utc> = "2026-10-07T02:00:00Z".parse().unwrap();
+    let (database, store) = ledger().await;
+    let mut config = server(1);
+    config.world = WorldConfig::still(3, 450, start, [0, 0, 1, 0]);
+    config.max_offset = 200;
+    let simulator = Simulator::start(config).await.unwrap();
+    let more = with_project("max_offset = 200");
+    let home = Home::configured(&database, &source(&simulator, &key(SECRET_KEY), &more));
+    // 400 desktops of 200 users, and one of nobody's.
+    let desktop = |no: u32| {
+        let user = format!("{{\"name\":\"user-{}\"}}", no / 2);
+        let users = if no < 400 { user } else { String::new() };
+        format!(
+            "{{\"desktop_id\":\"d-{no}\",\"desktop_name\":\"d-{no}\",\"connect_status\":\"REGISTERED\",\"attach_users\":[{users}]}}"
+        )
+    };
+    let desktops: Vec<String> = (0..401).map(desktop).collect();
+    let at = Clock::System.now().to_rfc3339();
+    let line = format!(
+        "{{\"source\":\"prod\",\"observed_at\":\"{at}\",\"desktops\":[{}],\"statics\":[]}}\n",
+        desktops.join(",")
+    );
+    record(&store, &line, 1, 100).await;
+    let report = examine(&home, &[]).await;
+    let words = ["knows 400 desktops of 200 users, so up to 50 stay unlisted"];
+    report.expect("source", "paging", "warning", &words);
+    simulator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_api_does_not_make_a_recorder_late() {
+    let (simulator, (database, store)) = (simulator().await, ledger().await);
+    let more = with_project("interval = \"3s\"\nmax_gap = \"6s\"");
+    let home = Home::configured(&database, &source(&simulator, &key(SECRET_KEY), &more));
+    // Three requests, so ten and a half seconds.
+    simulator.set_faults(vec![Rule::new(Fault::Delay(std::time::Duration::from_millis(3500)))]);
+    let at = Clock::System.now().to_rfc3339();
+    let line = format!(
+        "{{\"source\":\"prod\",\"observed_at\":\"{at}\",\"desktops\":[],\"statics\":[]}}\n"
+    );
+    record(&store, &line, 1, 100).await;
+    let report = examine(&home, &[]).await;
+    assert!(Clock::System.now() - at.parse::<DateTime<Utc>>().unwrap() > TimeDelta::seconds(10));
+    report.expect("source", "recorded", "ok", &["visits are every 3s"]);
+    simulator.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

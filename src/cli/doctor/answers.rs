@@ -189,11 +189,11 @@ fn describe(who: &Who) -> String {
 /// What a source is recorded as, against what it is now.
 pub(super) fn pinned(place: &Source, known: &Known) -> Check {
     const NAME: &str = "pinned";
-    let standings = match known {
-        Ok(standings) => standings,
+    let known = match known {
+        Ok(known) => known,
         Err(why) => return Check::skipped(NAME, why),
     };
-    let Some(standing) = standings.iter().find(|standing| standing.source == place.name) else {
+    let Some(standing) = known.standing(&place.name) else {
         return Check::ok(NAME, "not recorded yet; the first visit pins its place");
     };
     let recorded = standing.pinned();
@@ -316,9 +316,9 @@ pub(super) fn project(source: &SourceConfig, place: &Source, known: &Known) -> C
     let id = place.project_id.as_deref().unwrap_or_default();
     let region = source.region.as_deref().unwrap_or_default();
     let is_recorded = known.as_ref().is_ok_and(|known| {
-        known.iter().any(|standing| {
-            standing.source == place.name && standing.project_id.as_deref() == Some(id)
-        })
+        known
+            .standing(&place.name)
+            .is_some_and(|standing| standing.project_id.as_deref() == Some(id))
     });
     let how = match (&source.project_id, is_recorded) {
         (Some(_), _) => "as configured".to_owned(),

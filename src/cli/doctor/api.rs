@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::config::SourceConfig;
 use crate::domain::Source;
 use crate::error::Chain;
+use crate::store::Standing;
 use crate::workspace::{Account, Accounts, ApiError, Glance, Kind, Look, ProjectError, reach};
 
 /// For a name, and for a connection.
@@ -72,7 +73,7 @@ pub(super) async fn check(source: &SourceConfig, accounts: &Accounts, known: &Kn
     let account = Arc::clone(&prepared.config().account);
     let mut demand = None;
     let recorded: Vec<Source> =
-        known.iter().flatten().map(crate::store::Standing::pinned).collect();
+        known.iter().flat_map(|known| &known.standings).map(Standing::pinned).collect();
     match prepared.resolve(&recorded).await {
         Ok(ready) => {
             let asked = Asked::ask(&ready, &account).await;
@@ -152,7 +153,11 @@ impl Asked {
             }),
             answers::clock(self.skew),
             match (&self.paging, &self.listing) {
-                (Some(Ok(paging)), _) => paging.check(),
+                (Some(Ok(paging)), _) => {
+                    let roster =
+                        known.as_ref().ok().and_then(|known| known.roster(&ready.place.name));
+                    Paging { roster, ..*paging }.check()
+                }
                 (Some(Err(error)), _) => not_paged(error, &ready.source),
                 (None, Ok(_)) => Check::failed(
                     "paging",
@@ -194,6 +199,7 @@ async fn paging(
         max_offset: source.max_offset,
         statuses: None,
         takes_more: None,
+        roster: None,
         times: Times::of(source),
         // Other sources of the account have said by now what they hold it to.
         requests_per_minute: account.requests_per_minute(),

@@ -82,14 +82,14 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
 
     // Sources of one credential know of each other, so that none of them tries what another one saw refused.
     let accounts = Accounts::default();
-    let (accounts, known, clock) = (&accounts, &database.known, &clock);
+    let (accounts, known) = (&accounts, &database.known);
     let looks = configured.sources.iter().map(|source| async move {
         let api::Found { mut checks, place, demand } = api::check(source, accounts, known).await;
         checks.push(match place {
             Some(place) => answers::pinned(&place, known),
             None => Check::skipped("pinned", "it is not known where the source is"),
         });
-        checks.extend(record::check(source, known, clock.now()));
+        checks.extend(record::check(source, known));
         let checks: Vec<_> = checks.into_iter().map(|check| check.about(&source.name)).collect();
         (checks, demand)
     });
