@@ -52,11 +52,11 @@ pub enum ConfigError {
         /// The key.
         place: Place,
         /// What they are together.
-        found: String,
+        found: Box<str>,
         /// What may be given.
-        allowed: String,
+        allowed: Box<str>,
         /// What to add or to take out.
-        advice: String,
+        advice: Box<str>,
     },
     /// The environment describes a source, and not all of it.
     #[error("the environment describes a source without {what}; set {set}")]

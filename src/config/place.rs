@@ -63,9 +63,9 @@ impl Place {
     /// is not.
     pub(super) fn clash(
         &self,
-        found: impl Into<String>,
-        allowed: impl Into<String>,
-        advice: impl Into<String>,
+        found: impl Into<Box<str>>,
+        allowed: impl Into<Box<str>>,
+        advice: impl Into<Box<str>>,
     ) -> ConfigError {
         ConfigError::Clash {
             place: self.clone(),
