@@ -46,6 +46,26 @@ pub enum ConfigError {
         /// What may be given.
         allowed: String,
     },
+    /// Values that are allowed one by one, and not like this together.
+    #[error("{place} is {found}; {allowed}")]
+    Clash {
+        /// The key.
+        place: Place,
+        /// What they are together.
+        found: Box<str>,
+        /// What may be given.
+        allowed: Box<str>,
+        /// What to add or to take out.
+        advice: Box<str>,
+    },
+    /// The environment describes a source, and not all of it.
+    #[error("the environment describes a source without {what}; set {set}")]
+    Environment {
+        /// What is missing.
+        what: &'static str,
+        /// The variables that give it.
+        set: &'static str,
+    },
     /// Something that is needed is not there.
     #[error("{place} has no {what}")]
     Missing {

@@ -7,6 +7,7 @@
 //! The sources are checked, and their secrets read, only when asked for ([`Config::sources`]): whoever
 //! runs a report needs neither the cloud's keys nor a file that they may read.
 
+mod auth;
 mod error;
 mod kept;
 mod place;

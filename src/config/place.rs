@@ -58,6 +58,22 @@ impl Place {
     ) -> ConfigError {
         ConfigError::Value { place: self.clone(), found: found.into(), allowed: allowed.into() }
     }
+
+    /// The error that what stands here goes with something else that is given, or without something that
+    /// is not.
+    pub(super) fn clash(
+        &self,
+        found: impl Into<Box<str>>,
+        allowed: impl Into<Box<str>>,
+        advice: impl Into<Box<str>>,
+    ) -> ConfigError {
+        ConfigError::Clash {
+            place: self.clone(),
+            found: found.into(),
+            allowed: allowed.into(),
+            advice: advice.into(),
+        }
+    }
 }
 
 /// A value and its place.

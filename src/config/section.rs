@@ -112,7 +112,14 @@ impl<'a> Section<'a> {
         let Some((place, value)) = self.take(key) else { return Ok(Vec::new()) };
         let Some(list) = value.get_ref().as_array() else {
             let wanted = format!("tables, each under its own `[[{key}]]`");
-            return Err(wrong_type(&place, value, &wanted));
+            return Err(match value.get_ref() {
+                DeValue::Table(_) => place.clash(
+                    "a table",
+                    format!("it must be {wanted}"),
+                    format!("write `[[{key}]]` in two pairs of brackets where it says `[{key}]`"),
+                ),
+                _ => wrong_type(&place, value, &wanted),
+            });
         };
         let mut sections = Vec::new();
         for (at, value) in list.iter().enumerate() {

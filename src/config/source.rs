@@ -4,10 +4,9 @@ use std::path::Path;
 
 use chrono::TimeDelta;
 use reqwest::Url;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use super::raw::{RawAuth, RawConfig, RawSource, RawTiming};
-use super::secret::resolve;
 use super::{ConfigError, Environment, Located, Place, Schedule};
 use crate::domain::{check_source_name, format_duration, parse_duration};
 
@@ -98,9 +97,10 @@ pub(super) fn check(
         let next = context.source(source)?;
         if checked.iter().any(|earlier| earlier.name == next.name) {
             let place = source.name.as_ref().map_or(&source.place, |name| &name.place);
-            return Err(place.wrong(
+            return Err(place.clash(
                 format!("`{}`", next.name),
                 "another source has that name; each needs its own",
+                "give one of the two another `name`, or take it out if it is there twice",
             ));
         }
         checked.push(next);
@@ -172,10 +172,14 @@ struct Context<'a> {
 
 impl Context<'_> {
     fn source(&self, raw: &RawSource) -> Result<SourceConfig, ConfigError> {
-        let missing =
-            |what: &str| ConfigError::Missing { place: raw.place.clone(), what: what.to_owned() };
         let region = raw.region.as_ref().map(region).transpose()?;
         let is_from_file = self.raw.sources.iter().any(|source| source.place == raw.place);
+        let missing =
+            |what: &str| ConfigError::Missing { place: raw.place.clone(), what: what.to_owned() };
+        // Of a source that is in no file, the variables are what can be mended.
+        let lacking = |in_file: &str, what, set| {
+            if is_from_file { missing(in_file) } else { ConfigError::Environment { what, set } }
+        };
         let name = match &raw.name {
             Some(name) if name.value.trim().is_empty() => {
                 return Err(name.refuse("it must not be empty"));
@@ -195,9 +199,18 @@ impl Context<'_> {
             // The region's own is looked up.
             None if region.is_some() => None,
             None => {
-                return Err(missing(
-                    "`project_id` and no `region` to look it up by; or set HUAWEICLOUD_SDK_PROJECT_ID",
-                ));
+                return Err(match &raw.endpoint {
+                    Some(_) => lacking(
+                        "`project_id` and no `region` to look it up by; or set HUAWEICLOUD_SDK_PROJECT_ID",
+                        "a project",
+                        "HUAWEICLOUD_SDK_PROJECT_ID",
+                    ),
+                    None => lacking(
+                        "`region`; or give `project_id` and `endpoint`",
+                        "a region",
+                        "DESKLEDGER_REGION (or HUAWEICLOUD_SDK_PROJECT_ID and DESKLEDGER_ENDPOINT)",
+                    ),
+                });
             }
         };
         let allows_http =
@@ -207,24 +220,31 @@ impl Context<'_> {
         };
         let endpoint = url(&raw.endpoint)?;
         if region.is_none() && endpoint.is_none() {
-            return Err(missing(
+            return Err(lacking(
                 "`region` and no `endpoint`; give one of them, or set DESKLEDGER_REGION or \
                  DESKLEDGER_ENDPOINT",
+                "a place",
+                "DESKLEDGER_REGION or DESKLEDGER_ENDPOINT",
             ));
         }
         let (schedule, max_gap) = self.timing(&raw.timing)?;
         let Some(auth) = &raw.auth else {
-            return Err(missing(
+            return Err(lacking(
                 "`auth`; or set HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, or DESKLEDGER_TOKEN, or \
                  DESKLEDGER_USER, DESKLEDGER_PASSWORD and DESKLEDGER_DOMAIN",
+                "credentials",
+                "HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, or DESKLEDGER_TOKEN, or DESKLEDGER_USER, \
+                 DESKLEDGER_PASSWORD and DESKLEDGER_DOMAIN",
             ));
         };
         let iam_endpoint = url(&raw.iam_endpoint)?;
-        let auth = self.auth(auth)?;
+        let auth = super::auth::check(auth, self.environment, self.folder)?;
         if matches!(auth, Auth::Password { .. }) && region.is_none() && iam_endpoint.is_none() {
-            return Err(missing(
+            return Err(lacking(
                 "`region` and no `iam_endpoint`; a user and password are exchanged for a token, and \
                  one of them says where; or set DESKLEDGER_REGION or DESKLEDGER_IAM_ENDPOINT",
+                "a place to exchange its password for a token",
+                "DESKLEDGER_REGION or DESKLEDGER_IAM_ENDPOINT",
             ));
         }
         Ok(SourceConfig {
@@ -259,9 +279,11 @@ impl Context<'_> {
         );
         let (schedule, place) = match (&timing.interval, &timing.schedule) {
             (Some(_), Some(schedule)) => {
-                return Err(
-                    schedule.refuse("there is an `interval` too; give one of them, not both")
-                );
+                return Err(schedule.place.clash(
+                    format!("`{}`", schedule.value),
+                    "there is an `interval` too; give one of them, not both",
+                    "take out `interval` or `schedule`",
+                ));
             }
             (interval, None) => {
                 let interval = interval.as_ref().unwrap_or(&default);
@@ -290,53 +312,6 @@ impl Context<'_> {
             )));
         }
         Ok((schedule, length))
-    }
-
-    fn auth(&self, raw: &RawAuth) -> Result<Auth, ConfigError> {
-        let read = |secret: &Located<SecretString>| resolve(secret, self.environment, self.folder);
-        let kinds = [
-            raw.access_key.is_some() || raw.secret_key.is_some() || raw.security_token.is_some(),
-            raw.token.is_some(),
-            raw.user.is_some() || raw.password.is_some() || raw.domain.is_some(),
-        ];
-        let wrong = |found: &str| {
-            raw.place.wrong(
-                found,
-                "allowed is exactly one of: `access_key` and `secret_key` (and `security_token`); \
-                 `token`; `user`, `password` and `domain`",
-            )
-        };
-        match kinds {
-            [true, false, false] => {
-                let (Some(access_key), Some(secret_key)) = (&raw.access_key, &raw.secret_key)
-                else {
-                    return Err(wrong("half a pair of keys"));
-                };
-                Ok(Auth::Keys {
-                    access_key: read(access_key)?,
-                    secret_key: read(secret_key)?,
-                    security_token: raw.security_token.as_ref().map(read).transpose()?,
-                })
-            }
-            [false, true, false] => {
-                let token = raw.token.as_ref().expect("its kind was found");
-                Ok(Auth::Token(read(token)?))
-            }
-            [false, false, true] => {
-                let (Some(user), Some(password), Some(domain)) =
-                    (&raw.user, &raw.password, &raw.domain)
-                else {
-                    return Err(wrong("an incomplete user"));
-                };
-                Ok(Auth::Password {
-                    user: read(user)?.expose_secret().to_owned(),
-                    password: read(password)?,
-                    domain: read(domain)?.expose_secret().to_owned(),
-                })
-            }
-            [false, false, false] => Err(wrong("empty")),
-            _ => Err(wrong("several kinds at once")),
-        }
     }
 }
 

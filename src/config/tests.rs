@@ -429,3 +429,30 @@ fn paths_in_the_file_are_relative_to_it() {
     let flags = Flags { data_dir: Some("flag".into()), ..Flags::default() };
     assert_eq!(read(&flags, &variables).data_dir, Some("flag".into()));
 }
+
+#[test]
+fn each_key_is_documented_with_its_section() {
+    let document = include_str!("../../docs/configuration.md");
+    let readme = include_str!("../../README.md");
+    assert!(readme.contains("docs/configuration.md"));
+    let rows: Vec<&str> = document.lines().filter(|line| line.starts_with('|')).collect();
+    for section in ["[database]", "[private]", "[reports]", "[collect]", "[[source]]", "auth"] {
+        let refusal = match section {
+            "auth" => refused("[[source]]\nauth = { x = 1 }"),
+            section => refused(&format!("{section}\nx = 1")),
+        };
+        let known = refusal.split_once("(known here: ").expect("it lists them").1;
+        // A section's rows go on until the next one is named.
+        let rows = rows.iter().skip_while(|row| !row.starts_with(&format!("| `{section}` |")));
+        let rows: Vec<_> = rows
+            .enumerate()
+            .take_while(|(at, row)| {
+                *at == 0 || row.starts_with("| |") || row.starts_with("| `auth`")
+            })
+            .collect();
+        for key in known.trim_end_matches(')').split(", ") {
+            let is_there = rows.iter().any(|(_, row)| row.contains(&format!("`{key}`")));
+            assert!(is_there, "{section} {key}");
+        }
+    }
+}

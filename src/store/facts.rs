@@ -86,6 +86,17 @@ pub struct Standing {
     pub last_error: Option<String>,
 }
 
+/// What a ledger knows of one source's desktops: those that can be asked for when a listing lacks them.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Roster {
+    /// The source.
+    pub source: String,
+    /// The desktops that are believed to be there and have users with names.
+    pub desktops: i64,
+    /// The different names of those users.
+    pub users: i64,
+}
+
 impl Standing {
     /// The source that it is pinned as.
     #[must_use]
@@ -222,5 +233,36 @@ impl Store {
         .fetch_all(&self.pool)
         .await
         .map_err(StoreError::while_trying("read how far the sources are recorded"))
+    }
+
+    /// The desktops of each source that can be asked for by their users' names; for who may read the tables.
+    ///
+    /// # Errors
+    /// The database is away, or the tables may not be read.
+    pub async fn rosters(&self) -> Result<Vec<Roster>, StoreError> {
+        sqlx::query_as(
+            "-- store::facts::rosters
+             with present as (
+                 select o.source_id, l.assignment_no, count(*) as desktops
+                   from deskledger_data.open_span o
+                   join deskledger_data.label l using (source_id, label_no)
+                  group by 1, 2
+             ),
+             assigned as (
+                 select p.source_id, p.desktops, a.users
+                   from present p join deskledger_data.assignment a using (source_id, assignment_no)
+                  where cardinality(a.users) > 0
+             )
+             select s.name as source,
+                    (select coalesce(sum(desktops), 0)::bigint
+                       from assigned a where a.source_id = s.source_id) as desktops,
+                    (select count(distinct name)
+                       from assigned a, unnest(a.users) name where a.source_id = s.source_id) as users
+               from deskledger_data.source s
+              order by s.name",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::while_trying("count the desktops whose users are known"))
     }
 }

@@ -17,7 +17,7 @@ mod source;
 mod verify;
 
 pub use error::StoreError;
-pub use facts::{Rights, ServerFacts, Standing, TableSize};
+pub use facts::{Rights, Roster, ServerFacts, Standing, TableSize};
 pub use recorder::{Recorded, Recorder};
 pub use replay::Replay;
 pub use schema::{Migrated, newest_schema_version};

@@ -371,6 +371,16 @@ async fn a_server_that_is_away_leaves_the_database_to_be_looked_at() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_port_without_tls_is_told_from_a_firewall() {
+    let (simulator, (database, _)) = (simulator().await, ledger().await);
+    let text = source(&simulator, &key(SECRET_KEY), &with_project(""));
+    let home = Home::configured(&database, &text.replace("http://", "https://"));
+    let report = examine(&home, &[]).await;
+    report.expect("source", "endpoint", "failed", &["this port does not speak TLS"]);
+    simulator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn clocks_that_differ_are_told_with_both_times() {
     let (simulator, (database, _)) = (simulator().await, ledger().await);
     let home = home(&simulator, &database);
@@ -390,7 +400,7 @@ async fn a_fleet_beyond_reach_is_told_in_numbers() {
     let start: DateTime<Utc> = "2026-10-07T02:00:00Z".parse().unwrap();
     let (database, _) = ledger().await;
     for (takes, words) in [
-        (200, "desktops whose users are not known stay unlisted"),
+        (200, "knows 0 desktops of 0 users, so up to 150 stay unlisted until"),
         (2000, "the server takes larger offsets: set `max_offset = 100000`"),
     ] {
         let mut config = server(1);
@@ -404,6 +414,7 @@ async fn a_fleet_beyond_reach_is_told_in_numbers() {
         report.expect("source", "paging", "warning", &numbers);
         report.expect("source", "paging", "warning", &[words]);
         assert!(simulator.requests() <= 10, "{}", simulator.requests());
+        report.expect("source", "paging", "warning", &["`deskledger import`"]);
         // What the configuration asks for and the server refuses would end every visit.
         if takes == 200 {
             let more = with_project("max_offset = 2000");
@@ -416,13 +427,71 @@ async fn a_fleet_beyond_reach_is_told_in_numbers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn desktops_that_the_ledger_knows_are_counted_with_their_users() {
+    let start: DateTime<Utc> = "2026-10-07T02:00:00Z".parse().unwrap();
+    let (database, store) = ledger().await;
+    let mut config = server(1);
+    config.world = WorldConfig::still(3, 450, start, [0, 0, 1, 0]);
+    config.max_offset = 200;
+    let simulator = Simulator::start(config).await.unwrap();
+    let more = with_project("max_offset = 200");
+    let home = Home::configured(&database, &source(&simulator, &key(SECRET_KEY), &more));
+    // 400 desktops of 200 users, and one of nobody's.
+    let desktop = |no: u32| {
+        let user = format!("{{\"name\":\"user-{}\"}}", no / 2);
+        let users = if no < 400 { user } else { String::new() };
+        format!(
+            "{{\"desktop_id\":\"d-{no}\",\"desktop_name\":\"d-{no}\",\"connect_status\":\"REGISTERED\",\"attach_users\":[{users}]}}"
+        )
+    };
+    let desktops: Vec<String> = (0..401).map(desktop).collect();
+    let at = Clock::System.now().to_rfc3339();
+    let line = format!(
+        "{{\"source\":\"prod\",\"observed_at\":\"{at}\",\"desktops\":[{}],\"statics\":[]}}\n",
+        desktops.join(",")
+    );
+    record(&store, &line, 1, 100).await;
+    let report = examine(&home, &[]).await;
+    let words = ["knows 400 desktops of 200 users, so up to 50 stay unlisted"];
+    report.expect("source", "paging", "warning", &words);
+    simulator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_api_does_not_make_a_recorder_late() {
+    let (simulator, (database, store)) = (simulator().await, ledger().await);
+    let more = with_project("interval = \"3s\"\nmax_gap = \"6s\"");
+    let home = Home::configured(&database, &source(&simulator, &key(SECRET_KEY), &more));
+    // Three requests, so ten and a half seconds.
+    simulator.set_faults(vec![Rule::new(Fault::Delay(std::time::Duration::from_millis(3500)))]);
+    let at = Clock::System.now().to_rfc3339();
+    let line = format!(
+        "{{\"source\":\"prod\",\"observed_at\":\"{at}\",\"desktops\":[],\"statics\":[]}}\n"
+    );
+    record(&store, &line, 1, 100).await;
+    let report = examine(&home, &[]).await;
+    assert!(Clock::System.now() - at.parse::<DateTime<Utc>>().unwrap() > TimeDelta::seconds(10));
+    report.expect("source", "recorded", "ok", &["visits are every 3s"]);
+    simulator.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pace_that_is_too_slow_is_told_in_numbers() {
     let (simulator, (database, _)) = (simulator().await, ledger().await);
     let more = with_project("interval = \"10s\"\nrequests_per_minute = 3");
     let home = Home::configured(&database, &source(&simulator, &key(SECRET_KEY), &more));
     let report = examine(&home, &[]).await;
-    let words = ["takes 4 requests, 3 fit", "a longer `interval`"];
+    let words = ["takes 4 requests, 0 fit into the 10s", "a longer `interval`"];
     report.expect("source", "paging", "warning", &words);
+
+    // Alone each fits into its 48 seconds, at the smaller of the two limits; together they do not.
+    let more = with_project("interval = \"1m\"\nrequests_per_minute = 9");
+    let one = source(&simulator, &key(SECRET_KEY), &more);
+    let other = one.replace("prod", "test").replace("requests_per_minute = 9", "");
+    home.configure(&(one + &other));
+    let done = home.run(&["doctor", "--format", "json"]).await.expect(0);
+    let words = ["`prod`, `test` share", "take 8 requests together, 7 fit at 9 a minute"];
+    Report::of(&done).expect("source", "shared pace", "warning", &words);
     simulator.stop().await.unwrap();
 }
 
@@ -590,7 +659,7 @@ async fn a_private_server_is_never_made_and_stopped_if_it_was_started() {
         "database",
         "connection",
         "warning",
-        &["not made yet", "`deskledger collect` makes it"],
+        &["not made yet", "the next command that needs it makes it"],
     );
     report.expect("database", "room", "ok", &["free at"]);
     report.expect("database", "schema", "skipped", &["there is no database yet"]);

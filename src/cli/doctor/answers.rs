@@ -73,7 +73,9 @@ pub(super) fn endpoint(
     match first {
         Some(Err(error)) if is_about_the_way(error.kind) => {
             let said = &error.message;
-            let advice = if said.to_lowercase().contains("certificate") {
+            let advice = if is_no_tls(said) {
+                "this port does not speak TLS: is the endpoint's scheme or port right?"
+            } else if said.to_lowercase().contains("certificate") {
                 "the certificate is not trusted here: is a proxy taking TLS apart, or the clock wrong?"
             } else if matches!(reach, Ok(Reach::Proxy(_))) {
                 "does the proxy let this machine through to that host?"
@@ -98,7 +100,12 @@ pub(super) fn millis(time: Duration) -> String {
 }
 
 fn is_about_the_way(kind: Kind) -> bool {
-    matches!(kind, Kind::Timeout | Kind::Connect | Kind::Connection | Kind::Truncated)
+    matches!(kind, Kind::Timeout | Kind::Connect | Kind::Connection)
+}
+
+/// Whether something else than TLS came back, in rustls's words: plain http begins with no byte of a record.
+fn is_no_tls(said: &str) -> bool {
+    said.contains("InvalidContentType")
 }
 
 /// Who asks, and whether the API believes it; `first`: the first answer to a request of theirs.
@@ -119,11 +126,13 @@ pub(super) fn credentials(
             let advice = advice(error, "obtain new credentials");
             return Check::failed(NAME, format!("{who}refused: {}", said(error)), advice);
         }
-        if is_about_the_way(error.kind) || error.kind == Kind::Redirect {
+        if is_about_the_way(error.kind) || matches!(error.kind, Kind::Redirect | Kind::Truncated) {
             return match shown {
                 // The identity service did not give the token.
                 Err(_) => failed_call(NAME, error),
-                Ok(who) => Check::skipped(NAME, format!("{who}; the endpoint gave no answer")),
+                Ok(who) => {
+                    Check::skipped(NAME, format!("{who}; the endpoint gave no whole answer"))
+                }
             };
         }
         if shown.is_err() {
@@ -180,11 +189,11 @@ fn describe(who: &Who) -> String {
 /// What a source is recorded as, against what it is now.
 pub(super) fn pinned(place: &Source, known: &Known) -> Check {
     const NAME: &str = "pinned";
-    let standings = match known {
-        Ok(standings) => standings,
+    let known = match known {
+        Ok(known) => known,
         Err(why) => return Check::skipped(NAME, why),
     };
-    let Some(standing) = standings.iter().find(|standing| standing.source == place.name) else {
+    let Some(standing) = known.standing(&place.name) else {
         return Check::ok(NAME, "not recorded yet; the first visit pins its place");
     };
     let recorded = standing.pinned();
@@ -245,12 +254,16 @@ pub(super) fn failed_call(name: &'static str, error: &ApiError) -> Check {
         );
     }
     let otherwise = match error.kind {
+        Kind::Truncated => {
+            "the answer broke off, or is not packed as it says: look again, and see whether something in between changes answers"
+        }
         kind if error.is_transient() && kind != Kind::Unreadable => {
             "it was asked once, and a visit repeats it: look again in a minute"
         }
         Kind::Unreadable => "is the endpoint the Workspace API's, and no proxy's page?",
         Kind::Budget => "it took too long: look again, and see what else uses this account",
-        _ => "the vendor's support can look the request id up",
+        _ if error.request_id.is_some() => "the vendor's support can look the request id up",
+        _ => "look again; if it stays, ask the vendor's support with the time and these words",
     };
     Check::failed(name, said(error), advice(error, otherwise))
 }
@@ -303,9 +316,9 @@ pub(super) fn project(source: &SourceConfig, place: &Source, known: &Known) -> C
     let id = place.project_id.as_deref().unwrap_or_default();
     let region = source.region.as_deref().unwrap_or_default();
     let is_recorded = known.as_ref().is_ok_and(|known| {
-        known.iter().any(|standing| {
-            standing.source == place.name && standing.project_id.as_deref() == Some(id)
-        })
+        known
+            .standing(&place.name)
+            .is_some_and(|standing| standing.project_id.as_deref() == Some(id))
     });
     let how = match (&source.project_id, is_recorded) {
         (Some(_), _) => "as configured".to_owned(),

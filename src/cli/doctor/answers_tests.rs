@@ -2,6 +2,7 @@ use std::io;
 
 use super::super::check::State;
 use super::*;
+use crate::cli::doctor::database::Recorded;
 use crate::store::Standing;
 
 fn error(kind: Kind, status: Option<u16>, message: &str) -> ApiError {
@@ -64,6 +65,15 @@ fn the_way_to_an_endpoint_is_told_step_by_step() {
     assert_eq!(check.state, State::Failed);
     assert!(check.found.contains("through the proxy http://proxy:3128"), "{}", check.found);
     assert!(check.advice.unwrap().contains("taking TLS apart"));
+
+    let plain = "error sending request: received corrupt message of type InvalidContentType";
+    let check = endpoint(&place, &direct(), Some(&Err(error(Kind::Connect, None, plain))));
+    assert_eq!(check.state, State::Failed);
+    let advice = check.advice.unwrap();
+    assert!(advice.contains("does not speak TLS") && !advice.contains("firewall"), "{advice}");
+    // What begins to answer was reached: it is the call that failed.
+    let cut = Err(error(Kind::Truncated, Some(200), "the answer broke off"));
+    assert_eq!(endpoint(&place, &direct(), Some(&cut)).state, State::Ok);
 
     // Whoever answers with a refusal was reached.
     let refused = Err(error(Kind::Api, Some(401), "refused"));
@@ -135,7 +145,8 @@ fn a_place_that_differs_from_the_ledgers_names_both() {
         project_id: Some(project.into()),
         endpoint: Some("https://a".into()),
     };
-    let known: Known = Ok(vec![Standing {
+    let known = |standings| -> Known { Ok(Recorded { read_at: noon(), standings, rosters: None }) };
+    let recorded = known(vec![Standing {
         source: "prod".into(),
         region: Some("ap-southeast-3".into()),
         project_id: Some("one".into()),
@@ -151,11 +162,11 @@ fn a_place_that_differs_from_the_ledgers_names_both() {
         failed_snapshots: None,
         last_error: None,
     }]);
-    assert_eq!(pinned(&place("one"), &known).state, State::Ok);
-    let check = pinned(&place("two"), &known);
+    assert_eq!(pinned(&place("one"), &recorded).state, State::Ok);
+    let check = pinned(&place("two"), &recorded);
     assert_eq!(check.state, State::Failed);
     assert_eq!(check.found, "recorded with project_id `one`, and now it is `two`");
-    assert_eq!(pinned(&place("two"), &Ok(Vec::new())).state, State::Ok);
+    assert_eq!(pinned(&place("two"), &known(Vec::new())).state, State::Ok);
     assert_eq!(pinned(&place("two"), &Err("away".into())).state, State::Skipped);
 }
 
@@ -170,4 +181,11 @@ fn a_call_is_judged_by_itself() {
     assert!(check.advice.unwrap().contains("look again"));
     let check = judged(error(Kind::Api, Some(403), "HTTP 403: project id not match"));
     assert!(check.advice.unwrap().contains("is `project_id`"));
+    let check = judged(error(Kind::Truncated, Some(200), "the answer broke off"));
+    assert!(check.state == State::Failed && !check.advice.unwrap().contains("firewall"));
+    // Who is to be asked about a request id needs one.
+    let check = judged(error(Kind::Api, Some(418), "HTTP 418"));
+    assert!(check.advice.unwrap().contains("request id"));
+    let without = ApiError { request_id: None, ..error(Kind::TooLarge, None, "too large") };
+    assert!(!judged(without).advice.unwrap().contains("request id"));
 }

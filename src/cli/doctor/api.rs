@@ -7,6 +7,7 @@
 //! | 0 to 1 | whether the configured page and offset are taken |
 //! | 0 to 5 | beyond one listing's reach: the totals of the four statuses, and a larger offset |
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -14,12 +15,14 @@ use tokio_util::sync::CancellationToken;
 use super::answers;
 use super::check::Check;
 use super::database::Known;
+use super::pace::{Demand, Times};
 use super::paging::Paging;
-use crate::cli::sources::{Prepared, Ready, Visits, visit_budget};
+use crate::cli::sources::{Prepared, Ready, Visits};
 use crate::clock::Clock;
 use crate::config::SourceConfig;
 use crate::domain::Source;
 use crate::error::Chain;
+use crate::store::Standing;
 use crate::workspace::{Account, Accounts, ApiError, Glance, Kind, Look, ProjectError, reach};
 
 /// For a name, and for a connection.
@@ -33,12 +36,18 @@ const STATISTICS: &str = "connections/status";
 /// What is checked by asking, in the order in which it is shown.
 const ASKED: [&str; 6] = ["credentials", "project", LISTING, STATISTICS, "clock", "paging"];
 
-/// The checks of one source, and its place as far as it is known.
-pub(super) async fn check(
-    source: &SourceConfig,
-    accounts: &Accounts,
-    known: &Known,
-) -> (Vec<Check>, Option<Source>) {
+/// What was found of one source.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub checks: Vec<Check>,
+    /// Its place, as far as it is known.
+    pub place: Option<Source>,
+    /// What its visits take of its account, where that is known.
+    pub demand: Option<Demand>,
+}
+
+/// The checks of one source.
+pub(super) async fn check(source: &SourceConfig, accounts: &Accounts, known: &Known) -> Found {
     // Nobody stops a doctor half-way.
     let halt = CancellationToken::new();
     let prepared = match Prepared::of(source.clone(), accounts, Visits::Doubted, &halt) {
@@ -48,7 +57,7 @@ pub(super) async fn check(
             let advice = "mend the region, `endpoint` or `auth` of this source";
             let mut checks = vec![Check::failed("endpoint", found, advice)];
             skip_rest(&mut checks, "the source cannot be used as it is configured");
-            return (checks, None);
+            return Found { checks, place: None, demand: None };
         }
     };
     let endpoint = prepared.config().endpoint.clone();
@@ -59,14 +68,19 @@ pub(super) async fn check(
     if way.is_err() {
         checks.push(answers::endpoint(&endpoint, &way, None));
         skip_rest(&mut checks, "the endpoint cannot be reached");
-        return (checks, Some(place));
+        return Found { checks, place: Some(place), demand: None };
     }
-    let per_minute = prepared.config().account.requests_per_minute();
+    let account = Arc::clone(&prepared.config().account);
+    let mut demand = None;
     let recorded: Vec<Source> =
-        known.iter().flatten().map(crate::store::Standing::pinned).collect();
+        known.iter().flat_map(|known| &known.standings).map(Standing::pinned).collect();
     match prepared.resolve(&recorded).await {
         Ok(ready) => {
-            let asked = Asked::ask(&ready, per_minute).await;
+            let asked = Asked::ask(&ready, &account).await;
+            demand = asked.paging.as_ref().and_then(|paging| paging.as_ref().ok()).map(|paging| {
+                let (requests, times) = (paging.takes(), paging.times);
+                Demand { source: source.name.clone(), account, requests, times }
+            });
             checks.push(answers::endpoint(&endpoint, &way, Some(&asked.listing)));
             checks.extend(asked.checks(&ready, known));
             place = ready.place;
@@ -77,7 +91,7 @@ pub(super) async fn check(
             skip_rest(&mut checks, "the project is not known");
         }
     }
-    (checks, Some(place))
+    Found { checks, place: Some(place), demand }
 }
 
 fn skip_rest(checks: &mut Vec<Check>, why: &str) {
@@ -112,14 +126,14 @@ struct Asked {
 }
 
 impl Asked {
-    async fn ask(ready: &Ready, requests_per_minute: u32) -> Self {
+    async fn ask(ready: &Ready, account: &Account) -> Self {
         let who = ready.client.who().await;
         let look = ready.client.look(BUDGET);
         // One after the other: the first refusal keeps the others from being sent.
         let listing = look.desktops(None, 0, 1).await;
         let groups = look.groups().await;
         let paging = match listing.as_ref().ok().and_then(|listing| listing.total) {
-            Some(total) => Some(paging(&look, &ready.source, total, requests_per_minute).await),
+            Some(total) => Some(paging(&look, &ready.source, total, account).await),
             None => None,
         };
         let skew = look.traffic().skew;
@@ -139,7 +153,11 @@ impl Asked {
             }),
             answers::clock(self.skew),
             match (&self.paging, &self.listing) {
-                (Some(Ok(paging)), _) => paging.check(),
+                (Some(Ok(paging)), _) => {
+                    let roster =
+                        known.as_ref().ok().and_then(|known| known.roster(&ready.place.name));
+                    Paging { roster, ..*paging }.check()
+                }
                 (Some(Err(error)), _) => not_paged(error, &ready.source),
                 (None, Ok(_)) => Check::failed(
                     "paging",
@@ -173,18 +191,18 @@ async fn paging(
     look: &Look<'_>,
     source: &SourceConfig,
     total: i64,
-    requests_per_minute: u32,
+    account: &Account,
 ) -> Result<Paging, ApiError> {
-    let budget = visit_budget(source);
     let mut paging = Paging {
         total,
         page_size: source.page_size,
         max_offset: source.max_offset,
         statuses: None,
         takes_more: None,
-        affords: Account::new(requests_per_minute).affords(budget),
-        budget,
-        requests_per_minute,
+        roster: None,
+        times: Times::of(source),
+        // Other sources of the account have said by now what they hold it to.
+        requests_per_minute: account.requests_per_minute(),
     };
     // At the listing's end, where a full page holds few records.
     let last = u32::try_from(total - 1).unwrap_or(0);

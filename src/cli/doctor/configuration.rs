@@ -119,6 +119,11 @@ fn unusable(name: &'static str, error: &ConfigError) -> Check {
         ConfigError::Syntax { .. } => "mend that line; text stands in quotes, tables in brackets",
         ConfigError::Unknown { .. } => "write the key as it is known, or take the line out",
         ConfigError::Value { .. } => "write a value that is allowed",
+        ConfigError::Clash { advice, .. } => advice,
+        ConfigError::Environment { set, .. } => {
+            let advice = format!("set {set}; or write a `[[source]]` into deskledger.toml");
+            return Check::failed(name, Chain(error).to_string(), advice);
+        }
         ConfigError::Missing { .. } => "add what is missing",
         ConfigError::NoSource => {
             "without one nothing can be recorded: see README.md, \"Record a real project\""
@@ -232,6 +237,64 @@ mod tests {
         let check = secrets(Some(&path), &kept);
         assert_eq!(check.advice, Some(format!("chmod o-rwx {}", path.display())));
         assert!(check.found.ends_with("(source.a.auth.token)"), "{}", check.found);
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_told_to_be_added_or_taken_out() {
+        let look = |text: &str, variables: &[(&str, &str)]| {
+            let environment = Environment::of(variables);
+            let path = Path::new("deskledger.toml");
+            let config = Config::from_text(text, path, &Flags::default(), environment);
+            let error = config.and_then(|config| config.sources()).unwrap_err();
+            let check = unusable("sources", &error);
+            format!("{} → {}", check.found, check.advice.unwrap())
+        };
+        let source = |name: &str, auth: &str| {
+            format!("[[source]]\nname = '{name}'\nregion = 'ap-southeast-3'\nauth = {{ {auth} }}\n")
+        };
+        let keys = [("HUAWEICLOUD_SDK_AK", "very-secret"), ("HUAWEICLOUD_SDK_SK", "very-secret")];
+        let token = "token = 'very-secret'";
+        for (text, variables, words) in [
+            (
+                String::new(),
+                &keys[..],
+                "a source without a region; set DESKLEDGER_REGION (or HUAWEICLOUD_SDK_PROJECT_ID and DESKLEDGER_ENDPOINT) → set DESKLEDGER_REGION (or",
+            ),
+            (
+                String::new(),
+                &[keys[0], ("DESKLEDGER_REGION", "ap-southeast-3")],
+                "→ add HUAWEICLOUD_SDK_SK",
+            ),
+            (
+                String::new(),
+                &[("DESKLEDGER_REGION", "ap-southeast-3")],
+                "without credentials; set HUAWEICLOUD_SDK_AK and",
+            ),
+            (
+                String::new(),
+                &[keys[0], ("DESKLEDGER_ENDPOINT", "https://a.b")],
+                "without a project; set HUAWEICLOUD_SDK_PROJECT_ID →",
+            ),
+            (source("a", "access_key = 'very-secret'"), &[], "→ add `secret_key`"),
+            (source("a", "user = 'very-secret'"), &[], "→ add `password` and `domain`"),
+            (source("a", ""), &[], "→ add `access_key` and `secret_key`"),
+            (
+                source("a", &format!("{token}, user = 'very-secret'")),
+                &[],
+                "→ take out all but one kind; given are `token`, `user`",
+            ),
+            (source("a", token).replace("[[source]]", "[source]"), &[], "→ write `[[source]]` in"),
+            (source("a", token) + &source("a", token), &[], "→ give one of the two another `name`"),
+            (
+                format!("{}interval = '1m'\nschedule = '0 * * * * *'", source("a", token)),
+                &[],
+                "→ take out `interval` or `schedule`",
+            ),
+        ] {
+            let said = look(&text, variables);
+            assert!(said.contains(words), "{words}: {said}");
+            assert!(!said.contains("very-secret"), "{said}");
+        }
     }
 
     #[test]

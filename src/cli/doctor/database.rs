@@ -4,19 +4,42 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use sqlx::postgres::PgConnectOptions;
-use tokio::time::Instant;
 
 use super::check::{Check, Group};
 use super::configuration::{Configured, Place};
 use super::server;
 use crate::cli::ledger::connect_options;
 use crate::clock::Clock;
+use crate::domain::Instant;
 use crate::error::Chain;
 use crate::store::private::{self, Options, Private, PrivateError};
-use crate::store::{Standing, Store, StoreError};
+use crate::store::{Roster, Standing, Store, StoreError};
 
-/// How each source stands, or why nobody knows.
-pub(super) type Known = Result<Vec<Standing>, String>;
+/// What the ledger says of the sources, or why nobody knows.
+pub(super) type Known = Result<Recorded, String>;
+
+/// What the ledger says of the sources.
+#[derive(Clone, Debug)]
+pub(super) struct Recorded {
+    /// When it said so: ages count up to then, however long an API takes to answer afterwards.
+    pub read_at: Instant,
+    pub standings: Vec<Standing>,
+    /// `None`: the login may not read it.
+    pub rosters: Option<Vec<Roster>>,
+}
+
+impl Recorded {
+    pub fn standing(&self, source: &str) -> Option<&Standing> {
+        self.standings.iter().find(|standing| standing.source == source)
+    }
+
+    /// What is known of a source's desktops: nothing, of one that was never recorded.
+    pub fn roster(&self, source: &str) -> Option<(i64, i64)> {
+        let rosters = self.rosters.as_ref()?;
+        let roster = rosters.iter().find(|roster| roster.source == source);
+        Some(roster.map_or((0, 0), |roster| (roster.desktops, roster.users)))
+    }
+}
 
 /// What was found.
 #[derive(Debug)]
@@ -69,7 +92,7 @@ async fn foreign(
     checks: &mut Vec<Check>,
 ) -> Known {
     let target = target(&options);
-    let began = Instant::now();
+    let began = tokio::time::Instant::now();
     let store = match Store::connect(harmless(options)).await {
         Ok(store) => store,
         Err(error) => {
@@ -132,12 +155,12 @@ async fn own(
                     binaries.major(),
                     binaries.folder().display()
                 ),
-                "the first `deskledger collect` makes it; set DATABASE_URL if another was meant",
+                "the next command that needs it makes it; set DATABASE_URL if another was meant",
             ),
             Err(error) if look.would_fetch => Check::warning(
                 "connection",
                 format!("a private PostgreSQL, not made yet: {place}; {error}"),
-                "the first `deskledger collect` fetches PostgreSQL, if it has a way to the internet",
+                "the next command that needs it fetches PostgreSQL, if it has a way to the internet",
             ),
             Err(error) => {
                 let (found, advice) = no_programs(error);
@@ -193,7 +216,7 @@ async fn ask(
     clock: &Clock,
     checks: &mut Vec<Check>,
 ) -> Known {
-    let (began, before) = (Instant::now(), clock.now());
+    let (began, before) = (tokio::time::Instant::now(), clock.now());
     match store.server_facts().await {
         Ok(facts) => {
             let ahead = before + began.elapsed() / 2 - facts.now;
@@ -223,9 +246,12 @@ async fn ask(
         (Err(error), _) | (_, Err(error)) => server::broken("size", &error),
     });
     if !has_schema {
-        return Ok(Vec::new());
+        let (standings, rosters) = (Vec::new(), Some(Vec::new()));
+        return Ok(Recorded { read_at: clock.now(), standings, rosters });
     }
-    store.standings().await.map_err(|error| Chain(&error).to_string())
+    let standings = store.standings().await.map_err(|error| Chain(&error).to_string())?;
+    let read_at = clock.now();
+    Ok(Recorded { read_at, standings, rosters: store.rosters().await.ok() })
 }
 
 fn unconnected(error: &StoreError) -> String {

@@ -14,7 +14,8 @@
 //! | `record` | how far each source is recorded |
 //! | `api` | the way to a source's API: asks, in ten requests at most |
 //! | `answers` | what the API's answers mean |
-//! | `paging` | how far listings reach, and whether a visit fits into its time |
+//! | `paging` | how far listings reach, and how many requests a visit takes |
+//! | `pace` | whether they fit into its time, those of all sources of a credential together |
 //! | `render` | how it is shown |
 
 mod answers;
@@ -22,6 +23,7 @@ mod api;
 mod check;
 mod configuration;
 mod database;
+mod pace;
 mod paging;
 mod record;
 mod render;
@@ -36,7 +38,7 @@ use super::Globals;
 use crate::clock::Clock;
 use crate::error::{NO, usage};
 use crate::workspace::Accounts;
-use check::{Check, Summary};
+use check::{Check, Group, Summary};
 use configuration::Configured;
 
 /// Arguments of `doctor`.
@@ -80,21 +82,26 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
 
     // Sources of one credential know of each other, so that none of them tries what another one saw refused.
     let accounts = Accounts::default();
-    let (accounts, known, clock) = (&accounts, &database.known, &clock);
+    let (accounts, known) = (&accounts, &database.known);
     let looks = configured.sources.iter().map(|source| async move {
-        let (mut checks, place) = api::check(source, accounts, known).await;
+        let api::Found { mut checks, place, demand } = api::check(source, accounts, known).await;
         checks.push(match place {
             Some(place) => answers::pinned(&place, known),
             None => Check::skipped("pinned", "it is not known where the source is"),
         });
-        checks.extend(record::check(source, known, clock.now()));
-        checks.into_iter().map(|check| check.about(&source.name)).collect::<Vec<_>>()
+        checks.extend(record::check(source, known));
+        let checks: Vec<_> = checks.into_iter().map(|check| check.about(&source.name)).collect();
+        (checks, demand)
     });
     // At once, and shown in their order.
     let mut looks = futures_util::stream::iter(looks).buffered(8);
-    while let Some(checks) = looks.next().await {
+    let mut demands = Vec::new();
+    while let Some((checks, demand)) = looks.next().await {
         report.add(checks)?;
+        demands.extend(demand);
     }
+    report
+        .add(pace::shared(&demands).into_iter().map(|check| check.of(Group::Source)).collect())?;
     if !report.finish()? {
         // The report has said what is wrong; there is nothing to add on stderr.
         std::process::exit(i32::from(NO));

@@ -1,9 +1,7 @@
 //! How far listings reach against the size of the fleet, and whether a visit fits into its time.
 
-use std::time::Duration;
-
 use super::check::Check;
-use crate::domain::format_duration;
+use super::pace::Times;
 use crate::workspace::MOST_SUSPICIONS;
 
 /// A request may name so many users.
@@ -20,9 +18,11 @@ pub(super) struct Paging {
     pub statuses: Option<[i64; 4]>,
     /// Whether the server takes an offset at the fleet's end, beyond `max_offset`.
     pub takes_more: Option<bool>,
-    /// How many requests the account's pace leaves to a visit, and for how long a visit may send.
-    pub affords: u32,
-    pub budget: Duration,
+    /// How many desktops the ledger knows with their users, and how many users those are; `None`: nobody
+    /// knows.
+    pub roster: Option<(i64, i64)>,
+    /// The time that visits have, and their account's pace.
+    pub times: Times,
     pub requests_per_minute: u32,
 }
 
@@ -48,6 +48,39 @@ impl Paging {
         // An empty listing is a request too.
         (desktops.min(self.reach()) + i64::from(self.page_size) - 1).max(1)
             / i64::from(self.page_size)
+    }
+
+    /// How many requests a visit takes at most.
+    pub fn takes(&self) -> i64 {
+        self.visit().most
+    }
+
+    /// The desktops beyond the reach of their status's listing that the ledger may not know: at most so
+    /// many. It may know others than those.
+    fn unlisted(&self, by_name: i64) -> i64 {
+        let known = self.roster.map_or(0, |(desktops, _)| desktops);
+        by_name.min((self.total - known).max(0))
+    }
+
+    /// What lets a visit read desktops that only their users' names can find, and nobody knows.
+    fn remedy(&self) -> String {
+        let mut ways = Vec::new();
+        match self.takes_more {
+            Some(true) => ways.push(format!(
+                "the server takes larger offsets: set `max_offset = {}`",
+                self.needed_offset()
+            )),
+            Some(false) => ways.push("the server takes no larger `max_offset`".to_owned()),
+            None => ways.push("try a larger `max_offset`".to_owned()),
+        }
+        if self.page_size < 2000 {
+            ways.push("`page_size = 2000` reaches further if the server takes it".to_owned());
+        }
+        ways.push(
+            "one complete snapshot from elsewhere (`deskledger import`) makes the users known"
+                .to_owned(),
+        );
+        ways.join("; ")
     }
 
     fn visit(&self) -> Visit {
@@ -84,7 +117,7 @@ impl Paging {
     pub fn check(&self) -> Check {
         const NAME: &str = "paging";
         let visit = self.visit();
-        let length = chrono::TimeDelta::from_std(self.budget).unwrap_or_default();
+        let fit = self.times.fit(self.requests_per_minute);
         let reach = self.reach();
         let mut found = if self.total <= reach {
             format!("{} desktops, and one listing reaches {reach}", self.total)
@@ -102,10 +135,19 @@ impl Paging {
             };
             format!("{} desktops, one listing reaches {reach}, {how}", self.total)
         };
+        let unlisted = self.unlisted(visit.by_name);
         if visit.by_name > 0 {
             found.push_str(&format!(
-                "; {} are beyond that, and found only by their users' names",
-                visit.by_name
+                "; {} are beyond that, and found only by their users' names; {}",
+                visit.by_name,
+                match (self.roster, unlisted) {
+                    (None, _) => "how many of those the ledger knows cannot be read".to_owned(),
+                    (Some((desktops, users)), 0) =>
+                        format!("the ledger knows {desktops} desktops of {users} users"),
+                    (Some((desktops, users)), _) => format!(
+                        "the ledger knows {desktops} desktops of {users} users, so up to {unlisted} stay unlisted until it knows theirs"
+                    ),
+                }
             ));
         }
         let up_to = if visit.most > visit.requests {
@@ -115,29 +157,27 @@ impl Paging {
         };
         let about = if visit.is_known { "" } else { "at least " };
         found.push_str(&format!(
-            "; a visit takes {about}{} requests{up_to}, {} fit into its {} at {} a minute",
+            "; a visit takes {about}{} requests{up_to}, {fit} fit into {} at {} a minute",
             visit.requests,
-            self.affords,
-            format_duration(length),
+            self.times.described(),
             self.requests_per_minute
         ));
         let larger = (self.takes_more == Some(true)).then(|| {
             format!("the server takes larger offsets: set `max_offset = {}`", self.needed_offset())
         });
-        if visit.most > i64::from(self.affords) {
-            let more = "a longer `interval`, a larger `requests_per_minute` if the account is allowed more, or a larger `page_size`";
-            let advice =
-                larger.map_or_else(|| more.to_owned(), |larger| format!("{larger}; else {more}"));
-            return Check::warning(NAME, found, advice);
+        let is_slow = visit.most > fit;
+        let mut advice = Vec::new();
+        if unlisted > 0 {
+            advice.push(self.remedy());
+        } else if is_slow {
+            advice.extend(larger.clone());
         }
-        if visit.by_name > 0 {
-            let advice = larger.unwrap_or_else(|| {
-                let page = if self.page_size < 2000 { "; `page_size = 2000` reaches further if the server takes it" } else { "" };
-                format!(
-                    "the server takes no larger offset: desktops whose users are not known stay unlisted, and listings partial{page}"
-                )
-            });
-            return Check::warning(NAME, found, advice);
+        if is_slow {
+            let more = "for more requests a visit: a longer `interval`, a larger `requests_per_minute` if the account is allowed more, or a larger `page_size`";
+            advice.push(more.to_owned());
+        }
+        if !advice.is_empty() {
+            return Check::warning(NAME, found, advice.join("; "));
         }
         match larger {
             Some(larger) => Check::ok(NAME, found).advising(format!("{larger} to save requests")),
@@ -154,8 +194,14 @@ impl Paging {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::check::State;
     use super::*;
+
+    fn times(step: u64, visit: u64) -> Times {
+        Times { step: Duration::from_secs(step), visit: Duration::from_secs(visit) }
+    }
 
     fn paging(total: i64) -> Paging {
         Paging {
@@ -164,8 +210,8 @@ mod tests {
             max_offset: 2000,
             statuses: None,
             takes_more: None,
-            affords: 700,
-            budget: Duration::from_secs(240),
+            roster: Some((0, 0)),
+            times: times(300, 240),
             requests_per_minute: 180,
         }
     }
@@ -190,7 +236,7 @@ mod tests {
         assert_eq!(check.state, State::Ok);
         assert_eq!(
             check.found,
-            "2900 desktops, and one listing reaches 3000; a visit takes 4 requests, 700 fit into its 4m at 180 a minute"
+            "2900 desktops, and one listing reaches 3000; a visit takes 4 requests, 720 fit into its 4m at 180 a minute"
         );
         let spread = Paging { statuses: Some([900, 100, 2500, 500]), ..paging(4000) };
         assert_eq!(spread.check().state, State::Ok);
@@ -202,19 +248,59 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_says_what_would() {
-        let slow = Paging { affords: 3, ..paging(2900) }.check();
+        let slow = Paging { requests_per_minute: 0, ..paging(2900) }.check();
         assert_eq!(slow.state, State::Warning);
         assert!(slow.advice.unwrap().contains("longer `interval`"));
         let lopsided = Paging { statuses: Some([0, 0, 3950, 0]), ..paging(4000) };
         let check = Paging { takes_more: Some(false), ..lopsided }.check();
         assert_eq!(check.state, State::Warning);
         assert!(check.found.contains("1000 are beyond that"), "{}", check.found);
-        assert!(check.advice.unwrap().contains("stay unlisted"));
-        let slow = Paging { affords: 50, ..lopsided }.check();
+        assert!(
+            check.found.contains("knows 0 desktops of 0 users, so up to 1000 stay unlisted"),
+            "{}",
+            check.found
+        );
+        let advice = check.advice.unwrap();
+        for way in ["takes no larger `max_offset`", "`page_size = 2000`", "`deskledger import`"] {
+            assert!(advice.contains(way), "{advice}");
+        }
+        assert!(!advice.contains("`interval`"), "time brings none of them: {advice}");
+        // As after some visits, and where the rest was imported.
+        let found = |roster| Paging { roster, ..lopsided }.check();
+        let some = found(Some((3300, 2900)));
+        assert_eq!(some.state, State::Warning);
+        assert!(some.found.contains("3300 desktops of 2900 users, so up to 700 stay"), "{some:?}");
+        assert_eq!(found(Some((3950 + 50, 3000))).state, State::Ok);
+        assert_eq!(found(None).state, State::Warning);
+        let slow = Paging { requests_per_minute: 12, ..lopsided }.check();
         assert!(slow.found.contains("19 requests (up to 121 while"), "{}", slow.found);
         assert!(slow.advice.unwrap().contains("longer `interval`"));
         let check = Paging { takes_more: Some(true), ..lopsided }.check();
         assert!(check.advice.unwrap().contains("`max_offset = 100000`"));
+    }
+
+    #[test]
+    fn a_hundred_thousand_are_not_made_complete_by_time_alone() {
+        let fleet = Paging { statuses: Some([25_000; 4]), ..paging(100_000) };
+        let rich = Paging { requests_per_minute: 6000, ..fleet }.check();
+        assert_eq!(rich.state, State::Warning);
+        assert!(rich.found.contains("up to 88000 stay unlisted"), "{}", rich.found);
+        let poor = Paging { requests_per_minute: 100, takes_more: Some(true), ..fleet }.check();
+        let advice = poor.advice.unwrap();
+        for way in ["`max_offset = 200000`", "`deskledger import`", "longer `interval`"] {
+            assert!(advice.contains(way), "{advice}");
+        }
+    }
+
+    #[test]
+    fn twelve_thousand_each_ten_seconds_are_too_many_for_twenty_a_minute() {
+        let fleet = Paging { statuses: Some([3000; 4]), ..paging(12_000) };
+        let check = Paging { times: times(10, 8), requests_per_minute: 20, ..fleet }.check();
+        assert_eq!(check.state, State::Warning);
+        let words =
+            "a visit takes 15 requests, 3 fit into the 10s between two visits at 20 a minute";
+        assert!(check.found.ends_with(words), "{}", check.found);
+        assert_eq!(fleet.check().state, State::Ok);
     }
 
     #[test]

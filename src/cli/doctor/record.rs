@@ -12,13 +12,13 @@ use crate::store::Standing;
 const AHEAD: TimeDelta = TimeDelta::minutes(5);
 
 /// The checks of one source.
-pub(super) fn check(source: &SourceConfig, known: &Known, now: Instant) -> Vec<Check> {
+pub(super) fn check(source: &SourceConfig, known: &Known) -> Vec<Check> {
     match known {
         Err(why) => {
             ["recorded", "newest visit", "gaps"].map(|name| Check::skipped(name, why)).to_vec()
         }
-        Ok(standings) => {
-            let standing = standings.iter().find(|standing| standing.source == source.name);
+        Ok(known) => {
+            let (standing, now) = (known.standing(&source.name), known.read_at);
             vec![recorded(source, standing, now), newest(standing), gaps(standing, now)]
         }
     }

@@ -190,6 +190,26 @@ fn check_pins(verdicts: &mut [Verdict], seal: &Seal) {
     }
 }
 
+/// What a source is pinned to by now and was not when it was sealed: a later recorder may have known it, and
+/// so may whoever wrote it by hand. The column and its value.
+fn pinned_since<'a>(verdict: &'a Verdict, seal: Option<&Seal>) -> Vec<(&'static str, &'a str)> {
+    let source = &verdict.source;
+    let Some(head) =
+        seal.and_then(|seal| seal.heads.iter().find(|head| head.source == source.name))
+    else {
+        return Vec::new();
+    };
+    [
+        ("region", &head.region, &source.region),
+        ("project_id", &head.project_id, &source.project_id),
+        ("endpoint", &head.endpoint, &source.endpoint),
+    ]
+    .into_iter()
+    .filter(|(_, sealed, _)| sealed.is_none())
+    .filter_map(|(column, _, now)| Some((column, now.as_deref()?)))
+    .collect()
+}
+
 /// The sources that are sealed, and not in the ledger.
 fn missing_sources(verdicts: &[Verdict], seal: Option<&Seal>, only: Option<&str>) -> Vec<String> {
     let sealed = seal.iter().flat_map(|seal| &seal.heads).map(|head| &head.source);

@@ -3,6 +3,7 @@
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
 
+use super::pinned_since;
 use crate::domain::audit::Fault;
 use crate::domain::{Instant, harmless};
 use crate::seal::{PublicKey, Seal};
@@ -38,6 +39,10 @@ pub(super) fn as_text(
         text += &line;
         if summary.passed_checkpoint {
             text += "  the history up to the seal is unchanged\n";
+        }
+        for (column, value) in pinned_since(verdict, seal) {
+            let value = harmless(value);
+            text += &format!("  note: since the seal `{column}` was set to `{value}`\n");
         }
     }
     for name in missing {
@@ -75,6 +80,10 @@ pub(super) fn as_json(verdicts: &[Verdict], missing: &[String], seal: Option<&Se
             "first_at": summary.first_at.map(instant),
             "newest_at": summary.newest_at.map(instant),
             "digest": hex::encode(summary.digest),
+            "set_since_seal": pinned_since(verdict, seal)
+                .into_iter()
+                .map(|(column, value)| (column.to_owned(), Value::from(value)))
+                .collect::<serde_json::Map<_, _>>(),
             "seal_holds": seal.map(|_| summary.passed_checkpoint),
             "wrong": verdict.fault.as_ref().map(wrong),
         })

@@ -107,6 +107,22 @@ async fn a_seal_shows_a_ledger_that_was_rewritten_as_a_whole_and_holds_while_it_
     assert_eq!(done.out.matches("the history up to the seal is unchanged").count(), 2);
     restore(&database.pool, &saved).await;
 
+    // What was not known when it was sealed may be pinned later, and is said.
+    let change = "update deskledger_data.source set project_id = 'later' where name = 'prod'";
+    sqlx::query(change).execute(&database.pool).await.unwrap();
+    let done = home.run(&["verify", "--against", "seal"]).await.expect(0);
+    let note = "  note: since the seal `project_id` was set to `later`\n";
+    assert_eq!(done.out.matches(note).count(), 1, "{}", done.out);
+    let done = home.run(&["verify", "--against", "seal", "--format", "json"]).await.expect(0);
+    let json: Value = serde_json::from_str(&done.out).unwrap();
+    let sources = json["sources"].as_array().unwrap().iter();
+    let set: Vec<_> = sources.map(|source| source["set_since_seal"].to_string()).collect();
+    assert!(
+        set.contains(&"{\"project_id\":\"later\"}".into()) && set.contains(&"{}".into()),
+        "{set:?}"
+    );
+    restore(&database.pool, &saved).await;
+
     // What no digest holds of a source, its seal does.
     for (table, column, _) in NOT_SEEN.iter().filter(|(table, _, _)| *table == "source") {
         let value = if *column == "created_at" { "now()" } else { "'elsewhere'" };
