@@ -40,12 +40,6 @@ impl Account {
         Self { pace: Pace::new(requests, window), guard: Guard::new(window) }
     }
 
-    /// How many requests could be sent `within` so long from now on, if nobody else sends any.
-    #[must_use]
-    pub fn affords(&self, within: Duration) -> u32 {
-        self.pace.affords(within)
-    }
-
     /// How many requests it sends a minute at most.
     #[must_use]
     pub fn requests_per_minute(&self) -> u32 {

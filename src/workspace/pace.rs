@@ -80,25 +80,6 @@ impl Pace {
         }
     }
 
-    /// How many requests could be sent from now on `within` so long, if nobody else sends any.
-    pub fn affords(&self, within: Duration) -> u32 {
-        let now = Instant::now();
-        let Some(end) = now.checked_add(within) else { return u32::MAX };
-        let sends = self.lock();
-        let limit = self.limit() as usize;
-        // Each of the `limit` places becomes free once, and from then on once in each window.
-        let newest = sends.iter().rev().take(limit);
-        let taken = newest.clone().count();
-        let waiting = newest.map(|sent| (*sent + self.window).max(now));
-        let free = std::iter::repeat_n(now, limit - taken);
-        let places = waiting.chain(free).filter(|free_at| *free_at <= end);
-        let windows = |free_at: Instant| {
-            let rounds = (end - free_at).as_nanos() / self.window.as_nanos().max(1);
-            u32::try_from(rounds).unwrap_or(u32::MAX).saturating_add(1)
-        };
-        places.fold(0_u32, |sum, free_at| sum.saturating_add(windows(free_at)))
-    }
-
     /// When the next send may be: a window after the one that is `limit` sends back.
     fn free_at(&self, sends: &VecDeque<Instant>, now: Instant) -> Instant {
         let back = sends.len().checked_sub(self.limit() as usize);
