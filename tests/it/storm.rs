@@ -91,7 +91,8 @@ async fn with_a_key_every_claim_is_true_in_any_weather() {
     // Most of the fleet is beyond the reach of its status's listing. Whoever joins there is not
     // to be found by any request, so nobody does.
     let server = |server: &mut ServerConfig| server.world.churn = 0.0;
-    storm(key, server, &[], 0).await;
+    // A few desktops that are nobody's cannot be read at some times of the day either.
+    storm(key, server, &[], 0, 33).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,7 +108,7 @@ async fn with_a_password_every_claim_is_true_in_any_weather() {
         server.max_offset = 9000;
         server.total_counts = TotalCounts::Everything;
     };
-    storm(password, server, &TOKENS, 1).await;
+    storm(password, server, &TOKENS, 1, 80).await;
 }
 
 async fn storm(
@@ -115,6 +116,7 @@ async fn storm(
     server: impl FnOnce(&mut ServerConfig),
     more: &[&str],
     nth: u64,
+    percent_complete: u64,
 ) {
     let visits = number("DESKLEDGER_STORM_VISITS", 24);
     let seed = number("DESKLEDGER_STORM_SEED", 20_261_122) + nth;
@@ -177,8 +179,7 @@ async fn storm(
         "{} exchanges",
         tally.exchanges
     );
-    // Of a fleet beyond reach, a few desktops that are nobody's cannot be read at some times of the day.
-    assert!(complete * 3 > visits, "only {complete} of {visits} complete");
+    assert!(complete * 100 >= visits * percent_complete, "only {complete} of {visits} complete");
     assert!(tally.faulty > visits, "the storm was none");
     simulator.stop().await.unwrap();
 }
