@@ -1,5 +1,6 @@
 //! `deskledger export`: recorded snapshots, in the format that `import` reads.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -11,7 +12,7 @@ use crate::domain::Instant;
 use crate::error::usage;
 use crate::exchange::{Output, Pin, write_line};
 use crate::report::params::time_zone;
-use crate::store::{Replay, Store};
+use crate::store::{LateLines, Replay, Store};
 
 /// Arguments of `export`.
 #[derive(Debug, clap::Args)]
@@ -28,6 +29,9 @@ pub struct Args {
     /// Only this source.
     #[arg(long, value_name = "NAME")]
     pub source: Option<String>,
+    /// Only the late snapshots, which came after newer ones were recorded; without this, only the others.
+    #[arg(long)]
+    pub late: bool,
     /// The file, compressed if it ends in `.gz` or `.zst`; `-` for standard output.
     #[arg(long, short, value_name = "FILE", default_value = "-")]
     pub output: PathBuf,
@@ -63,6 +67,14 @@ async fn export(args: Args, store: &Store) -> anyhow::Result<()> {
     let mut output = Output::create(&args.output).with_context(failed)?;
     let bar = Bar::counting("snapshots");
     for (source_id, source) in sources {
+        if args.late {
+            let mut lines = LateLines::open(store, source_id, from, to);
+            while let Some(line) = lines.next().await? {
+                writeln!(output, "{line}").with_context(failed)?;
+                bar.step();
+            }
+            continue;
+        }
         let mut replay = Replay::open(store, source_id, from, to).await?;
         let mut pin = Some(Pin {
             region: source.region,

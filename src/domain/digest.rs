@@ -4,7 +4,8 @@
 //! `SHA-256(previous ‖ sequence ‖ kind ‖ header hash ‖ body hash)`. The header is the snapshot's own
 //! row; the body is what the snapshot changed: of desktops, in the order of their numbers; then of
 //! groups those whose counters are new, and those that are gone, each in the order of theirs. So every
-//! digest follows from the rows of the ledger alone. Names and ids of persons and desktops enter as
+//! digest follows from the rows of the ledger alone. A snapshot that came too late for the history changes
+//! nothing; the body of its entry is a salted commitment to all that it said. Names and ids of persons and desktops enter as
 //! salted commitments, so that a person can be erased, text and salt, and the chain still be checked
 //! against the commitment that stays.
 //!
@@ -21,8 +22,15 @@ pub type Digest = [u8; 32];
 /// What keeps a commitment from being guessed.
 pub type Salt = [u8; 16];
 
-/// The kind byte of an entry that records a snapshot.
-const KIND_SNAPSHOT: u8 = b'S';
+/// What an entry records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A snapshot, in its place in the history.
+    Snapshot,
+    /// A snapshot that came too late for it.
+    Late,
+}
+
 /// The body hash of an entry that changed nothing.
 pub const NO_BODY: Digest = [0; 32];
 
@@ -153,11 +161,46 @@ pub struct Header<'a> {
     pub error_message: Option<&'a str>,
 }
 
-impl Header<'_> {
+impl<'a> Header<'a> {
+    /// That of a snapshot.
+    #[must_use]
+    pub fn of(snapshot: &'a Snapshot, changes: i32) -> Self {
+        let recorded = snapshot.desktops.as_ref().map(|listing| listing.desktops().len() as i64);
+        let failure = snapshot.failure.as_ref();
+        Self {
+            observed_at: snapshot.observed_at,
+            finished_at: snapshot.finished_at,
+            scheduled_at: snapshot.scheduled_at,
+            max_gap: snapshot.max_gap.num_seconds(),
+            desktops_outcome: snapshot.desktops_outcome(),
+            groups_outcome: snapshot.groups_outcome(),
+            total: snapshot.total,
+            desktops_recorded: recorded,
+            groups_recorded: snapshot.groups.as_ref().map(|groups| groups.len() as i64),
+            changes,
+            error_code: failure.and_then(|failure| failure.code.as_deref()),
+            error_message: failure.and_then(|failure| failure.message.as_deref()),
+        }
+    }
+
     /// Its hash.
     #[must_use]
     pub fn hash(&self) -> Digest {
         let mut hasher = Hasher::new("deskledger.header.1");
+        self.feed(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Its hash as that of a late one, which the ledger took in at `received_at`.
+    #[must_use]
+    pub fn late_hash(&self, received_at: Instant) -> Digest {
+        let mut hasher = Hasher::new("deskledger.late.header.1");
+        self.feed(&mut hasher);
+        hasher.instant(received_at);
+        hasher.finish()
+    }
+
+    fn feed(&self, hasher: &mut Hasher) {
         hasher.instant(self.observed_at);
         hasher.instant(self.finished_at);
         hasher.option(self.scheduled_at, Hasher::instant);
@@ -175,39 +218,34 @@ impl Header<'_> {
         hasher.number(i64::from(self.changes));
         hasher.optional_text(self.error_code);
         hasher.optional_text(self.error_message);
-        hasher.finish()
     }
 }
 
-/// The hash of the row of a snapshot.
+/// The commitment to all that a late snapshot said: the body of its entry.
 #[must_use]
-pub fn header_hash(snapshot: &Snapshot, changes: i32) -> Digest {
-    let recorded = snapshot.desktops.as_ref().map(|listing| listing.desktops().len() as i64);
-    let failure = snapshot.failure.as_ref();
-    let header = Header {
-        observed_at: snapshot.observed_at,
-        finished_at: snapshot.finished_at,
-        scheduled_at: snapshot.scheduled_at,
-        max_gap: snapshot.max_gap.num_seconds(),
-        desktops_outcome: snapshot.desktops_outcome(),
-        groups_outcome: snapshot.groups_outcome(),
-        total: snapshot.total,
-        desktops_recorded: recorded,
-        groups_recorded: snapshot.groups.as_ref().map(|groups| groups.len() as i64),
-        changes,
-        error_code: failure.and_then(|failure| failure.code.as_deref()),
-        error_message: failure.and_then(|failure| failure.message.as_deref()),
-    };
-    header.hash()
+pub fn late_commitment(salt: &Salt, line: &str) -> Digest {
+    let mut hasher = Hasher::new("deskledger.late.1");
+    hasher.bytes(salt);
+    hasher.text(line);
+    hasher.finish()
 }
 
-/// The digest of a snapshot's entry.
+/// The digest of an entry.
 #[must_use]
-pub fn entry_digest(previous: &Digest, sequence: i64, header: &Digest, body: &Digest) -> Digest {
+pub fn entry_digest(
+    previous: &Digest,
+    sequence: i64,
+    kind: Kind,
+    header: &Digest,
+    body: &Digest,
+) -> Digest {
     let mut hasher = Hasher::new("deskledger.entry.1");
     hasher.bytes(previous);
     hasher.number(sequence);
-    hasher.byte(KIND_SNAPSHOT);
+    hasher.byte(match kind {
+        Kind::Snapshot => b'S',
+        Kind::Late => b'L',
+    });
     hasher.bytes(header);
     hasher.bytes(body);
     hasher.finish()

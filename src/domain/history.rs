@@ -16,7 +16,7 @@ use super::beliefs::{
     ended,
 };
 use super::digest::{
-    Body, Digest, NO_BODY, Salt, assignment_hash, desktop_commitment, entry_digest, header_hash,
+    Body, Digest, Header, Kind, NO_BODY, Salt, assignment_hash, desktop_commitment, entry_digest,
     name_commitment, person_commitment,
 };
 use super::months::{month_start, pieces};
@@ -53,6 +53,18 @@ pub enum HistoryError {
     /// Numbers of statuses are two bytes.
     #[error("the source gave more than 32,000 different connection statuses")]
     TooManyStatuses,
+}
+
+/// Whether a snapshot is too late for the history: none is written before the newest, nor a tick twice.
+#[must_use]
+pub fn is_late(
+    observed_at: Instant,
+    scheduled_at: Option<Instant>,
+    newest: Option<Instant>,
+    newest_tick: Option<Instant>,
+) -> bool {
+    newest.is_some_and(|newest| observed_at <= newest)
+        || scheduled_at.zip(newest_tick).is_some_and(|(tick, newest)| tick <= newest)
 }
 
 /// The source of salts: random in the program, chosen in tests.
@@ -95,10 +107,10 @@ impl Beliefs {
         let groups = self.observe_groups(&mut step, snapshot);
 
         let body_hash = step.body.finish();
-        let header = header_hash(snapshot, changes);
+        let header = Header::of(snapshot, changes).hash();
+        let body = body_hash.unwrap_or(NO_BODY);
         let head = &mut self.head;
-        head.digest =
-            entry_digest(&head.digest, step.sequence, &header, &body_hash.unwrap_or(NO_BODY));
+        head.digest = entry_digest(&head.digest, step.sequence, Kind::Snapshot, &header, &body);
         head.sequence = step.sequence;
         head.first_at.get_or_insert(step.now.at);
         head.newest = Some(step.now);

@@ -1,6 +1,6 @@
 //! What can go wrong between us and the database.
 
-use crate::domain::HistoryError;
+use crate::domain::{HistoryError, Instant};
 
 /// A failure of the store.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +55,12 @@ pub enum StoreError {
     /// The snapshot cannot follow what is recorded.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// A snapshot that is newer than all that is recorded belongs in the history.
+    #[error("the snapshot of {observed_at} is not too late for the history, and belongs there")]
+    NotLate {
+        /// The snapshot's.
+        observed_at: Instant,
+    },
     /// Someone else has recorded since the beliefs were read.
     #[error("another recorder has recorded for source number {source_id} meanwhile")]
     Fenced {

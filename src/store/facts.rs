@@ -226,7 +226,7 @@ impl Store {
                     g.gap_from, g.failed_snapshots, g.last_error
                from deskledger.sources s
                left join deskledger.snapshots n
-                    on n.source = s.source and n.observed_at = s.last_snapshot_at
+                    on n.source = s.source and n.observed_at = s.last_snapshot_at and not n.late
                left join deskledger.gaps g on g.source = s.source and g.gap_to is null
               order by s.source",
         )

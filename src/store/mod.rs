@@ -6,6 +6,7 @@
 mod beliefs;
 mod error;
 mod facts;
+mod late;
 mod partitions;
 pub mod private;
 mod record;
@@ -18,6 +19,7 @@ mod verify;
 
 pub use error::StoreError;
 pub use facts::{Rights, Roster, ServerFacts, Standing, TableSize};
+pub use late::{Late, LateLines};
 pub use recorder::{Recorded, Recorder};
 pub use replay::Replay;
 pub use schema::{Migrated, newest_schema_version};

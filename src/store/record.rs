@@ -581,12 +581,12 @@ async fn replace_open_groups(
     .map(drop)
 }
 
-fn seconds(duration: chrono::TimeDelta) -> i32 {
+pub(super) fn seconds(duration: chrono::TimeDelta) -> i32 {
     i32::try_from(duration.num_seconds()).expect("max_gap was checked to fit when it was read")
 }
 
 /// The number that stands for an outcome in the ledger.
-fn outcome_code(outcome: Outcome) -> i16 {
+pub(super) fn outcome_code(outcome: Outcome) -> i16 {
     match outcome {
         Outcome::Failed => 0,
         Outcome::Partial => 1,

@@ -2,6 +2,7 @@
 
 use rand::Rng as _;
 
+use super::late::Late;
 use super::partitions::KnownMonths;
 use super::record::Batch;
 use super::source::SourceId;
@@ -140,6 +141,43 @@ impl Recorder {
         let recorded = self.add(snapshot).await?;
         self.commit().await?;
         Ok(recorded)
+    }
+
+    /// Keeps a snapshot that is too late for the history, whole and outside of it; what waits is written before.
+    /// `line` is the snapshot as the exchange format writes it, without a pin and without the line's end.
+    ///
+    /// # Errors
+    /// The database is away; what waited cannot be written; or the snapshot belongs in the history
+    /// ([`StoreError::NotLate`]).
+    pub async fn record_late(
+        &mut self,
+        snapshot: &Snapshot,
+        line: &str,
+        received_at: Instant,
+    ) -> Result<Late, StoreError> {
+        self.write().await?;
+        let mut salt = [0; 16];
+        rand::rng().fill_bytes(&mut salt);
+        let kept = self.store.record_late(self.source_id, snapshot, line, received_at, &salt).await;
+        let moved = match kept {
+            Ok(Some(moved)) => moved,
+            Ok(None) => return Ok(Late::Recorded),
+            Err(error) => {
+                if matches!(error, StoreError::Database { .. }) {
+                    self.beliefs = None;
+                }
+                return Err(error);
+            }
+        };
+        // It says nothing new; so beliefs that were built on the entry before it are built on this one.
+        match &mut self.beliefs {
+            Some(Beliefs { head, .. }) if (head.sequence, head.digest) == moved.from => {
+                (head.sequence, head.digest) = moved.to;
+                self.built_on = head.sequence;
+            }
+            beliefs => *beliefs = None,
+        }
+        Ok(Late::Kept { sequence: moved.to.0 })
     }
 
     /// Files what lies in months that are over, a part at a time. Whether or not it is done, every

@@ -137,7 +137,7 @@ impl Store {
                from deskledger_data.source s
                join deskledger_data.head h using (source_id)
                left join deskledger.snapshots newest
-                    on newest.source = s.name and newest.observed_at = h.observed_at
+                    on newest.source = s.name and newest.observed_at = h.observed_at and not newest.late
                left join deskledger_data.snapshot usable
                     on usable.source_id = s.source_id and usable.observed_at = h.usable_at
               cross join lateral (

@@ -65,6 +65,9 @@ class Source:
         self.name = source["name"]
         self.rows = lambda table: [row for row in tables[table] if row["source_id"] == source["source_id"]]
         self.snapshots = sorted(self.rows("snapshot"), key=lambda row: row["sequence"])
+        # Each entry with its kind.
+        entries = [(row, b"S") for row in self.snapshots] + [(row, b"L") for row in self.rows("late")]
+        self.entries = sorted(entries, key=lambda entry: entry[0]["sequence"])
         self.listings = self.instants(lambda row: row["desktops_outcome"] > 0)
         self.complete = self.instants(lambda row: row["desktops_outcome"] == 2)
         self.statistics = self.instants(lambda row: row["groups_outcome"] == 2)
@@ -167,39 +170,59 @@ class Source:
         self.find_spans()
         self.find_groups()
         digest = sha("deskledger.genesis.1", text(self.name))
-        for sequence, row in enumerate(self.snapshots, 1):
+        for sequence, (row, kind) in enumerate(self.entries, 1):
             place = f"entry {row['sequence']} (snapshot {row['snapshot_id']} of {row['observed_at']})"
             if row["sequence"] != sequence:
                 raise Wrong(f"entry {sequence} is missing before {place}")
-            records = sorted(self.records.pop(micros(row["observed_at"]), []))
-            body = sha("deskledger.body.1", *(record[3] for record in records)) if records else None
-            if body != data(row["body_hash"]):
-                raise Wrong(f"{place}: what it changed does not give its body_hash")
-            if row["changes"] != sum(record[2] in (b"S", b"A") for record in records):
-                raise Wrong(f"{place}: changes is not the number of changes")
-            header = sha(
-                "deskledger.header.1",
-                number(micros(row["observed_at"])),
-                number(micros(row["finished_at"])),
-                optional(number, micros(row["scheduled_at"])),
-                number(row["max_gap"]),
-                bytes([row["desktops_outcome"], row["groups_outcome"]]),
-                optional(number, row["desktops_total"]),
-                optional(number, row["desktops_recorded"]),
-                optional(number, row["groups_recorded"]),
-                number(row["changes"]),
-                optional(text, row["error_code"]),
-                optional(text, row["error_message"]),
-            )
-            digest = sha("deskledger.entry.1", digest, number(sequence), b"S", header, body or bytes(32))
+            if kind == b"S":
+                body, header = self.changed(row, place), sha("deskledger.header.1", *self.own_row(row, row["changes"]))
+            else:
+                received = number(micros(row["received_at"]))
+                body = self.said(row, place)
+                header = sha("deskledger.late.header.1", *self.own_row(row, 0), received)
+            digest = sha("deskledger.entry.1", digest, number(sequence), kind, header, body or bytes(32))
             if digest != data(row["digest"]):
                 raise Wrong(f"{place}: its digest does not follow from its row and the digest before")
         if self.records:
             raise Wrong("a row begins or ends where there is no snapshot")
         heads = self.rows("head")
-        if [(head["sequence"], data(head["digest"])) for head in heads] != [(len(self.snapshots), digest)]:
+        if [(head["sequence"], data(head["digest"])) for head in heads] != [(len(self.entries), digest)]:
             raise Wrong("head does not say what the newest entry does")
-        return len(self.snapshots), digest
+        return len(self.entries), digest
+
+    def changed(self, row, place):
+        """The body of a snapshot in the history."""
+        records = sorted(self.records.pop(micros(row["observed_at"]), []))
+        body = sha("deskledger.body.1", *(record[3] for record in records)) if records else None
+        if body != data(row["body_hash"]):
+            raise Wrong(f"{place}: what it changed does not give its body_hash")
+        if row["changes"] != sum(record[2] in (b"S", b"A") for record in records):
+            raise Wrong(f"{place}: changes is not the number of changes")
+        return body
+
+    def said(self, row, place):
+        """The body of a late one; with line and salt erased, as it is stored."""
+        body, salt = data(row["body_hash"]), data(row["salt"])
+        if (row["line"] is None) != (salt is None):
+            raise Wrong(f"{place}: of line and salt only one is erased")
+        if salt is not None and sha("deskledger.late.1", salt, text(row["line"])) != body:
+            raise Wrong(f"{place}: salt and line do not give its body_hash")
+        return body
+
+    def own_row(self, row, changes):
+        return [
+            number(micros(row["observed_at"])),
+            number(micros(row["finished_at"])),
+            optional(number, micros(row["scheduled_at"])),
+            number(row["max_gap"]),
+            bytes([row["desktops_outcome"], row["groups_outcome"]]),
+            optional(number, row["desktops_total"]),
+            optional(number, row["desktops_recorded"]),
+            optional(number, row["groups_recorded"]),
+            number(changes),
+            optional(text, row["error_code"]),
+            optional(text, row["error_message"]),
+        ]
 
 
 def after(instants, at):

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
 
 use crate::oracle::generate::histories;
-use crate::support::ledger::{ledger, record, rows};
+use crate::support::ledger::{ledger, record, record_with_late, rows};
 
 type Hash = [u8; 32];
 /// Microseconds since 1970.
@@ -350,9 +350,26 @@ async fn verify(pool: &PgPool, source_id: i64, name: &str) -> usize {
     let commitments = Commitments::read(pool, source_id).await;
     let desktops = desktop_records(pool, source_id, &snapshots, &commitments).await;
     let groups = group_records(pool, source_id, &snapshots).await;
+    let late = table(pool, source_id, "*", "late").await;
+    let mut entries: Vec<(&Row, bool)> = snapshots.iter().map(|row| (row, false)).collect();
+    entries.extend(late.iter().map(|row| (row, true)));
+    entries.sort_by_key(|(row, _)| number(row, "sequence"));
     let mut previous = Bytes::new("deskledger.genesis.1").text(name).hash();
-    for (row, sequence) in snapshots.iter().zip(1..) {
+    for ((row, is_late), sequence) in entries.iter().copied().zip(1..) {
         assert_eq!(number(row, "sequence"), sequence, "a link is missing");
+        if is_late {
+            let body = Bytes::new("deskledger.late.1")
+                .raw(&bytes::<16>(&row["salt"]))
+                .text(row["line"].as_str().unwrap())
+                .hash();
+            assert_eq!(body, bytes(&row["body_hash"]), "the body of {row:?}");
+            let header = header(Bytes::new("deskledger.late.header.1"), row, 0)
+                .number(number(row, "received_at"))
+                .hash();
+            previous = entry(&previous, sequence, b'L', &header, &body);
+            assert_eq!(hex::encode(previous), row["digest"].as_str().unwrap(), "{row:?}");
+            continue;
+        }
         let at = number(row, "observed_at");
         let (of_desktops, of_groups) = (desktops.get(&at), groups.get(&at));
         let begun =
@@ -375,33 +392,41 @@ async fn verify(pool: &PgPool, source_id: i64, name: &str) -> usize {
         });
         let stored = (!row["body_hash"].is_null()).then(|| bytes(&row["body_hash"]));
         assert_eq!(body.map(hex::encode), stored.map(hex::encode::<Hash>), "the body of {row:?}");
-        let header = Bytes::new("deskledger.header.1")
-            .number(at)
-            .number(number(row, "finished_at"))
-            .maybe_number(row["scheduled_at"].as_i64())
-            .number(number(row, "max_gap"))
-            .raw(&[u8::try_from(number(row, "desktops_outcome")).unwrap()])
-            .raw(&[u8::try_from(number(row, "groups_outcome")).unwrap()])
-            .maybe_number(row["desktops_total"].as_i64())
-            .maybe_number(row["desktops_recorded"].as_i64())
-            .maybe_number(row["groups_recorded"].as_i64())
-            .number(number(row, "changes"))
-            .maybe_text(row["error_code"].as_str())
-            .maybe_text(row["error_message"].as_str())
-            .hash();
-        previous = Bytes::new("deskledger.entry.1")
-            .raw(&previous)
-            .number(sequence)
-            .raw(b"S")
-            .raw(&header)
-            .raw(&body.unwrap_or([0; 32]))
-            .hash();
+        let header = header(Bytes::new("deskledger.header.1"), row, number(row, "changes")).hash();
+        previous = entry(&previous, sequence, b'S', &header, &body.unwrap_or([0; 32]));
         assert_eq!(hex::encode(previous), row["digest"].as_str().unwrap(), "the digest of {row:?}");
     }
     let head = &table(pool, source_id, "sequence, digest", "head").await[0];
-    assert_eq!(number(head, "sequence"), i64::try_from(snapshots.len()).unwrap());
+    assert_eq!(number(head, "sequence"), i64::try_from(entries.len()).unwrap());
     assert_eq!(head["digest"].as_str().unwrap(), hex::encode(previous));
-    snapshots.len()
+    entries.len()
+}
+
+/// What an entry says of its own row.
+fn header(begun: Bytes, row: &Row, changes: i64) -> Bytes {
+    begun
+        .number(number(row, "observed_at"))
+        .number(number(row, "finished_at"))
+        .maybe_number(row["scheduled_at"].as_i64())
+        .number(number(row, "max_gap"))
+        .raw(&[u8::try_from(number(row, "desktops_outcome")).unwrap()])
+        .raw(&[u8::try_from(number(row, "groups_outcome")).unwrap()])
+        .maybe_number(row["desktops_total"].as_i64())
+        .maybe_number(row["desktops_recorded"].as_i64())
+        .maybe_number(row["groups_recorded"].as_i64())
+        .number(changes)
+        .maybe_text(row["error_code"].as_str())
+        .maybe_text(row["error_message"].as_str())
+}
+
+fn entry(previous: &Hash, sequence: i64, kind: u8, header: &Hash, body: &Hash) -> Hash {
+    Bytes::new("deskledger.entry.1")
+        .raw(previous)
+        .number(sequence)
+        .raw(&[kind])
+        .raw(header)
+        .raw(body)
+        .hash()
 }
 
 /// Verifies every source of a ledger.
@@ -457,9 +482,9 @@ fn every_digest_follows_from_the_rows_of_the_ledger() {
         |(history, commit, restart)| {
             runtime.block_on(async {
                 store.forget_everything().await.unwrap();
-                record(&store, &history.0, commit, restart).await;
+                let late = record_with_late(&store, &history.0, commit, restart).await;
                 let verified = verify_all(&database.pool).await;
-                prop_assert_eq!(verified, history.0.lines().count());
+                prop_assert_eq!(verified, history.0.lines().count() + late);
                 Ok(())
             })
         },

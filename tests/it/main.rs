@@ -9,6 +9,7 @@ mod chain;
 mod civil_time;
 mod doctor;
 mod exchange;
+mod late;
 mod oracle;
 mod private_postgresql;
 mod process;

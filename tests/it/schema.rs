@@ -12,14 +12,14 @@ use sqlx::{
 };
 
 use crate::exchange::{VIEWS, views};
-use crate::support::ledger::{ledger, lines, record, report_sql, rows};
+use crate::support::ledger::{keep_late_lines, ledger, lines, record, report_sql, rows};
 use crate::support::postgres::{TestDatabase, database};
 use crate::support::program::Home;
 
 const EXAMPLE: &str = include_str!("../data/example/history.ndjson");
 
 /// Every report, with parameters that fit the example.
-const REPORTS: [&str; 7] = [
+pub const REPORTS: [&str; 7] = [
     "utilisation",
     "disconnects",
     "group-utilisation",
@@ -29,7 +29,7 @@ const REPORTS: [&str; 7] = [
     "desktop-history",
 ];
 
-fn report(name: &str) -> String {
+pub fn report(name: &str) -> String {
     report_sql(
         name,
         &[
@@ -152,6 +152,8 @@ async fn impossible_rows_are_refused_by_name() {
             &format!("jsonb_build_object('observed_at', {at}, 'finished_at', {at}) || {change}"),
         )
     };
+    assert!(keep_late_lines(&store, EXAMPLE, 20).await > 0);
+    let late = |change: &str| copy("late", change);
     for (statement, constraint) in [
         (copy("source", "'{\"source_id\": 99}'"), "source_name_is_unique"),
         (copy("source", "'{\"source_id\": 99, \"name\": \"\"}'"), "source_name_is_not_empty"),
@@ -212,6 +214,26 @@ async fn impossible_rows_are_refused_by_name() {
             copy("open_group_span", "'{\"group_no\": 99, \"counters\": [1, 2]}'"),
             "open_group_span_has_all_counters",
         ),
+        (late("'{}'"), "late_pkey"),
+        (late("'{\"sequence\": 99, \"source_id\": 99}'"), "late_source_id_fkey"),
+        (
+            late("'{\"sequence\": 99, \"finished_at\": \"2026-10-05T00:00:00Z\"}'"),
+            "late_finishes_after_it_starts",
+        ),
+        (late("'{\"sequence\": 99, \"desktops_outcome\": 3}'"), "late_outcomes_are_known"),
+        (late("'{\"sequence\": 99, \"groups_outcome\": 1}'"), "late_outcomes_are_known"),
+        (
+            late("'{\"sequence\": 99, \"desktops_recorded\": null}'"),
+            "late_with_a_failed_listing_has_no_desktops",
+        ),
+        (
+            late("'{\"sequence\": 99, \"groups_recorded\": null}'"),
+            "late_with_failed_statistics_has_no_groups",
+        ),
+        (late("'{\"sequence\": 99, \"max_gap\": 0}'"), "late_holds_for_some_time"),
+        (late("'{\"sequence\": 99, \"salt\": null}'"), "late_is_erased_as_a_whole"),
+        (late("'{\"sequence\": 99, \"line\": null}'"), "late_is_erased_as_a_whole"),
+        (late("'{\"sequence\": 99, \"line\": \"[]\"}'"), "late_line_is_an_object"),
     ] {
         let refused = sqlx::query(AssertSqlSafe(statement.clone())).execute(&database.pool).await;
         let error = refused.expect_err(&statement).into_database_error().unwrap();

@@ -7,10 +7,11 @@ use chrono::TimeDelta;
 use super::desktops::{Desktops, Listed, Now};
 use super::groups::Groups;
 use super::names::Names;
-use super::rows::{GroupRow, HeadRow, SpanRow, UnlistedRow, Visit, digest};
+use super::rows::{GroupRow, HeadRow, LateRow, SpanRow, UnlistedRow, Visit, digest};
 use super::{Fault, Place, Shown as _, Wrong, same};
 use crate::domain::beliefs::{DesktopNo, Head, LabelNo, Mark, Run, StatusId};
-use crate::domain::digest::{Body, Digest, Header, NO_BODY, entry_digest, genesis};
+use crate::domain::digest::{Body, Digest, Header, Kind, NO_BODY, entry_digest, genesis};
+use crate::domain::history::is_late;
 use crate::domain::{Instant, Outcome};
 
 /// A place of the chain that is known from elsewhere.
@@ -18,7 +19,7 @@ use crate::domain::{Instant, Outcome};
 pub struct Checkpoint {
     /// The entries up to it.
     pub sequence: i64,
-    /// When the last of them was taken.
+    /// When the newest snapshot up to there was taken, late ones aside.
     pub observed_at: Option<Instant>,
     /// The last one's digest; of no entry: where the chain starts.
     pub digest: Digest,
@@ -130,6 +131,14 @@ impl Audit {
         self.check_snapshot(visit).map_err(|wrong| Fault { at: Some(place(visit)), wrong })
     }
 
+    /// The next entry, which is a late snapshot.
+    ///
+    /// # Errors
+    /// It is not what recording would have written.
+    pub fn late(&mut self, row: &LateRow) -> Result<(), Fault> {
+        self.check_late(row).map_err(|wrong| Fault { at: Some(place(&row.visit)), wrong })
+    }
+
     /// The present desktops after the newest snapshot: number, label and status of those that it lists.
     #[must_use]
     pub fn listing(&self) -> Vec<(DesktopNo, LabelNo, StatusId)> {
@@ -159,12 +168,7 @@ impl Audit {
     }
 
     fn check_link(&mut self, visit: &Visit) -> Result<(), Wrong> {
-        if self.head.sequence == 0 {
-            self.check_checkpoint()?;
-        }
-        same(&(self.head.sequence + 1), &visit.sequence, || {
-            "`sequence` of the next snapshot, since none may be missing".to_owned()
-        })?;
+        self.check_number(visit)?;
         let later = |column: &str, before: Option<Instant>, at: Option<Instant>| match (before, at)
         {
             (Some(before), Some(at)) if at <= before => Err(Wrong::new(
@@ -176,6 +180,21 @@ impl Audit {
         };
         later("observed_at", self.head.newest.map(|mark| mark.at), Some(visit.observed_at))?;
         later("scheduled_at", self.head.scheduled_at, visit.scheduled_at)?;
+        self.check_id(visit)
+    }
+
+    /// The place of the next entry in the chain.
+    fn check_number(&mut self, visit: &Visit) -> Result<(), Wrong> {
+        if self.head.sequence == 0 {
+            self.check_checkpoint()?;
+        }
+        same(&(self.head.sequence + 1), &visit.sequence, || {
+            "`sequence` of the next snapshot, since none may be missing".to_owned()
+        })
+    }
+
+    /// Ids are given in the order of the chain.
+    fn check_id(&self, visit: &Visit) -> Result<(), Wrong> {
         match self.snapshot_id {
             Some(before) if visit.snapshot_id <= before => Err(Wrong::new(
                 "`snapshot_id` of the snapshot",
@@ -187,7 +206,7 @@ impl Audit {
     }
 
     fn check_snapshot(&mut self, visit: &Visit) -> Result<(), Wrong> {
-        self.check_own_row(visit)?;
+        self.check_own_row(visit, None)?;
         let mark =
             Mark { at: visit.observed_at, max_gap: TimeDelta::seconds(visit.max_gap.into()) };
         let is_complete = visit.desktops_outcome == 2;
@@ -212,18 +231,54 @@ impl Audit {
         let changes = i32::try_from(changes).unwrap_or(i32::MAX);
         same(&changes, &visit.changes, || "`changes` of the snapshot".to_owned())?;
         let head = &mut self.head;
-        head.sequence = visit.sequence;
-        head.digest = digest(&visit.digest).unwrap_or(NO_BODY);
         head.first_at.get_or_insert(visit.observed_at);
         head.newest = Some(mark);
         head.scheduled_at = visit.scheduled_at.or(head.scheduled_at);
+        self.step(visit)
+    }
+
+    /// Goes on to an entry that is right.
+    fn step(&mut self, visit: &Visit) -> Result<(), Wrong> {
+        self.head.sequence = visit.sequence;
+        self.head.digest = digest(&visit.digest).unwrap_or(NO_BODY);
         self.newest = Some(place(visit));
         self.snapshot_id = Some(visit.snapshot_id);
         self.check_checkpoint()
     }
 
-    /// The digest of the snapshot's own row and of the stored hash of its body.
-    fn check_own_row(&self, visit: &Visit) -> Result<(), Wrong> {
+    /// A late snapshot says nothing of the history, so that nothing of it has to follow.
+    fn check_late(&mut self, row: &LateRow) -> Result<(), Wrong> {
+        let visit = &row.visit;
+        self.check_number(visit)?;
+        self.check_id(visit)?;
+        self.check_own_row(visit, Some(row.received_at))?;
+        let newest = self.head.newest.map(|mark| mark.at);
+        if !is_late(visit.observed_at, visit.scheduled_at, newest, self.head.scheduled_at) {
+            return Err(Wrong::new(
+                "`observed_at` of the late snapshot",
+                format!("an instant not after {}", newest.shown()),
+                visit.observed_at.shown(),
+            ));
+        }
+        if !row.is_erased {
+            let stored = visit.body_hash.as_deref().and_then(digest);
+            same(&row.commitment, &stored, || {
+                "the commitment to `line`, worked out with `salt`, beside `body_hash`".to_owned()
+            })?;
+        }
+        if !row.agrees {
+            return Err(Wrong::new(
+                "`line` of the late snapshot",
+                "what its other columns say",
+                "something else",
+            ));
+        }
+        self.step(visit)
+    }
+
+    /// The digest of the snapshot's own row and of the stored hash of its body; of a late one with when it was
+    /// received.
+    fn check_own_row(&self, visit: &Visit, received_at: Option<Instant>) -> Result<(), Wrong> {
         let outcome = |code| match code {
             0 => Outcome::Failed,
             1 => Outcome::Partial,
@@ -249,7 +304,11 @@ impl Audit {
                 Wrong::new("`body_hash` of the snapshot", "a hash", "something else")
             })?,
         };
-        let expected = entry_digest(&self.head.digest, visit.sequence, &header.hash(), &body);
+        let (kind, header) = match received_at {
+            None => (Kind::Snapshot, header.hash()),
+            Some(at) => (Kind::Late, header.late_hash(at)),
+        };
+        let expected = entry_digest(&self.head.digest, visit.sequence, kind, &header, &body);
         same(&Some(expected), &digest(&visit.digest), || {
             "the digest of the snapshot, worked out from its own row and the digest before it"
                 .to_owned()

@@ -22,7 +22,9 @@ use chrono::SecondsFormat;
 
 pub use chain::{Audit, Checkpoint, Summary};
 pub use names::Names;
-pub use rows::{AssignmentRow, End, GroupEnd, GroupRow, HeadRow, SpanRow, UnlistedRow, Visit};
+pub use rows::{
+    AssignmentRow, End, GroupEnd, GroupRow, HeadRow, LateRow, SpanRow, UnlistedRow, Visit,
+};
 
 use super::Instant;
 use super::digest::Digest;

@@ -41,6 +41,21 @@ pub struct Visit {
     pub digest: Vec<u8>,
 }
 
+/// A row of `late`.
+#[derive(Clone, Debug)]
+pub struct LateRow {
+    /// The columns that it has in common with a snapshot in the history; it changes nothing.
+    pub visit: Visit,
+    /// When the ledger took it in.
+    pub received_at: Instant,
+    /// The commitment to its line, worked out of line and salt; `None`: one of them is not there.
+    pub commitment: Option<Digest>,
+    /// Whether the line, where it is there, says what the columns say.
+    pub agrees: bool,
+    /// Whether neither line nor salt is there.
+    pub is_erased: bool,
+}
+
 /// A row of `span` or `open_span`: a piece of a span.
 #[derive(Clone, Copy, Debug)]
 pub struct SpanRow {

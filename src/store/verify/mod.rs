@@ -6,6 +6,7 @@
 
 mod copy;
 mod load;
+mod said;
 mod statements;
 mod walk;
 
@@ -22,7 +23,7 @@ use super::{Store, StoreError};
 use crate::domain::audit::{Checkpoint, Fault, Place, Summary, Wrong};
 use crate::domain::{Instant, Source};
 
-/// Sources that are looked at side by side, at most: each takes up to six connections.
+/// Sources that are looked at side by side, at most: each takes up to seven connections.
 const SIDE_BY_SIDE: usize = 8;
 
 /// What verifying a source came to.
@@ -174,8 +175,13 @@ async fn sources(
 async fn doubled_ids(connection: &mut PgConnection) -> sqlx::Result<Vec<(SourceId, Fault)>> {
     let rows: Vec<(SourceId, i64, i64, Instant)> = sqlx::query_as(
         "-- store::verify::doubled_ids
-         select source_id, snapshot_id, sequence, observed_at from deskledger_data.snapshot
-          where snapshot_id in (select snapshot_id from deskledger_data.snapshot
+         with entry as (
+             select source_id, snapshot_id, sequence, observed_at from deskledger_data.snapshot
+              union all
+             select source_id, snapshot_id, sequence, observed_at from deskledger_data.late
+         )
+         select source_id, snapshot_id, sequence, observed_at from entry
+          where snapshot_id in (select snapshot_id from entry
                                  group by snapshot_id having count(distinct source_id) > 1 order by 1 limit 100)",
     )
     .fetch_all(connection)

@@ -2,8 +2,10 @@
 
 use super::super::source::SourceId;
 use super::copy::{Fields, Malformed};
-use crate::domain::audit::{End, GroupEnd, GroupRow, SpanRow, UnlistedRow, Visit};
+use super::said;
+use crate::domain::audit::{End, GroupEnd, GroupRow, LateRow, SpanRow, UnlistedRow, Visit};
 use crate::domain::beliefs::Run;
+use crate::domain::digest::{NO_BODY, Salt, late_commitment};
 use crate::domain::{COUNTERS, Counters};
 
 /// The snapshots in the order of time.
@@ -35,6 +37,32 @@ pub(super) fn visit(row: &mut Fields<'_>) -> Result<Visit, Malformed> {
         body_hash: row.maybe_bytes()?.map(<[u8]>::to_vec),
         digest: row.bytes()?.to_vec(),
     })
+}
+
+/// The late snapshots in the order of the chain.
+pub(super) fn late(source: SourceId) -> String {
+    format!(
+        "select snapshot_id, sequence, observed_at, finished_at, scheduled_at, max_gap, desktops_outcome,
+                groups_outcome, desktops_total, desktops_recorded, groups_recorded, 0,
+                error_code, error_message, body_hash, digest, received_at, line, salt, name
+           from deskledger_data.late join deskledger_data.source using (source_id)
+          where source_id = {source} order by sequence"
+    )
+}
+
+/// Works out what is to be known of the line, so that it need not be kept.
+pub(super) fn late_row(row: &mut Fields<'_>) -> Result<LateRow, Malformed> {
+    let visit = visit(row)?;
+    let received_at = row.instant()?;
+    let (line, salt) = (row.maybe_text()?, row.maybe_bytes()?);
+    let source = row.maybe_text()?.ok_or(Malformed)?;
+    // A salt that is none gives a hash that is none.
+    let commitment = line.zip(salt).map(|(line, salt)| {
+        Salt::try_from(salt).map_or(NO_BODY, |salt| late_commitment(&salt, line))
+    });
+    let agrees = line.is_none_or(|line| said::agrees(line, source, &visit));
+    let is_erased = line.is_none() && salt.is_none();
+    Ok(LateRow { visit, received_at, commitment, agrees, is_erased })
 }
 
 /// The filed pieces of spans, in the order of their beginnings. A partition holds a month's pieces, which

@@ -10,7 +10,7 @@ use super::statements::{self as stored, StoredGroup, Stretch};
 use super::{Moment, Progress, earlier, load};
 use crate::domain::Instant;
 use crate::domain::audit::{
-    Audit, Checkpoint, Fault, HeadRow, Place, SpanRow, Summary, Visit, Wrong,
+    Audit, Checkpoint, Fault, HeadRow, LateRow, Place, SpanRow, Summary, Visit, Wrong,
 };
 use crate::domain::beliefs::{DesktopNo, LabelNo, StatusId};
 use crate::domain::months::next_month;
@@ -18,6 +18,7 @@ use crate::domain::months::next_month;
 /// The streams of a source's rows.
 struct Streams {
     visits: Rows<Visit>,
+    late: Rows<LateRow>,
     pieces: Rows<SpanRow>,
     open: std::iter::Peekable<std::vec::IntoIter<SpanRow>>,
     groups: Rows<StoredGroup>,
@@ -100,9 +101,16 @@ async fn open_streams(
     for _ in 0..pieces.len().min(2) {
         connections.push(moment.connect().await?);
     }
+    // Most sources have none: then no connection is made for them.
+    let (mut for_late, mut late) = (Vec::new(), Vec::new());
+    if has_late(control, id).await? {
+        for_late.push(moment.connect().await?);
+        late.push(stored::late(id));
+    }
     let open = copy::all(control, &stored::open_pieces(id), stored::open_piece).await?;
     Ok(Streams {
         visits: Rows::read(vec![moment.connect().await?], vec![stored::visits(id)], stored::visit),
+        late: Rows::read(for_late, late, stored::late_row),
         pieces: Rows::read(connections, pieces, stored::piece),
         open: open.into_iter().peekable(),
         groups: Rows::read(vec![moment.connect().await?], vec![stored::groups(id)], stored::group),
@@ -128,6 +136,17 @@ async fn partitions(connection: &mut PgConnection) -> Result<Vec<String>, StoreE
     .fetch_all(connection)
     .await
     .map_err(StoreError::while_trying("read which months the ledger holds"))
+}
+
+async fn has_late(connection: &mut PgConnection, id: SourceId) -> Result<bool, StoreError> {
+    sqlx::query_scalar(
+        "-- store::verify::has_late
+         select exists (select from deskledger_data.late where source_id = $1)",
+    )
+    .bind(id)
+    .fetch_one(connection)
+    .await
+    .map_err(StoreError::while_trying("look for late snapshots"))
 }
 
 async fn wide_rows(connection: &mut PgConnection, id: SourceId) -> Result<i64, StoreError> {
@@ -160,7 +179,7 @@ async fn compare_with_view(
                join deskledger_data.status t on t.source_id = $1 and t.status_id = h.status_id
          ), shown as materialized (
              select desktop_id, desktop_name, connect_status, attach_users
-               from deskledger.desktop_snapshots where source = $2 and observed_at = $3
+               from deskledger.desktop_snapshots where source = $2 and observed_at = $3 and snapshot_id = $7
          )
          select (select count(*) from (select * from held except all select * from shown) missing)
               + (select count(*) from (select * from shown except all select * from held) added)",
@@ -171,6 +190,8 @@ async fn compare_with_view(
     .bind(listing.iter().map(|row| row.0).collect::<Vec<_>>())
     .bind(listing.iter().map(|row| row.1).collect::<Vec<_>>())
     .bind(listing.iter().map(|row| row.2).collect::<Vec<_>>())
+    // A late one of the same instant is shown beside it.
+    .bind(sample.place.snapshot_id)
     .fetch_one(connection)
     .await
     .map_err(StoreError::while_trying("read the view `desktop_snapshots`"))?;
@@ -199,6 +220,7 @@ impl Walk {
     fn all(&mut self, head: Option<&HeadRow>) -> Result<(), Stop> {
         let mut newest = None;
         while let Some(visit) = self.streams.visits.take()? {
+            self.late_before(visit.sequence)?;
             self.audit.link(&visit)?;
             self.rows_up_to(&visit)?;
             self.audit.snapshot(&visit)?;
@@ -214,6 +236,7 @@ impl Walk {
                 self.sample(newest);
             }
         }
+        newest = self.late_before(i64::MAX)?.or(newest);
         self.one_row_more()?;
         let Some(head) = head else {
             let wrong = Wrong::new("the source's row of `head`", "one row", "none");
@@ -229,6 +252,18 @@ impl Walk {
             return Err(Fault { at: newest, wrong }.into());
         }
         Ok(())
+    }
+
+    /// Gives the late snapshots that stand in the chain before an entry; says where the last of them is.
+    fn late_before(&mut self, sequence: i64) -> Result<Option<Place>, Stop> {
+        let mut last = None;
+        while let Some(row) = self.streams.late.take_if(|row| row.visit.sequence < sequence)? {
+            self.audit.late(&row)?;
+            self.progress.step();
+            let Visit { snapshot_id, sequence, observed_at, .. } = row.visit;
+            last = Some(Place { snapshot_id, sequence, observed_at });
+        }
+        Ok(last)
     }
 
     /// Gives the rows that begin up to a snapshot.

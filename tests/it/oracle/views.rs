@@ -45,6 +45,7 @@ pub fn snapshots(ledger: &Ledger) -> Vec<Row> {
                 ("max_gap", visit.max_gap.into()),
                 ("error_code", visit.error_code.clone().into()),
                 ("error_message", visit.error_message.clone().into()),
+                ("late", false.into()),
             ]));
         }
     }

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use deskledger::domain::Source;
-use deskledger::exchange::{Line, Parser};
-use deskledger::store::{Recorder, Store};
+use deskledger::domain::{Snapshot, Source};
+use deskledger::exchange::{Line, Parser, write_line};
+use deskledger::store::{Late, Recorder, Store, StoreError};
 use serde_json::{Map, Value, json};
 use sqlx::postgres::{PgRow, types::PgInterval};
 use sqlx::{AssertSqlSafe, Column as _, PgPool, Row as _, TypeInfo as _, ValueRef as _};
@@ -60,6 +60,53 @@ pub async fn record(store: &Store, history: &str, commit: usize, restart: usize)
     for (recorder, _) in recorders.values_mut() {
         recorder.commit().await.unwrap();
     }
+}
+
+/// Keeps a snapshot as a late one, as a collector does.
+pub async fn keep_late(
+    recorder: &mut Recorder,
+    source: &str,
+    snapshot: &Snapshot,
+) -> Result<Late, StoreError> {
+    let mut line = Vec::new();
+    write_line(&mut line, source, None, snapshot).unwrap();
+    let line = String::from_utf8(line).unwrap();
+    let received_at = snapshot.finished_at + TimeDelta::minutes(90);
+    recorder.record_late(snapshot, line.trim_end_matches('\n'), received_at).await
+}
+
+/// A source of which nothing but its name is known.
+pub fn source(name: &str) -> Source {
+    Source { name: name.to_owned(), region: None, project_id: None, endpoint: None }
+}
+
+/// Keeps every `each`th line as late, a second before it was observed; says how many.
+pub async fn keep_late_lines(store: &Store, history: &str, each: usize) -> usize {
+    let mut kept = 0;
+    for mut line in lines(history).into_iter().step_by(each) {
+        line.snapshot.observed_at -= TimeDelta::seconds(1);
+        let mut recorder = Recorder::open(store, &source(&line.source)).await.unwrap();
+        let late = keep_late(&mut recorder, &line.source, &line.snapshot).await.unwrap();
+        kept += usize::from(matches!(late, Late::Kept { .. }));
+    }
+    kept
+}
+
+/// Records a history with late snapshots in its midst and at its end; says how many.
+pub async fn record_with_late(
+    store: &Store,
+    history: &str,
+    commit: usize,
+    restart: usize,
+) -> usize {
+    let all: Vec<&str> = history.lines().filter(|line| !line.trim().is_empty()).collect();
+    let (first, rest) = all.split_at(all.len() * 2 / 3);
+    let (first, rest) = (first.join("\n"), rest.join("\n"));
+    record(store, &first, commit, restart).await;
+    let mut kept = keep_late_lines(store, &first, 4).await;
+    record(store, &rest, commit, restart).await;
+    kept += keep_late_lines(store, &rest, 3).await;
+    kept
 }
 
 /// The rows of a query, each value as the oracle writes it.

@@ -5,13 +5,15 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use deskledger::domain::{AttachUser, AttachUsers, Beliefs, Desktop, Listing, Snapshot};
+use deskledger::domain::digest::{Header, Kind, entry_digest, late_commitment};
+use deskledger::domain::{AttachUser, AttachUsers, Beliefs, Desktop, Failure, Listing, Snapshot};
+use deskledger::exchange::write_line;
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio::io::AsyncWriteExt as _;
 
 use super::changes::{restore, save};
 use super::history;
-use crate::support::ledger::{ledger, record};
+use crate::support::ledger::ledger;
 
 fn path(below: &str) -> String {
     format!("{}/{below}", env!("CARGO_MANIFEST_DIR"))
@@ -58,10 +60,32 @@ fn the_worked_example_is_what_recording_computes() {
         let line = format!("  SHA-256: {}\n", hex::encode(hash));
         assert!(page.contains(&line), "not on the page: {line}");
     }
-    // Every hash of the example is that of the bytes above it.
-    let example = page.split("## An example").nth(1).unwrap().split("```").nth(1).unwrap();
-    let blocks: Vec<&str> = example.trim().split("\n\n").collect();
-    assert_eq!(blocks.len(), 8);
+    // And the late one.
+    let late_at = at - TimeDelta::minutes(5);
+    let late = Snapshot {
+        observed_at: late_at,
+        finished_at: late_at + TimeDelta::seconds(20),
+        total: None,
+        desktops: None,
+        groups: None,
+        failure: Some(Failure { code: Some("timeout".into()), message: None }),
+        ..snapshot
+    };
+    let mut line = Vec::new();
+    write_line(&mut line, "prod", None, &late).unwrap();
+    let line = std::str::from_utf8(&line).unwrap().trim_end();
+    let body = late_commitment(&std::array::from_fn(|at| 0x30 + u8::try_from(at).unwrap()), line);
+    let header = Header::of(&late, 0).late_hash(at + TimeDelta::seconds(30));
+    let digest = entry_digest(&changes.entry.digest, 2, Kind::Late, &header, &body);
+    for hash in [body, header, digest] {
+        let line = format!("  SHA-256: {}\n", hex::encode(hash));
+        assert!(page.contains(&line), "not on the page: {line}");
+    }
+    // Every hash of the examples is that of the bytes above it.
+    let examples = page.split("## An example").nth(1).unwrap().split("\n## ").next().unwrap();
+    let examples = examples.split("```").skip(1).step_by(2);
+    let blocks: Vec<&str> = examples.flat_map(|example| example.trim().split("\n\n")).collect();
+    assert_eq!(blocks.len(), 11);
     for block in blocks {
         let mut bytes = Vec::new();
         for line in block.lines().skip(1) {
@@ -118,7 +142,7 @@ async fn check(pool: &PgPool) -> (Option<i32>, String) {
 #[tokio::test]
 async fn a_checker_written_from_the_page_alone_comes_to_the_same_digests() {
     let (database, store) = ledger().await;
-    record(&store, &history::history(), 1, usize::MAX).await;
+    history::recorded(&store).await;
     let heads: Vec<String> = sqlx::query_scalar(
         "select format('%s: ok, %s entries, digest %s', name, sequence, encode(digest, 'hex'))
            from deskledger_data.source join deskledger_data.head using (source_id) order by name",
@@ -138,6 +162,10 @@ async fn a_checker_written_from_the_page_alone_comes_to_the_same_digests() {
         "update deskledger_data.group_span_wide set counters[9] = counters[9] + 1",
         "update deskledger_data.unlisted set to_at = to_at + interval '5 min'",
         "delete from deskledger_data.snapshot where sequence = 3",
+        "update deskledger_data.late set line = replace(line, 'anna', 'mallory')",
+        "update deskledger_data.late set received_at = received_at + interval '1 us'",
+        "update deskledger_data.late set desktops_total = desktops_total + 1",
+        "delete from deskledger_data.late where sequence = (select min(sequence) from deskledger_data.late)",
         "delete from deskledger_data.span where ended = -3",
         "update deskledger_data.head set sequence = sequence - 1",
         "update deskledger_data.source set name = name || '2'",

@@ -1,7 +1,10 @@
 //! A small history in which every table of a ledger has rows.
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use deskledger::store::Store;
 use serde_json::{Value, json};
+
+use crate::support::ledger::record_with_late;
 
 /// Two sources around the end of a month: changes of status, name and assignment; a reconnect; desktops that
 /// come, go and come back; partial listings that leave one out, across the month's end too; a gap; failures;
@@ -19,6 +22,15 @@ pub fn history() -> String {
         }
     }
     lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// Records it, with late snapshots in its midst and at its end, one of which is erased.
+pub async fn recorded(store: &Store) {
+    let kept = record_with_late(store, &history(), 1, usize::MAX).await;
+    assert_eq!(kept, 12);
+    let erase = "update deskledger_data.late set line = null, salt = null
+                  where source_id = 1 and sequence = (select min(sequence) from deskledger_data.late where source_id = 1)";
+    sqlx::query(erase).execute(store.pool()).await.unwrap();
 }
 
 fn line(source: &str, step: i64, at: DateTime<Utc>) -> Value {

@@ -8,12 +8,12 @@ mod history;
 use std::collections::BTreeMap;
 
 use deskledger::domain::audit::Fault;
-use deskledger::store::{Progress, Store};
+use deskledger::store::{Progress, Recorder, Store};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::oracle::generate::histories;
-use crate::support::ledger::{ledger, record};
+use crate::support::ledger::{ledger, lines, record, record_with_late, source};
 use changes::{Cell, restore, save};
 
 /// The first fault of each source.
@@ -36,7 +36,7 @@ fn telling(cells: Vec<Cell>) -> Vec<Cell> {
 #[tokio::test]
 async fn a_change_of_any_column_of_any_table_is_found_and_names_a_snapshot() {
     let (database, store) = ledger().await;
-    record(&store, &history::history(), 1, usize::MAX).await;
+    history::recorded(&store).await;
     assert_eq!(faults(&store).await, vec![]);
     for (table, rows) in changes::counts(&database.pool).await {
         assert!(rows > 0, "no row of `{table}` can be changed: the history must reach it");
@@ -64,6 +64,7 @@ async fn a_change_of_any_column_of_any_table_is_found_and_names_a_snapshot() {
         "desktop_group.source_id",
         "head.source_id",
         "label.source_id",
+        "late.groups_outcome",
         "open_group_span.source_id",
         "open_span.source_id",
         "person.source_id",
@@ -112,6 +113,86 @@ async fn what_a_change_by_hand_breaks_is_named_by_its_snapshot() {
     }
 }
 
+#[tokio::test]
+async fn a_late_snapshot_that_is_changed_moved_or_removed_is_found_in_its_place() {
+    let (database, store) = ledger().await;
+    history::recorded(&store).await;
+    assert_eq!(faults(&store).await, vec![]);
+    let saved = save(&database.pool).await;
+    let of_prod = "select row_number() over (order by sequence) as nth, max(sequence) over () as last, sequence, source_id
+                     from deskledger_data.late where source_id = 1";
+    let cases = [
+        ("update deskledger_data.late l set line = replace(line, 'anna', 'mallory')", "`line`"),
+        ("update deskledger_data.late l set line = line || ' '", "`line`"),
+        ("update deskledger_data.late l set salt = decode(repeat('ab', 16), 'hex')", "`line`"),
+        ("update deskledger_data.late l set salt = '\\x00'", "`line`"),
+        ("update deskledger_data.late l set line = null, salt = null, body_hash = digest", "its own row"),
+        ("update deskledger_data.late l set received_at = received_at + interval '1 us'", "its own row"),
+        ("update deskledger_data.late l set observed_at = observed_at - interval '1 us'", "its own row"),
+        ("update deskledger_data.late l set sequence = l.sequence + 100", "none may be missing"),
+        ("update deskledger_data.late l set snapshot_id = 1", "`snapshot_id`"),
+        ("delete from deskledger_data.late l using late where l.source_id = late.source_id and l.sequence = late.sequence
+             and late.nth = 3 --", "none may be missing"),
+        ("delete from deskledger_data.late l using late where l.source_id = late.source_id and l.sequence = late.sequence
+             and l.sequence = late.last --", "beside `sequence`"),
+    ];
+    for (change, words) in cases {
+        let change = format!(
+            "with late as ({of_prod}) {change} {}where l.source_id = 1 and l.sequence = late.sequence and late.nth = 3",
+            if change.starts_with("update") { "from late " } else { "" }
+        );
+        let changed =
+            sqlx::query(sqlx::AssertSqlSafe(change.clone())).execute(&database.pool).await;
+        assert_eq!(changed.unwrap().rows_affected(), 1, "{change}");
+        let found = faults(&store).await;
+        let (_, fault) = found.first().unwrap_or_else(|| panic!("not found: {change}"));
+        assert!(
+            fault.at.is_some() && fault.wrong.to_string().contains(words),
+            "{change}: {fault:?}"
+        );
+        assert!(!fault.wrong.to_string().contains("anna"), "{fault:?}");
+        restore(&database.pool, &saved).await;
+    }
+    // Two that change places, and one that moves to another source.
+    for change in [
+        "update deskledger_data.late l set sequence = -l.sequence where source_id = 1;
+         update deskledger_data.late l set sequence = (select last + first - -l.sequence
+             from (select max(-sequence) as last, min(-sequence) as first from deskledger_data.late where source_id = 1) ends)
+          where source_id = 1 and -l.sequence in (select max(-sequence) from deskledger_data.late where source_id = 1
+                 union select min(-sequence) from deskledger_data.late where source_id = 1);
+         update deskledger_data.late l set sequence = -l.sequence where source_id = 1 and sequence < 0",
+        "update deskledger_data.late l set source_id = 2, sequence = 99
+          where source_id = 1 and sequence = (select max(sequence) from deskledger_data.late where source_id = 1)",
+    ] {
+        sqlx::raw_sql(change).execute(&database.pool).await.unwrap();
+        assert!(!faults(&store).await.is_empty(), "{change}");
+        restore(&database.pool, &saved).await;
+    }
+    // Erased, text and salt, each of them is still in its place.
+    sqlx::query("update deskledger_data.late set line = null, salt = null")
+        .execute(&database.pool)
+        .await
+        .unwrap();
+    assert_eq!(faults(&store).await, vec![]);
+}
+
+#[tokio::test]
+async fn a_line_that_says_something_else_than_its_row_is_found() {
+    let (_database, store) = ledger().await;
+    record(&store, &history::history(), 1, usize::MAX).await;
+    let line = &lines(&history::history())[4];
+    let at = line.snapshot.observed_at;
+    let mut recorder = Recorder::open(&store, &source("prod")).await.unwrap();
+    let mut snapshot = line.snapshot.clone();
+    snapshot.finished_at += chrono::TimeDelta::seconds(1);
+    // The line of another visit.
+    let mut written = Vec::new();
+    deskledger::exchange::write_line(&mut written, "prod", None, &line.snapshot).unwrap();
+    recorder.record_late(&snapshot, std::str::from_utf8(&written).unwrap(), at).await.unwrap();
+    let found = faults(&store).await;
+    assert!(found[0].1.wrong.to_string().contains("`line`"), "{found:?}");
+}
+
 #[test]
 fn a_ledger_as_recorded_is_right_and_any_value_or_row_changed_by_hand_is_found() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -128,7 +209,7 @@ fn a_ledger_as_recorded_is_right_and_any_value_or_row_changed_by_hand_is_found()
         |(history, commit, restart, picks)| {
             runtime.block_on(async {
                 store.forget_everything().await.unwrap();
-                record(&store, &history.0, commit, restart).await;
+                record_with_late(&store, &history.0, commit, restart).await;
                 prop_assert_eq!(faults(&store).await, vec![]);
                 let cells = Cell::all(&database.pool).await;
                 let saved = save(&database.pool).await;
