@@ -22,12 +22,13 @@
 //! | [`domain`] | desktops, snapshots, what a snapshot changes, digests, whether stored rows are right; pure | – |
 //! | [`workspace`] | the API's client: authentication, pace, paging, completeness, retries, regions | domain, clock |
 //! | [`exchange`] | one snapshot a line: reading, writing, compression | domain |
-//! | [`store`] | PostgreSQL: private server, migrations, recording, reading back, verifying | domain |
+//! | [`store`] | PostgreSQL: private server, migrations, recording, reading back, verifying | domain, home |
 //! | [`seal`] | signed statements of where the chains stand | domain |
-//! | [`collector`] | ticks, and the cycle that visits and records | domain, workspace, store, clock, config |
+//! | [`collector`] | ticks, the cycle that visits and records, and the spool on disk | domain, exchange, workspace, store, clock, config |
 //! | [`report`] | the catalogue of `queries/`, parameters, running, rendering | – |
 //! | [`simulator`] | a fleet from a seed, and the API over it | domain, clock |
-//! | [`config`] | flags, environment and file, checked | domain |
+//! | [`config`] | flags, environment and file, checked | domain, home |
+//! | [`home`] | the folder that deskledger keeps its own things in | – |
 //! | [`cli`] | the commands: wires rooms together | all |
 //!
 //! `workspace` and `store` do not know each other, nothing points to `cli`, and a test holds the arrows.
@@ -69,6 +70,7 @@ pub mod config;
 pub mod domain;
 pub mod error;
 pub mod exchange;
+pub mod home;
 pub mod report;
 pub mod seal;
 pub mod simulator;

@@ -22,6 +22,7 @@ pub mod psql;
 pub mod report;
 pub mod simulate;
 pub mod sources;
+pub mod spool;
 pub mod status;
 pub mod verify;
 
@@ -125,6 +126,8 @@ pub enum Command {
     Simulate(Box<simulate::SimulateArgs>),
     /// Say per source when it was last seen, how complete, and what is wrong.
     Status(status::Args),
+    /// Say what waits on disk for the database to come back.
+    Spool(spool::Args),
     /// Check configuration, database, API, credentials and clocks, and say what to do about each.
     Doctor(doctor::Args),
 }
@@ -150,6 +153,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Simulate(args) => simulate::run(*args).await,
         Command::Verify(args) => verify::run(args, &globals).await,
         Command::Status(args) => status::run(args, &globals).await,
+        Command::Spool(args) => spool::run(&args, &globals),
         Command::Doctor(args) => doctor::run(args, &globals).await,
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! A source has a worker of its own, so that one that fails or is slow delays no other. The step,
 //! [`Cycle::run`], is separate from the loop around it: `collect --once`, the demo and tests call the step.
+//! What is fetched while the database is away waits on disk: [`spool`].
 
 mod cycle;
 mod schedule;
+pub mod spool;
 
 pub use cycle::{Cycle, CycleError, Outcome, Visitor, take};
 pub use schedule::{Skipped, Tick, Ticker, next_tick};

@@ -15,7 +15,9 @@ mod raw;
 mod schedule;
 mod secret;
 mod section;
+mod size;
 mod source;
+mod spool;
 
 use std::path::{Path, PathBuf};
 
@@ -26,7 +28,9 @@ pub use kept::Kept;
 pub use place::{Located, Origin, Place};
 pub use schedule::{CronSchedule, Schedule};
 pub use secret::Environment;
+pub use size::{format_size, parse_size};
 pub use source::{Auth, SourceConfig};
+pub use spool::{SpoolConfig, SpoolSettings, WhenFull};
 
 use raw::RawConfig;
 
@@ -52,6 +56,8 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     /// The user's own folder of queries.
     pub queries: Option<PathBuf>,
+    /// Where snapshots wait while the database is away, and how many.
+    pub spool: SpoolSettings,
     raw: RawConfig,
     environment: Environment,
 }
@@ -106,7 +112,8 @@ impl Config {
             .or_else(|| environment.get("DESKLEDGER_DATA_DIR").map(PathBuf::from))
             .or_else(|| raw.data_dir.as_ref().map(|path| folder.join(&path.value)));
         let queries = raw.queries.as_ref().map(|path| folder.join(&path.value));
-        Ok(Self { file, database_url, data_dir, queries, raw, environment })
+        let spool = SpoolSettings::check(&raw.spool, &environment, &folder)?;
+        Ok(Self { file, database_url, data_dir, queries, spool, raw, environment })
     }
 
     /// The sources, checked and with their secrets.

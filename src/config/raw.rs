@@ -13,10 +13,20 @@ pub(super) struct RawConfig {
     pub(super) database_url: Option<Located<SecretString>>,
     pub(super) data_dir: Option<Located<String>>,
     pub(super) queries: Option<Located<String>>,
+    pub(super) spool: RawSpool,
     pub(super) timing: RawTiming,
     pub(super) requests_per_minute: Option<Located<i64>>,
     pub(super) concurrency: Option<Located<i64>>,
     pub(super) sources: Vec<RawSource>,
+}
+
+/// Where snapshots wait while the database is away.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RawSpool {
+    pub(super) dir: Option<Located<String>>,
+    pub(super) max_size: Option<Located<String>>,
+    pub(super) min_free: Option<Located<String>>,
+    pub(super) when_full: Option<Located<String>>,
 }
 
 /// How often a source is visited.
@@ -75,6 +85,15 @@ impl RawConfig {
         if let Some(mut private) = file.section("private")? {
             raw.data_dir = private.text("data_dir")?;
             private.finish()?;
+        }
+        if let Some(mut spool) = file.section("spool")? {
+            raw.spool = RawSpool {
+                dir: spool.text("dir")?,
+                max_size: spool.text("max_size")?,
+                min_free: spool.text("min_free")?,
+                when_full: spool.text("when_full")?,
+            };
+            spool.finish()?;
         }
         if let Some(mut reports) = file.section("reports")? {
             raw.queries = reports.text("queries")?;

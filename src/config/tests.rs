@@ -217,7 +217,7 @@ fn each_mistake_is_one_clear_line() {
         ),
         (
             "[colect]\n".into(),
-            "`colect` (deskledger.toml:1) is no known key; did you mean `collect`? (known here: database, private, reports, collect, source)",
+            "`colect` (deskledger.toml:1) is no known key; did you mean `collect`? (known here: database, private, spool, reports, collect, source)",
         ),
         (
             format!("{SOURCE}pagesize = 5\n"),
@@ -436,7 +436,9 @@ fn each_key_is_documented_with_its_section() {
     let readme = include_str!("../../README.md");
     assert!(readme.contains("docs/configuration.md"));
     let rows: Vec<&str> = document.lines().filter(|line| line.starts_with('|')).collect();
-    for section in ["[database]", "[private]", "[reports]", "[collect]", "[[source]]", "auth"] {
+    for section in
+        ["[database]", "[private]", "[spool]", "[reports]", "[collect]", "[[source]]", "auth"]
+    {
         let refusal = match section {
             "auth" => refused("[[source]]\nauth = { x = 1 }"),
             section => refused(&format!("{section}\nx = 1")),
@@ -455,4 +457,58 @@ fn each_key_is_documented_with_its_section() {
             assert!(is_there, "{section} {key}");
         }
     }
+}
+
+#[test]
+fn the_spool_has_the_documented_defaults_and_its_values_are_checked() {
+    let settings = load(SOURCE, &[]).expect("right").spool;
+    assert_eq!((settings.max_bytes, settings.min_free), (2 << 30, 256 << 20));
+    assert_eq!((settings.dir, settings.when_full), (None, WhenFull::Stop));
+    let text = "[spool]\ndir = 'x'\nmax_size = '500MB'\nmin_free = '0B'\nwhen_full = 'drop-oldest'";
+    let path = Path::new("/etc/deskledger.toml");
+    let settings = Config::from_text(text, path, &Flags::default(), Environment::of(&[]));
+    let settings = settings.expect("right").spool;
+    assert_eq!((settings.max_bytes, settings.min_free), (500_000_000, 0));
+    assert_eq!((settings.dir, settings.when_full), (Some("/etc/x".into()), WhenFull::DropOldest));
+    for (value, message) in [
+        ("max_size = '1G'", "`spool.max_size` (deskledger.toml:2) is `1G`; write a whole number"),
+        ("max_size = '3B'", "`spool.max_size` (deskledger.toml:2) is `3B`; allowed is `1MiB`"),
+        ("min_free = 3", "`spool.min_free` (deskledger.toml:2) is a whole number; it must be"),
+        ("when_full = 'drop'", "is `drop`; allowed are `stop` and `drop-oldest`"),
+        ("maxsize = '1GiB'", "did you mean `max_size`?"),
+    ] {
+        let refused = refused(&format!("[spool]\n{value}\n{SOURCE}"));
+        assert!(refused.contains(message), "{refused}");
+    }
+}
+
+#[test]
+fn each_ledger_has_a_spool_of_its_own_whoever_logs_in_to_it() {
+    let dir = |flags: &Flags, variables: &[(&str, &str)]| {
+        let environment = Environment::of(variables);
+        let config = Config::from_text("", Path::new("deskledger.toml"), flags, environment);
+        config.expect("right").spool_config().expect("complete").dir
+    };
+    let spool = ("DESKLEDGER_SPOOL_DIR", "/s");
+    let of = |url: &str| dir(&Flags::default(), &[spool, ("DATABASE_URL", url)]);
+    let ours = of("postgres://someone:very-secret@db.example:5433/ledger");
+    assert_eq!(of("postgresql://other@db.example:5433/ledger?sslmode=require"), ours);
+    let name = ours.file_name().and_then(|name| name.to_str()).expect("it has one");
+    assert!(name.starts_with("db.example-5433-ledger-") && name.len() == 31, "{name}");
+    for other in [
+        "postgres://u@db.example:5432/ledger",
+        "postgres://u@db.example:5433/ledger_",
+        "postgres://u@db/ledger",
+        "postgres://u@%2Frun%2Fpostgresql:5433/ledger",
+    ] {
+        let other = of(other);
+        assert_ne!(other, ours);
+        assert_eq!(other.parent(), Some(Path::new("/s")), "{}", other.display());
+    }
+    assert_eq!(dir(&Flags::default(), &[spool]), Path::new("/s/private"));
+    let home = [("XDG_DATA_HOME", "/home/data")];
+    let expected = Path::new("/home/data/deskledger/spool/private");
+    assert_eq!(dir(&Flags::default(), &home), expected);
+    let flags = Flags { data_dir: Some("/d".into()), ..Flags::default() };
+    assert_eq!(dir(&flags, &home), Path::new("/d/spool/private"));
 }

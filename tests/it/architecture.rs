@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What each room of the crate may use of the others; nothing points to `cli`.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("domain", &[]),
     ("clock", &["domain"]),
-    ("config", &["domain"]),
+    ("home", &[]),
+    ("config", &["domain", "home"]),
     ("error", &["config", "domain"]),
     ("telemetry", &[]),
     ("workspace", &["domain", "clock"]),
-    ("store", &["domain"]),
+    ("store", &["domain", "home"]),
     ("exchange", &["domain"]),
     ("seal", &["domain"]),
     ("report", &["domain", "store"]),
-    ("collector", &["domain", "clock", "config", "workspace", "store"]),
+    ("collector", &["domain", "clock", "config", "exchange", "workspace", "store"]),
     // Of the client only how a request is signed, which the server has to check: see below.
     ("simulator", &["domain", "clock", "workspace"]),
     (

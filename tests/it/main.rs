@@ -18,6 +18,7 @@ mod report_runner;
 mod schema;
 mod sdk;
 mod simulator;
+mod spool;
 mod stand_in;
 mod storm;
 mod support;

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::signal::kill;
-use nix::unistd::{Pid, Uid, geteuid};
+use nix::unistd::{Pid, Uid};
 use sha2::{Digest, Sha256};
 
 use super::Durability;
@@ -52,16 +52,8 @@ pub(super) struct Postmaster {
 
 /// The folder that deskledger keeps its things in, private data and fetched binaries.
 pub(super) fn home() -> Result<PathBuf, PrivateError> {
-    // For root a system folder and not /root, which the server's user could not enter.
-    let from =
-        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    if geteuid().is_root() && from("XDG_DATA_HOME").is_none() {
-        return Ok(PathBuf::from("/var/lib/deskledger"));
-    }
-    from("XDG_DATA_HOME")
-        .or_else(|| from("HOME").map(|home| home.join(".local/share")))
-        .map(|data| data.join("deskledger"))
-        .ok_or(PrivateError::NoHome)
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    crate::home::data_home(variable).ok_or(PrivateError::NoHome)
 }
 
 impl Folder {
@@ -321,8 +313,8 @@ mod tests {
     use super::*;
 
     fn me() -> Runner {
-        let name = name_of(geteuid());
-        Runner { uid: geteuid(), gid: nix::unistd::getegid(), name, dropped: false }
+        let name = name_of(nix::unistd::geteuid());
+        Runner { uid: nix::unistd::geteuid(), gid: nix::unistd::getegid(), name, dropped: false }
     }
 
     #[test]

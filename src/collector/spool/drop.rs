@@ -1,0 +1,99 @@
+//! Making room when the spool is full: the oldest snapshots become *markers*, failed visits that say that they were
+//! dropped.
+//!
+//! Deleting them would leave a hole of which nobody could tell whether the recorder was running. A marker is
+//! recorded in its snapshot's place: what was not kept is not observed, and the ledger says why.
+
+use std::sync::atomic::Ordering;
+
+use super::SpoolError;
+use super::disk::write_whole;
+use super::error::failed;
+use super::queue::Queue;
+use super::record::{DROPPED, Kind, encode};
+use super::segment::{Fault, Record, Segment, TEMPORARY, path_of};
+use crate::config::format_size;
+use crate::domain::{Failure, Snapshot};
+
+impl Queue {
+    /// The bytes that dropping everything would free, at most.
+    pub(super) fn droppable(&self) -> u64 {
+        let worth = self.segments.iter().filter(|segment| segment.is_worth_dropping());
+        worth.map(|segment| segment.length).sum()
+    }
+
+    /// Drops the snapshots of the oldest segment that has any, and says how many; `None`: there are none left.
+    pub(super) fn drop_oldest(&mut self) -> Result<Option<usize>, SpoolError> {
+        loop {
+            let Some(at) = self.segments.iter().position(Segment::is_worth_dropping) else {
+                return Ok(None);
+            };
+            let number = self.segments[at].number;
+            // It is not written to any more: what follows is another file of the same name.
+            self.writer.take_if(|writer| writer.number == number);
+            match self.markers(at) {
+                Ok(markers) => return self.rewrite(at, &markers).map(Some),
+                Err((_, Fault::Io(error))) => {
+                    return Err(failed("read", &self.path(number))(error));
+                }
+                Err((index, Fault::Bad(reason))) => self.give_up(at, index, reason)?,
+            }
+        }
+    }
+
+    /// What stands for each snapshot of a segment that is still needed; or which could not be read.
+    fn markers(&mut self, at: usize) -> Result<Vec<(Snapshot, Kind)>, (usize, Fault)> {
+        let reason = format!(
+            "dropped from the spool, which was full: {}",
+            format_size(self.shared().config.max_bytes)
+        );
+        let mut markers = Vec::new();
+        for index in self.segments[at].acknowledged..self.segments[at].records.len() {
+            let kind = self.segments[at].records[index].kind;
+            let snapshot = self.load(at, index).map_err(|fault| (index, fault))?;
+            // A visit that failed by itself keeps its own reason.
+            let marker = if kind == Kind::Whole { marker(snapshot, &reason) } else { snapshot };
+            markers.push((marker, kind));
+        }
+        Ok(markers)
+    }
+
+    /// Writes a segment anew, under its own number.
+    fn rewrite(&mut self, at: usize, markers: &[(Snapshot, Kind)]) -> Result<usize, SpoolError> {
+        let (mut bytes, mut records, mut dropped) = (Vec::new(), Vec::new(), 0);
+        let mut before: Option<Vec<u8>> = None;
+        for (marker, kind) in markers {
+            let line = self.line_of(marker)?;
+            let now = if *kind == Kind::Whole { Kind::Dropped } else { *kind };
+            dropped += usize::from(*kind == Kind::Whole);
+            let record = encode(&line, before.as_deref(), now, marker.observed_at)?;
+            let offset = bytes.len() as u64;
+            records.push(Record { offset, kind: now, observed_at: marker.observed_at });
+            bytes.extend(record);
+            before = Some(line);
+        }
+        let number = self.segments[at].number;
+        let path = self.path(number);
+        let temporary = path_of(&self.folder, number, TEMPORARY);
+        let disk = &*self.shared().disk;
+        write_whole(disk, &temporary, &path, &bytes).map_err(failed("write", &path))?;
+        let length = bytes.len() as u64;
+        let segment = &mut self.segments[at];
+        let (old, acknowledged) = (segment.length, segment.acknowledged);
+        *segment = Segment { number, records, acknowledged: 0, length, is_bad: false };
+        self.reader.forget(number);
+        if self.reader.number == number {
+            // Those that were acknowledged are not in the file any more.
+            self.reader.index = self.reader.index.saturating_sub(acknowledged);
+        }
+        self.shared().used.fetch_add(length, Ordering::SeqCst);
+        self.shared().release(old);
+        self.shared().disk.sync_folder(&self.folder).map_err(failed("sync", &self.folder))?;
+        Ok(dropped)
+    }
+}
+
+fn marker(snapshot: Snapshot, reason: &str) -> Snapshot {
+    let failure = Failure { code: Some(DROPPED.to_owned()), message: Some(reason.to_owned()) };
+    Snapshot { total: None, desktops: None, groups: None, failure: Some(failure), ..snapshot }
+}

@@ -1,0 +1,386 @@
+//! What the spool promises, on a real disk.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Instant as Stopwatch;
+
+use chrono::{DateTime, TimeDelta};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::config::WhenFull;
+use crate::domain::{AttachUsers, Desktop, Failure, Instant, Listing, Snapshot};
+use crate::simulator::{World, WorldConfig};
+
+pub(super) fn config(dir: &Path) -> SpoolConfig {
+    let (max_bytes, min_free, when_full) = (1 << 30, 0, WhenFull::Stop);
+    SpoolConfig { dir: dir.to_owned(), max_bytes, min_free, when_full }
+}
+
+pub(super) fn folder() -> TempDir {
+    tempfile::tempdir().expect("there is a disk")
+}
+
+pub(super) fn start() -> Instant {
+    DateTime::from_timestamp(1_790_841_600, 0).expect("in range")
+}
+
+/// The `number`th snapshot: each is another, in its instant and in its desktops.
+pub(super) fn snapshot(number: usize) -> Snapshot {
+    let at = start() + TimeDelta::minutes(5) * i32::try_from(number).expect("few");
+    let desktop = |id: usize| Desktop {
+        id: format!("d-{id}").into(),
+        name: Some(format!("desktop {}", id * 7919 % 1013).into()),
+        status: Some(
+            if (id + number).is_multiple_of(7) { "CONNECTED" } else { "REGISTERED" }.into(),
+        ),
+        users: AttachUsers::default(),
+    };
+    let desktops = Listing::new((0..20).map(desktop).collect());
+    Snapshot {
+        scheduled_at: Some(at),
+        observed_at: at,
+        finished_at: at + TimeDelta::seconds(3),
+        max_gap: TimeDelta::minutes(15),
+        total: Some(20),
+        desktops: Some(desktops),
+        groups: Some(Vec::new()),
+        failure: None,
+    }
+}
+
+pub(super) fn all(queue: &mut Queue) -> Vec<Snapshot> {
+    std::iter::from_fn(|| queue.next().expect("the disk works")).collect()
+}
+
+pub(super) fn fill(queue: &mut Queue, numbers: std::ops::Range<usize>) {
+    for number in numbers {
+        queue.append(&snapshot(number)).expect("there is room");
+    }
+}
+
+pub(super) fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = slot::list(folder).expect("it is there");
+    files.sort();
+    files
+}
+
+pub(super) fn numbers(from: usize, to: usize) -> Vec<Snapshot> {
+    (from..to).map(snapshot).collect()
+}
+
+/// A visit of any outcome.
+fn any_snapshot() -> impl Strategy<Value = Snapshot> {
+    let failure = prop::option::of((any::<Option<bool>>(), "[a-z\u{e4}\" ]{0,9}"));
+    (0_usize..50, any::<bool>(), any::<bool>(), failure).prop_map(
+        |(number, lists, counts, failure)| {
+            let whole = snapshot(number);
+            Snapshot {
+                total: whole.total.filter(|_| lists),
+                desktops: whole.desktops.filter(|_| lists),
+                groups: whole.groups.filter(|_| counts),
+                failure: failure.map(|(code, message)| Failure {
+                    code: code.map(|code| code.to_string()),
+                    message: Some(message),
+                }),
+                ..whole
+            }
+        },
+    )
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Append(Box<Snapshot>),
+    Reopen,
+    Read(usize),
+    Acknowledge,
+    Rewind,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        8 => any_snapshot().prop_map(|snapshot| Op::Append(Box::new(snapshot))),
+        1 => Just(Op::Reopen),
+        2 => (0_usize..40).prop_map(Op::Read),
+        2 => Just(Op::Acknowledge),
+        1 => Just(Op::Rewind),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// What was appended comes out the same and in order, whatever happens between; only what was acknowledged may
+    /// be missing, and comes again after a restart at most.
+    #[test]
+    fn what_goes_in_comes_out_in_order(ops in prop::collection::vec(op(), 1..120)) {
+        let folder = folder();
+        let config = config(folder.path());
+        let open = || Spool::open(&config).and_then(|spool| spool.queue("a", None)).expect("it opens");
+        let mut queue = open();
+        let mut appended: Vec<Snapshot> = Vec::new();
+        let (mut acknowledged, mut read) = (0, 0);
+        for op in ops {
+            match op {
+                Op::Append(snapshot) => {
+                    queue.append(&snapshot).expect("there is room");
+                    appended.push(*snapshot);
+                }
+                Op::Reopen => {
+                    drop(queue);
+                    queue = open();
+                    let before = appended.len() - queue.len();
+                    prop_assert!(before <= acknowledged && acknowledged - before < segment::RECORDS);
+                    (acknowledged, read) = (before, before);
+                }
+                Op::Read(count) => {
+                    for _ in 0..count {
+                        let found = queue.next().expect("the disk works");
+                        prop_assert_eq!(found.as_ref(), appended.get(read));
+                        read += usize::from(found.is_some());
+                    }
+                }
+                Op::Acknowledge => {
+                    queue.acknowledge().expect("the disk works");
+                    acknowledged = read;
+                }
+                Op::Rewind => {
+                    queue.rewind();
+                    read = acknowledged;
+                }
+            }
+            prop_assert_eq!(queue.len(), appended.len() - acknowledged);
+            let waiting = &appended[acknowledged..];
+            prop_assert_eq!(queue.oldest(), waiting.first().map(|first| first.observed_at));
+            prop_assert_eq!(queue.newest(), waiting.last().map(|last| last.observed_at));
+            prop_assert_eq!(queue.is_empty(), waiting.is_empty());
+            prop_assert_eq!(slot::bytes(&folder.path().join("1")).expect("it is there"), queue.bytes());
+            prop_assert_eq!(queue.shared().used.load(Ordering::SeqCst), queue.bytes());
+        }
+        prop_assert_eq!(queue.reports(), []);
+        queue.rewind();
+        prop_assert_eq!(&all(&mut queue)[..], &appended[acknowledged..]);
+    }
+}
+
+#[test]
+fn an_acknowledged_snapshot_does_not_come_back_and_its_segment_goes() {
+    let folder = folder();
+    let spool = Spool::open(&config(folder.path())).expect("it opens");
+    let mut queue = spool.queue("a", None).expect("it opens");
+    fill(&mut queue, 0..40);
+    assert_eq!(files(&folder.path().join("1/a")).len(), 2);
+    for _ in 0..35 {
+        queue.next().expect("the disk works").expect("one waits");
+    }
+    queue.acknowledge().expect("the disk works");
+    assert_eq!(files(&folder.path().join("1/a")).len(), 1);
+    queue.rewind();
+    assert_eq!(all(&mut queue), numbers(35, 40));
+    fill(&mut queue, 40..42);
+    assert_eq!(all(&mut queue), numbers(40, 42));
+    queue.acknowledge().expect("the disk works");
+    assert!(queue.is_empty() && queue.bytes() == 0);
+    assert_eq!(files(&folder.path().join("1/a")), Vec::<PathBuf>::new());
+    assert_eq!(spool.sources().expect("it reads"), Vec::<String>::new());
+    fill(&mut queue, 42..43);
+    assert_eq!(all(&mut queue), numbers(42, 43));
+}
+
+#[test]
+fn two_owners_have_different_slots_and_what_one_left_is_taken_first() {
+    let folder = folder();
+    let config = config(folder.path());
+    let open = || Spool::open(&config).expect("it opens");
+    let (first, second) = (open(), open());
+    let slot = |spool: &Spool| spool.0.folder.file_name().expect("it has one").to_owned();
+    assert_eq!((slot(&first), slot(&second)), ("1".into(), "2".into()));
+    fill(&mut second.queue("b", None).expect("it opens"), 0..1);
+    drop((first, second));
+    let (first, second) = (open(), open());
+    assert_eq!((slot(&first), slot(&second)), ("2".into(), "1".into()));
+    assert_eq!(first.sources().expect("it reads"), ["b"]);
+    assert!(matches!(open().queue("", None), Err(SpoolError::Name { .. })));
+    let held = first.queue("b", None).expect("it opens");
+    assert!(matches!(first.queue("b", None), Err(SpoolError::InUse(_))));
+    drop(held);
+    assert_eq!(first.queue("b", None).expect("it opens").len(), 1);
+}
+
+#[test]
+fn nobody_else_may_read_it() {
+    let folder = folder();
+    let dir = folder.path().join("spool/ledger");
+    let spool = Spool::open(&config(&dir)).expect("it opens");
+    fill(&mut spool.queue("a", None).expect("it opens"), 0..1);
+    let mode = |path: &Path| path.metadata().expect("it is there").permissions().mode() & 0o777;
+    for path in [&dir, &dir.join("1"), &dir.join("1/a")] {
+        assert_eq!(mode(path), 0o700, "{}", path.display());
+    }
+    for path in [dir.join("1/.lock"), dir.join("1/a/0000000001.seg")] {
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
+}
+
+#[test]
+fn every_name_has_a_folder_of_its_own_that_says_whose_it_is() {
+    let folder = folder();
+    let spool = Spool::open(&config(folder.path())).expect("it opens");
+    let long = ["\u{1f980}".repeat(64), format!("{}x", "\u{1f980}".repeat(63)), "a".repeat(64)];
+    let names = ["a", "a/b", "a%2Fb", "..", ".", "b\u{e4}r", "x~y", "two words", ".lock", "lock"];
+    let mut names: Vec<String> = names.into_iter().map(str::to_owned).chain(long).collect();
+    for (number, name) in names.iter().enumerate() {
+        fill(&mut spool.queue(name, None).expect("it opens"), number..number + 1);
+    }
+    for (number, name) in names.iter().enumerate() {
+        let mut queue = spool.queue(name, None).expect("it opens");
+        assert_eq!(all(&mut queue), numbers(number, number + 1), "{name}");
+    }
+    names.sort();
+    assert_eq!(spool.sources().expect("it reads"), names);
+}
+
+#[test]
+fn without_room_nothing_is_taken() {
+    let folder = folder();
+    let config = SpoolConfig { max_bytes: 2_000, ..config(folder.path()) };
+    let spool = Spool::open(&config).expect("it opens");
+    let (mut one, mut other) =
+        (spool.queue("a", None).expect("it opens"), spool.queue("b", None).expect("it opens"));
+    let mut taken = 0;
+    let error = loop {
+        match one.append(&snapshot(taken)) {
+            Ok(_) => taken += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(taken > 3, "{taken}");
+    assert!(matches!(error, SpoolError::Full { bound: Bound::Size { max: 2_000, .. }, .. }));
+    // The bound is the slot's, not a queue's.
+    assert!(other.append(&snapshot(0)).is_err() && !one.has_room().expect("it says"));
+    assert_eq!(all(&mut one), numbers(0, taken));
+    one.acknowledge().expect("the disk works");
+    assert!(one.has_room().expect("it says"));
+    fill(&mut other, 0..1);
+    let config = SpoolConfig { min_free: u64::MAX, ..config };
+    let spool = Spool::open(&config).expect("it opens");
+    let mut queue = spool.queue("a", None).expect("it opens");
+    let error = queue.append(&snapshot(0)).expect_err("no disk is that large");
+    assert!(matches!(error, SpoolError::Full { bound: Bound::Disk { .. }, .. }), "{error}");
+}
+
+/// What is left of a snapshot.
+fn dropped(number: usize, max: u64) -> Snapshot {
+    let message =
+        format!("dropped from the spool, which was full: {}", crate::config::format_size(max));
+    let failure = Failure { code: Some("dropped".to_owned()), message: Some(message) };
+    Snapshot {
+        total: None,
+        desktops: None,
+        groups: None,
+        failure: Some(failure),
+        ..snapshot(number)
+    }
+}
+
+#[test]
+fn the_oldest_make_room_and_say_so_in_their_place() {
+    let folder = folder();
+    let max_bytes = 24_000;
+    let config =
+        SpoolConfig { max_bytes, when_full: WhenFull::DropOldest, ..config(folder.path()) };
+    let spool = Spool::open(&config).expect("it opens");
+    let mut queue = spool.queue("a", None).expect("it opens");
+    // Ten are recorded, five more are on their way and not acknowledged.
+    fill(&mut queue, 0..20);
+    (0..10).for_each(|_| assert!(queue.next().expect("the disk works").is_some()));
+    queue.acknowledge().expect("the disk works");
+    (0..5).for_each(|_| assert!(queue.next().expect("the disk works").is_some()));
+    let (mut count, mut next) = (0, 20);
+    while count == 0 {
+        assert!(queue.has_room().expect("it says"));
+        count += queue.append(&snapshot(next)).expect("others make room").dropped;
+        next += 1;
+    }
+    assert_eq!(count, 22, "those of the first segment that were not acknowledged");
+    assert_eq!(queue.next().expect("the disk works"), Some(dropped(15, max_bytes)));
+    for number in next..next + 40 {
+        count += queue.append(&snapshot(number)).expect("others make room").dropped;
+    }
+    let end = next + 40;
+    queue.rewind();
+    let expected: Vec<Snapshot> = (10..10 + count)
+        .map(|number| dropped(number, max_bytes))
+        .chain(numbers(10 + count, end))
+        .collect();
+    assert_eq!(all(&mut queue), expected);
+    assert!(slot::bytes(&spool.0.folder).expect("it is there") <= max_bytes);
+    let [slot] = &inspect(folder.path()).expect("it reads")[..] else { panic!("there is one") };
+    assert!(slot.is_in_use);
+    assert_eq!((slot.sources[0].waiting, slot.sources[0].dropped), (end - 10, count));
+    drop((queue, spool));
+    let spool = Spool::open(&config).expect("it opens");
+    assert_eq!(all(&mut spool.queue("a", None).expect("it opens")), expected);
+    assert!(!inspect(folder.path()).expect("it reads")[0].sources[0].is_damaged());
+}
+
+#[test]
+fn nothing_is_dropped_for_what_would_not_fit_all_the_same() {
+    let folder = folder();
+    let when_full = WhenFull::DropOldest;
+    let config = SpoolConfig { max_bytes: 40_000, when_full, ..config(folder.path()) };
+    let spool = Spool::open(&config).expect("it opens");
+    let mut queue = spool.queue("a", None).expect("it opens");
+    fill(&mut queue, 0..3);
+    drop((queue, spool));
+    let spool = Spool::open(&SpoolConfig { min_free: u64::MAX, ..config }).expect("it opens");
+    let mut queue = spool.queue("a", None).expect("it opens");
+    assert!(!queue.has_room().expect("it says"));
+    assert!(matches!(queue.append(&snapshot(3)), Err(SpoolError::Full { .. })));
+    assert_eq!(all(&mut queue), numbers(0, 3));
+}
+
+/// Figures, beside what they should be: `cargo test --release --lib spool -- --ignored --nocapture`.
+#[test]
+#[ignore = "prints figures, which only a release build has"]
+fn ten_thousand_desktops_take_so_long_and_so_much() {
+    let folder = folder();
+    let spool = Spool::open(&config(folder.path())).expect("it opens");
+    let mut queue = spool.queue("a", None).expect("it opens");
+    let mut world = World::new(&WorldConfig::new(1, 10_000, start(), 2));
+    let (mut first, mut later) = (Vec::new(), Vec::new());
+    let mut line = 0;
+    for number in 0..128 {
+        // Eight in the morning, when most happens.
+        let at = start() + TimeDelta::minutes(5) * number;
+        world.seek(at);
+        let desktops = world.desktops().to_vec();
+        let whole = Snapshot {
+            observed_at: at,
+            finished_at: at,
+            scheduled_at: Some(at),
+            total: i64::try_from(desktops.len()).ok(),
+            desktops: Some(Listing::new(desktops)),
+            groups: Some(world.groups().to_vec()),
+            ..snapshot(0)
+        };
+        line = line.max(queue.line_of(&whole).expect("it writes").len());
+        let watch = Stopwatch::now();
+        let bytes = queue.append(&whole).expect("there is room").bytes;
+        let took = watch.elapsed().as_secs_f64() * 1e3;
+        if number % 32 == 0 { first.push((took, bytes)) } else { later.push((took, bytes)) }
+    }
+    for (what, mut figures) in [("first of a segment", first), ("later", later)] {
+        figures.sort_by(|one, other| one.0.total_cmp(&other.0));
+        let (median, worst) = (figures[figures.len() / 2].0, figures[figures.len() - 1].0);
+        let mean = figures.iter().map(|(_, bytes)| bytes).sum::<u64>() / figures.len() as u64;
+        let most = figures.iter().map(|(_, bytes)| bytes).max().expect("there are some");
+        println!("{what}: {median:.1} ms, at worst {worst:.1}; {mean} bytes, at most {most}");
+    }
+    println!("a line has {line} bytes, all 128 take {}", queue.bytes());
+    let watch = Stopwatch::now();
+    let count = all(&mut queue).len();
+    println!("reading: {:.1} ms each", watch.elapsed().as_secs_f64() * 1e3 / count as f64);
+}
