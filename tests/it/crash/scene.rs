@@ -137,6 +137,13 @@ impl Scene {
         until("another visit", async || self.simulator.pages() > before).await;
     }
 
+    /// Has the next commit happen without an answer, and waits for that.
+    pub async fn loses_an_answer(&self) {
+        let before = self.proxy.lost();
+        self.proxy.lose_next_commit();
+        until("the answer to a commit is lost", async || self.proxy.lost() > before).await;
+    }
+
     /// Waits until a visit that begins from now on is in the ledger.
     pub async fn is_recorded(&self) {
         let now = Clock::System.now();
