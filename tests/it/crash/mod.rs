@@ -25,8 +25,8 @@ use proof::{Demand, longest_gap};
 use scene::{Scene, number};
 
 /// What may be demanded where the recorder is killed while the database is away. A fetched snapshot
-/// waits in the recorder's memory until the database is back, and dies with it. As soon as it waits on
-/// disk, this is `AllButInHand`.
+/// waits in the recorder's memory until the database is back, and dies with it. Were it to wait on
+/// disk, this would be `AllButInHand`.
 const KILLED_WITHOUT_A_DATABASE: Demand = Demand::OfTheLiving;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,7 +86,8 @@ async fn both_killed_together_leave_whole_visits() {
         scene.pause(0..80).await;
         if scene.toss() {
             scene.server.kill().await;
-            scene.pause(0..1500).await;
+            // Ticks come and go meanwhile.
+            scene.pause(2000..3500).await;
             scene.kill(recorder).await;
         } else {
             scene.kill(recorder).await;
