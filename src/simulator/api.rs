@@ -200,6 +200,10 @@ impl Shared {
     fn page(&self, listed: &Listed, faults: &[Fault]) -> Page {
         let mut served = self.look(listed.begins_a_visit(), faults);
         served.pages += 1;
+        let at = self.access.clock.now();
+        if let Some(history) = &mut served.history {
+            history.add_moment(at);
+        }
         let offset = if faults.contains(&Fault::RepeatPage) { 0 } else { listed.offset };
         let (desktops, matching) =
             served.world.page(&listed.filter(), offset as usize, listed.limit as usize);

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::domain::{Desktop, GroupStatistics};
+use crate::domain::{Desktop, GroupStatistics, Instant};
 
 /// Every state that every desktop was served in.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +16,8 @@ pub struct History {
     changes: HashMap<Arc<str>, Vec<(u64, Option<Desktop>)>>,
     /// The answers to `connections/status`, each with the number of pages before it.
     statistics: Vec<(u64, Vec<GroupStatistics>)>,
+    /// When each page was looked at, by the server's clock.
+    moments: Vec<Instant>,
 }
 
 impl History {
@@ -27,6 +29,10 @@ impl History {
             Some((last, before)) if *last == page => *before = state,
             _ => changes.push((page, state)),
         }
+    }
+
+    pub(super) fn add_moment(&mut self, at: Instant) {
+        self.moments.push(at);
     }
 
     pub(super) fn add_statistics(&mut self, page: u64, groups: Vec<GroupStatistics>) {
@@ -61,6 +67,13 @@ impl History {
             let states = self.states(id, pages.clone());
             !states.is_empty() && states.iter().all(Option::is_some)
         })
+    }
+
+    /// When each page was looked at, by the server's clock: what ties a visit, which knows when it
+    /// began and ended, to what it was answered.
+    #[must_use]
+    pub fn moments(&self) -> &[Instant] {
+        &self.moments
     }
 
     /// The groups' statistics that were answered, oldest first, each with the number of listing

@@ -7,6 +7,9 @@ mod architecture;
 mod authentication;
 mod chain;
 mod civil_time;
+// Finds the processes of a server in /proc.
+#[cfg(target_os = "linux")]
+mod crash;
 mod doctor;
 mod exchange;
 mod late;

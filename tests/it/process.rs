@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use deskledger::domain::{Desktop, GroupStatistics};
+use deskledger::domain::GroupStatistics;
 use deskledger::simulator::{
     Fault, On, Password, Rule, ServerConfig, Simulator, Step, WorldConfig,
 };
@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool};
 
-use crate::support::ledger::rows;
+use crate::support::ledger::{expected_desktops, rows};
 use crate::support::postgres::{TestDatabase, database};
 use crate::support::program::{Home, until};
 
@@ -66,26 +66,6 @@ async fn outcomes(pool: &PgPool, source: &str) -> Vec<(String, String)> {
 
 fn both(desktops: &str, groups: &str) -> (String, String) {
     (desktops.to_owned(), groups.to_owned())
-}
-
-/// What the view `desktop_snapshots` must say of desktops as they were served.
-fn expected_desktops(served: &[Desktop]) -> Vec<Value> {
-    let mut rows: Vec<Value> = served
-        .iter()
-        .map(|desktop| {
-            let users = desktop.users.entries().iter().map(|user| {
-                json!({ "id": user.id, "name": user.name, "type": user.kind, "user_group": user.user_group })
-            });
-            json!({
-                "desktop_id": desktop.id,
-                "desktop_name": desktop.name,
-                "connect_status": desktop.status,
-                "attach_users": users.collect::<Vec<_>>(),
-            })
-        })
-        .collect();
-    rows.sort_by_key(|row| row["desktop_id"].as_str().unwrap().to_owned());
-    rows
 }
 
 async fn recorded_desktops(pool: &PgPool) -> Vec<Value> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use deskledger::domain::{Snapshot, Source};
+use deskledger::domain::{Desktop, Snapshot, Source};
 use deskledger::exchange::{Line, Parser, write_line};
 use deskledger::store::{Late, Recorder, Store, StoreError};
 use serde_json::{Map, Value, json};
@@ -145,6 +145,26 @@ fn value(row: &PgRow, at: usize) -> Value {
         "BOOL" => json!(row.get::<bool, _>(at)),
         other => panic!("no column of ours is of type {other}"),
     }
+}
+
+/// What the view `desktop_snapshots` must say of desktops as they were served.
+pub fn expected_desktops(served: &[Desktop]) -> Vec<Value> {
+    let mut rows: Vec<Value> = served
+        .iter()
+        .map(|desktop| {
+            let users = desktop.users.entries().iter().map(|user| {
+                json!({ "id": user.id, "name": user.name, "type": user.kind, "user_group": user.user_group })
+            });
+            json!({
+                "desktop_id": desktop.id,
+                "desktop_name": desktop.name,
+                "connect_status": desktop.status,
+                "attach_users": users.collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    rows.sort_by_key(|row| row["desktop_id"].as_str().unwrap().to_owned());
+    rows
 }
 
 /// The file of a report with its parameters put in, as psql does it.

@@ -3,3 +3,5 @@
 pub mod ledger;
 pub mod postgres;
 pub mod program;
+#[cfg(target_os = "linux")]
+pub mod proxy;

@@ -23,7 +23,8 @@ use tokio::sync::OnceCell;
 /// The variable that names a server to use instead of a throwaway one.
 pub const URL_VARIABLE: &str = "DESKLEDGER_TEST_DATABASE_URL";
 
-const PREFIX: &str = "deskledger-test-";
+/// How the folders of throwaway servers begin; the pid of their test process follows.
+pub const PREFIX: &str = "deskledger-test-";
 
 /// An own, fresh database; gone when this is dropped.
 pub struct TestDatabase {
@@ -150,7 +151,7 @@ impl Server {
 /// Where throwaway servers go: short enough a path for a socket, and open to the user whom root drops to.
 ///
 /// A new database is 300 new files. In memory that takes 20 ms; on a disk that others are syncing to, up to 600.
-fn place() -> &'static Path {
+pub fn place() -> &'static Path {
     let memory = Path::new("/dev/shm");
     // A container's may be as small as 64 MB.
     let roomy = nix::sys::statvfs::statvfs(memory).is_ok_and(|fs| {
@@ -159,10 +160,11 @@ fn place() -> &'static Path {
     if roomy { memory } else { Path::new("/tmp") }
 }
 
-/// A shell that waits for our end of the pipe to close, and then stops and removes the server.
-fn reaper(folder: &Path, bin_dir: &Path) -> Child {
+/// A shell that waits for our end of the pipe to close, and then stops and removes the server, even if it
+/// is frozen.
+pub fn reaper(folder: &Path, bin_dir: &Path) -> Child {
     let owner = std::fs::metadata(folder).unwrap();
-    let script = r#"cat; "$1/pg_ctl" stop -D "$2/data" -m immediate; rm -rf "$2""#;
+    let script = r#"cat; kill -CONT "$(head -n 1 "$2/data/postmaster.pid")"; "$1/pg_ctl" stop -D "$2/data" -m immediate; rm -rf "$2""#;
     let mut command = Command::new("/bin/sh");
     command.args(["-c", script, "sh"]).arg(bin_dir).arg(folder).current_dir("/").process_group(0);
     if nix::unistd::geteuid().is_root() {
@@ -179,8 +181,10 @@ fn remove_leftovers() {
         let owner = entry.metadata().is_ok_and(|metadata| {
             nix::unistd::geteuid().is_root() || metadata.uid() == nix::unistd::geteuid().as_raw()
         });
-        let Some(pid) =
-            entry.file_name().to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse().ok())
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.strip_prefix(PREFIX)?.split('-').next()?.parse().ok())
         else {
             continue;
         };

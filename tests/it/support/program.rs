@@ -54,7 +54,12 @@ impl Done {
 impl Home {
     /// A folder without a configuration; the ledger is in `database`.
     pub fn new(database: &TestDatabase) -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), url: database.url.clone() }
+        Self::on(database.url.clone())
+    }
+
+    /// A folder without a configuration; the ledger is where `url` says.
+    pub fn on(url: String) -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), url }
     }
 
     /// The same, with a configuration.
