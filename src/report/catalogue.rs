@@ -23,6 +23,8 @@ const BUILT_IN: &[(&str, &str, &str)] = built_in![
     "utilisation",
     "disconnects",
     "group-utilisation",
+    "busy-hours",
+    "concurrency",
     "connected-at",
     "desktop-history",
     "user-history",

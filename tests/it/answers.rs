@@ -75,6 +75,8 @@ fn questions(oracle: &Ledger, asked: &Question) -> Vec<(String, Vec<Row>)> {
             sql("group-utilisation", &[("group", &asked.group)]),
             reports::group_utilisation(oracle, asked.buckets, source, &asked.group),
         ),
+        (sql("busy-hours", &[]), reports::busy_hours(oracle, range, asked.buckets.tz, source)),
+        (sql("concurrency", &[]), reports::concurrency(oracle, range, source)),
         (sql("coverage", &[]), reports::coverage(oracle, asked.buckets, source)),
         (sql("connected-at", &[]), reports::connected_at(oracle, asked.at, source)),
         (
