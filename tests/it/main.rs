@@ -10,6 +10,7 @@ mod civil_time;
 mod doctor;
 mod exchange;
 mod oracle;
+mod planted;
 mod private_postgresql;
 mod process;
 mod refusals;

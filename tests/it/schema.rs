@@ -19,11 +19,19 @@ use crate::support::program::Home;
 const EXAMPLE: &str = include_str!("../data/example/history.ndjson");
 
 /// The reports that name nobody.
-const PLANNING: [&str; 6] =
-    ["utilisation", "disconnects", "group-utilisation", "coverage", "busy-hours", "concurrency"];
+const PLANNING: [&str; 7] = [
+    "utilisation",
+    "disconnects",
+    "group-utilisation",
+    "coverage",
+    "busy-hours",
+    "concurrency",
+    "outages",
+];
 
 /// The reports that name desktops and their users.
-const NAMED: [&str; 3] = ["connected-at", "user-history", "desktop-history"];
+const NAMED: [&str; 6] =
+    ["connected-at", "user-history", "desktop-history", "lingering", "flapping", "idle-desktops"];
 
 /// A report, with parameters that fit the example.
 fn report(name: &str) -> String {
@@ -40,6 +48,10 @@ fn report(name: &str) -> String {
             ("user", "alice"),
             ("desktop", "d-a"),
             ("reconnect_within", "15m"),
+            ("times", "1"),
+            ("within", "1h"),
+            ("share", "20"),
+            ("days", "30"),
         ],
     )
 }
