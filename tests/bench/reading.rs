@@ -133,7 +133,7 @@ async fn report(ledger: &Ledger, args: &Args, figures: &mut Figures) -> Outcome 
     .await?;
     let by_day = time(ledger, "utilisation", args, &[("bucket", "day")], 5).await?;
     figures.below("utilisation by day", by_day, "ms", 1_000.0);
-    let others: [Asked<'_>; 10] = [
+    let others: [Asked<'_>; 16] = [
         ("utilisation by hour", "utilisation", &[("bucket", "hour")]),
         (
             "utilisation of a day by hour",
@@ -147,6 +147,12 @@ async fn report(ledger: &Ledger, args: &Args, figures: &mut Figures) -> Outcome 
             &[("bucket", "hour"), ("from", &yesterday)],
         ),
         ("group-utilisation by day", "group-utilisation", &[("bucket", "day")]),
+        ("busy-hours", "busy-hours", &[]),
+        ("concurrency", "concurrency", &[]),
+        ("outages", "outages", &[]),
+        ("flapping", "flapping", &[]),
+        ("lingering", "lingering", &[]),
+        ("idle-desktops", "idle-desktops", &[("days", "365")]),
         ("coverage by day", "coverage", &[("bucket", "day")]),
         ("connected-at, four days ago", "connected-at", &[("at", &noon)]),
         ("desktop-history", "desktop-history", &[("desktop", &desktop)]),
@@ -168,7 +174,7 @@ fn values(name: &str, args: &Args, given: &[(&str, &str)]) -> Vec<(String, Strin
     let to = from + TimeDelta::days(args.days.into());
     let mut values: Vec<(String, String)> =
         given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    if name != "connected-at" {
+    if !["connected-at", "idle-desktops"].contains(&name) {
         for (name, at) in [("from", from), ("to", to)] {
             if !values.iter().any(|(given, _)| given == name) {
                 values.push((name.to_owned(), at.to_rfc3339()));

@@ -50,7 +50,8 @@ fn questions(oracle: &Ledger, asked: &Question) -> Vec<(String, Vec<Row>)> {
     let (from, to) = (parameter(range.from), parameter(range.to));
     let (at, tz) = (parameter(asked.at), asked.buckets.tz.name());
     let unit = format!("{:?}", asked.buckets.unit).to_lowercase();
-    let within = format!("{}s", asked.reconnect_within / 1_000_000);
+    let seconds = |time: Micros| format!("{}s", time / 1_000_000);
+    let within = seconds(asked.reconnect_within);
     let whole = asked.reconnect_within / 1_000_000 * 1_000_000;
     let source = asked.source.as_str();
     let sql = |name: &str, more: &[(&str, &str)]| {
@@ -75,6 +76,24 @@ fn questions(oracle: &Ledger, asked: &Question) -> Vec<(String, Vec<Row>)> {
             sql("group-utilisation", &[("group", &asked.group)]),
             reports::group_utilisation(oracle, asked.buckets, source, &asked.group),
         ),
+        (sql("busy-hours", &[]), reports::busy_hours(oracle, range, asked.buckets.tz, source)),
+        (sql("concurrency", &[]), reports::concurrency(oracle, range, source)),
+        (sql("lingering", &[]), reports::lingering(oracle, range, source)),
+        (
+            sql(
+                "flapping",
+                &[("times", &asked.times.to_string()), ("within", &seconds(asked.within))],
+            ),
+            reports::flapping(oracle, range, source, asked.times, asked.within),
+        ),
+        (
+            sql("outages", &[("share", &asked.share.to_string())]),
+            reports::outages(oracle, range, source, asked.share),
+        ),
+        (
+            idle_desktops(asked.idle, asked.idle_until, source),
+            reports::idle_desktops(oracle, asked.idle_period(), source),
+        ),
         (sql("coverage", &[]), reports::coverage(oracle, asked.buckets, source)),
         (sql("connected-at", &[]), reports::connected_at(oracle, asked.at, source)),
         (
@@ -86,6 +105,13 @@ fn questions(oracle: &Ledger, asked: &Question) -> Vec<(String, Vec<Row>)> {
             reports::desktop_history(oracle, &asked.desktop, range, source),
         ),
     ]
+}
+
+/// `idle-desktops` as it is asked at another instant than now.
+fn idle_desktops(hundredths: Micros, until: Micros, source: &str) -> String {
+    let days = format!("{}.{:02}", hundredths / 100, hundredths % 100);
+    let sql = report_sql("idle-desktops", &[("days", days.as_str()), ("source", source)]);
+    sql.replace("now()", &format!("timestamptz '{}'", parameter(until)))
 }
 
 /// Compares every report, in the order of its rows.

@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::exchange::{VIEWS, views};
 use crate::oracle::rows::{Row, difference, row, sorted};
-use crate::schema::{REPORTS, report};
+use crate::schema::{NAMED, PLANNING, report};
 use crate::support::ledger::{
     keep_late, keep_late_lines, ledger, lines, record, record_with_late, rows, source,
 };
@@ -41,7 +41,7 @@ fn visit(at: &str, status: &str) -> Snapshot {
 
 async fn reports(pool: &PgPool) -> Vec<String> {
     let mut all = Vec::new();
-    for name in REPORTS {
+    for name in PLANNING.into_iter().chain(NAMED) {
         let rows = rows(pool, &report(name)).await;
         assert!(!rows.is_empty(), "{name} says nothing");
         all.push(format!("{name}: {rows:?}"));

@@ -14,6 +14,7 @@ mod doctor;
 mod exchange;
 mod late;
 mod oracle;
+mod planted;
 mod private_postgresql;
 mod process;
 mod refusals;

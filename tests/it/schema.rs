@@ -18,17 +18,22 @@ use crate::support::program::Home;
 
 const EXAMPLE: &str = include_str!("../data/example/history.ndjson");
 
-/// Every report, with parameters that fit the example.
-pub const REPORTS: [&str; 7] = [
+/// The reports that name nobody.
+pub const PLANNING: [&str; 7] = [
     "utilisation",
     "disconnects",
     "group-utilisation",
     "coverage",
-    "connected-at",
-    "user-history",
-    "desktop-history",
+    "busy-hours",
+    "concurrency",
+    "outages",
 ];
 
+/// The reports that name desktops and their users.
+pub const NAMED: [&str; 6] =
+    ["connected-at", "user-history", "desktop-history", "lingering", "flapping", "idle-desktops"];
+
+/// A report, with parameters that fit the example.
 pub fn report(name: &str) -> String {
     report_sql(
         name,
@@ -43,6 +48,10 @@ pub fn report(name: &str) -> String {
             ("user", "alice"),
             ("desktop", "d-a"),
             ("reconnect_within", "15m"),
+            ("times", "1"),
+            ("within", "1h"),
+            ("share", "20"),
+            ("days", "30"),
         ],
     )
 }
@@ -326,7 +335,7 @@ async fn the_reader_reads_everything_and_writes_nothing() {
             assert_eq!(refusal(&mut connection, &read).await, None, "{read}");
         }
     }
-    for name in REPORTS {
+    for name in PLANNING.iter().chain(&NAMED) {
         assert_eq!(refusal(&mut connection, &report(name)).await, None, "{name}");
     }
     assert_writes_nothing(&mut connection).await;
@@ -364,10 +373,10 @@ async fn the_planner_plans_and_learns_no_name() {
         let named = format!("select * from deskledger.{view}");
         assert_eq!(refusal(&mut connection, &named).await.as_deref(), DENIED, "{named}");
     }
-    for name in &REPORTS[..4] {
+    for name in PLANNING {
         assert_eq!(refusal(&mut connection, &report(name)).await, None, "{name}");
     }
-    for name in &REPORTS[4..] {
+    for name in NAMED {
         assert_eq!(refusal(&mut connection, &report(name)).await.as_deref(), DENIED, "{name}");
     }
     for view in ["named_piece", "connection", "desktop", "user_label"] {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::coverage::{Period, covered};
 use super::ledger::{Micros, Source, State};
-use super::time_line::{held_until, time_line};
+use super::time_line::{Observation, held_until, time_line};
 
 /// One observed state of one desktop, for as long as it holds inside one piece of covered time.
 pub struct Held<'a> {
@@ -31,6 +31,21 @@ pub fn held_in_covered_time(source: &Source) -> Vec<Held<'_>> {
         }
     }
     held
+}
+
+/// One desktop's observed states, absence left out, oldest first, each for as long as it holds; that may
+/// be no time at all.
+pub fn holds<'a>(observations: &[Observation<'a>]) -> Vec<(Period, &'a State)> {
+    let hold = |(index, observation): (usize, &Observation<'a>)| {
+        let period = Period { from: observation.at(), to: held_until(observations, index) };
+        Some((period, observation.state?))
+    };
+    observations.iter().enumerate().filter_map(hold).collect()
+}
+
+/// How long, inside `part`, one desktop was observed and present.
+pub fn observed_time(holds: &[(Period, &State)], part: Period) -> Micros {
+    holds.iter().map(|(period, _)| period.overlap(part)).sum()
 }
 
 /// The summed hold, inside `part`, of the states that are `counted`.

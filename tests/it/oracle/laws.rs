@@ -30,6 +30,10 @@ fn answers(ledger: &Ledger, ask: &Question) -> Vec<(&'static str, Vec<Row>)> {
         ("desktop-history", reports::desktop_history(ledger, &ask.desktop, range, source)),
         ("busy-hours", reports::busy_hours(ledger, range, buckets.tz, source)),
         ("concurrency", reports::concurrency(ledger, range, source)),
+        ("lingering", reports::lingering(ledger, range, source)),
+        ("flapping", reports::flapping(ledger, range, source, ask.times, ask.within)),
+        ("outages", reports::outages(ledger, range, source, ask.share)),
+        ("idle-desktops", reports::idle_desktops(ledger, ask.idle_period(), source)),
     ]
 }
 
@@ -172,6 +176,27 @@ fn corners(history: &History, ask: &Question, found: &mut BTreeSet<String>) {
         let counted = row["coverage_pct"] == 0.0 && !row["disconnects"].is_null();
         found.insert(format!("counted without covered time: {counted}"));
     }
+    let range = ask.buckets.range;
+    for row in reports::outages(&ledger, range, "", ask.share) {
+        found.insert(format!(
+            "an outage that all came back from: {}",
+            row["disconnects"] == row["reconnects"]
+        ));
+        found.insert(format!("an outage of all: {}", row["share_pct"] == 100.0));
+    }
+    for row in reports::flapping(&ledger, range, "", ask.times, ask.within) {
+        found.insert(format!(
+            "flapping beyond the window: {}",
+            row["disconnects"] != row["most_in_window"]
+        ));
+    }
+    for row in reports::lingering(&ledger, range, "") {
+        found.insert(format!("lingering again: {}", row["stretches"] != 1));
+    }
+    for row in reports::idle_desktops(&ledger, ask.idle_period(), "") {
+        let (named, used) = (!row["desktop_id"].is_null(), !row["last_connected"].is_null());
+        found.insert(format!("idle: {named}, used before: {used}"));
+    }
     for source in &ledger.sources {
         for pair in source.visits.windows(2) {
             let limit = pair[0].max_gap.min(pair[1].max_gap);
@@ -213,6 +238,17 @@ fn the_histories_reach_the_corners() {
         "{\"nobody\": Bool(true), \"certainty\": String(\"not observed\")}",
         "reconnects true",
         "counted without covered time: true",
+        "an outage that all came back from: true",
+        "an outage that all came back from: false",
+        "an outage of all: true",
+        "an outage of all: false",
+        "flapping beyond the window: true",
+        "flapping beyond the window: false",
+        "lingering again: true",
+        "lingering again: false",
+        "idle: true, used before: true",
+        "idle: true, used before: false",
+        "idle: false, used before: false",
         "apart 0",
         "apart 1",
         "apart -1",

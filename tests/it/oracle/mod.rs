@@ -74,6 +74,10 @@
 //!     connections are summed over them.
 //! 27. `concurrency` has a row for each source. Without covered time `covered_hours` and
 //!     `coverage_pct` are 0 and the rest NULL; over an empty range `coverage_pct` is NULL.
+//! 28. In reports of single desktops holds are not cut to the source's covered time: a desktop's own
+//!     observations say how long it was observed.
+//! 29. A hold that ends where the days of `idle-desktops` begin is before them, an observation at that
+//!     instant is in them. An observation that holds for no time still divides what was not observed.
 
 pub mod buckets;
 pub mod connections;

@@ -22,6 +22,14 @@ pub struct Question {
     pub desktop: String,
     pub group: String,
     pub reconnect_within: Micros,
+    /// Disconnects within `within`.
+    pub times: usize,
+    pub within: Micros,
+    /// In percent.
+    pub share: i64,
+    /// Hundredths of a day, up to an instant just after the newest snapshot.
+    pub idle: Micros,
+    pub idle_until: Micros,
 }
 
 /// A question before there is a history: instants are some way from one of its snapshots.
@@ -35,6 +43,8 @@ pub struct Seed {
     tz: Tz,
     names: [String; 4],
     reconnect_within: Micros,
+    counted: (usize, Micros, i64),
+    idle: (Micros, Micros),
 }
 
 /// A place in a history, and the distance from it.
@@ -55,8 +65,10 @@ pub fn seeds() -> impl Strategy<Value = Seed> {
     let unit = select(vec![Unit::Hour, Unit::Day, Unit::Week, Unit::Month]);
     let names = (sources(), users(), desktops(), groups());
     let within = select(vec![15 * MINUTE, 10 * MINUTE, 5 * MINUTE, HOUR, 0, 15 * MINUTE - 1]);
-    (range, at, unit, select(ZONES.to_vec()), names, within).prop_map(
-        |(range, at, unit, tz, names, reconnect_within)| Seed {
+    let counted = (1_usize..4, select(vec![0, 5 * MINUTE, 10 * MINUTE, HOUR, DAY]), 0_i64..101);
+    let idle = (select(vec![1, 2, 3, 5, 10, 100, 700]), select(vec![0, 0, 1, MINUTE, HOUR]));
+    (range, at, unit, select(ZONES.to_vec()), names, within, counted, idle).prop_map(
+        |(range, at, unit, tz, names, reconnect_within, counted, idle)| Seed {
             from: (range.0, range.1),
             to: (range.2, range.3),
             at: (at.0, at.1),
@@ -65,6 +77,8 @@ pub fn seeds() -> impl Strategy<Value = Seed> {
             tz,
             names: [names.0, names.1, names.2, names.3],
             reconnect_within,
+            counted,
+            idle,
         },
     )
 }
@@ -96,7 +110,19 @@ impl Seed {
             desktop,
             group,
             reconnect_within: self.reconnect_within,
+            times: self.counted.0,
+            within: self.counted.1,
+            share: self.counted.2,
+            idle: self.idle.0,
+            idle_until: snapshots.iter().max().unwrap() + self.idle.1,
         }
+    }
+}
+
+impl Question {
+    /// The days that `idle-desktops` looks at.
+    pub fn idle_period(&self) -> Period {
+        Period { from: self.idle_until - self.idle * DAY / 100, to: self.idle_until }
     }
 }
 

@@ -135,6 +135,11 @@ impl<'a> World<'a> {
                     group.copies = *copies;
                 }
             }
+            Event::Everybody { status } => {
+                for desktop in &mut self.desktops {
+                    desktop.status = *status;
+                }
+            }
             Event::Status { desktop, .. }
             | Event::Name { desktop, .. }
             | Event::Users { desktop, .. }
@@ -287,7 +292,7 @@ fn change(desktop: &mut Desktop, event: &Event) {
             }
         }
         Event::ComeOrGo { .. } => desktop.listed = !desktop.listed,
-        Event::Counter { .. } | Event::Copies { .. } => {}
+        Event::Everybody { .. } | Event::Counter { .. } | Event::Copies { .. } => {}
     }
 }
 

@@ -10,17 +10,20 @@ use crate::oracle::time_line::{Observation, next_within_max_gap, time_line};
 
 /// One disconnect: a CONNECTED observation followed, within `max_gap`, by a DISCONNECTED one of the
 /// same desktop; it counts at the later.
-struct Disconnect {
-    at: Micros,
+pub struct Disconnect<'a> {
+    pub desktop: &'a str,
+    /// What it was disconnected into.
+    pub state: &'a State,
+    pub at: Micros,
     /// The desktop's first CONNECTED observation after it, with no gap between.
     connected_again_at: Option<Micros>,
     /// The last observation after it with no gap between.
     observed_until: Micros,
 }
 
-impl Disconnect {
+impl Disconnect<'_> {
     /// Absences and other users between do not matter, time does: at most `within` later.
-    fn is_reconnected(&self, within: Micros) -> bool {
+    pub fn is_reconnected(&self, within: Micros) -> bool {
         self.connected_again_at.is_some_and(|at| at - self.at <= within)
     }
 
@@ -53,13 +56,13 @@ pub fn disconnects(
             let started = started.count() as i64;
             let ended = connections.iter().filter(|connection| counted(connection.ended_before()));
             let ended = ended.count() as i64;
-            let disconnects: Vec<&Disconnect> =
+            let disconnects: Vec<&Disconnect<'_>> =
                 disconnects.iter().filter(|each| counted(Some(each.at))).collect();
-            let count = |counts: fn(&Disconnect, Micros) -> bool| {
+            let count = |counts: fn(&Disconnect<'_>, Micros) -> bool| {
                 disconnects.iter().filter(|each| counts(each, reconnect_within)).count() as i64
             };
-            let reconnects = count(Disconnect::is_reconnected);
-            let decided = count(Disconnect::is_decided);
+            let reconnects = count(|each, within| each.is_reconnected(within));
+            let decided = count(|each, within| each.is_decided(within));
             let disconnects = disconnects.len() as i64;
 
             let covered = covered_time(source, bucket.part);
@@ -87,7 +90,7 @@ pub fn disconnects(
 }
 
 /// Every disconnect of a source.
-fn disconnects_of(source: &Source) -> Vec<Disconnect> {
+pub fn disconnects_of(source: &Source) -> Vec<Disconnect<'_>> {
     let mut disconnects = Vec::new();
     for desktop in source.desktops() {
         let observations = time_line(source, desktop);
@@ -97,7 +100,7 @@ fn disconnects_of(source: &Source) -> Vec<Disconnect> {
                 && observations[index].is_connected()
                 && next.has_status("DISCONNECTED")
             {
-                disconnects.push(follow(&observations, index + 1));
+                disconnects.push(follow(desktop, &observations, index + 1));
             }
         }
     }
@@ -105,9 +108,11 @@ fn disconnects_of(source: &Source) -> Vec<Disconnect> {
 }
 
 /// Follows a desktop from the DISCONNECTED observation at `index` until a gap comes.
-fn follow(observations: &[Observation<'_>], index: usize) -> Disconnect {
+fn follow<'a>(desktop: &'a str, observations: &[Observation<'a>], index: usize) -> Disconnect<'a> {
     let at = observations[index].at();
-    let mut disconnect = Disconnect { at, connected_again_at: None, observed_until: at };
+    let state = observations[index].state.unwrap();
+    let mut disconnect =
+        Disconnect { desktop, state, at, connected_again_at: None, observed_until: at };
     let mut index = index;
     while let Some(next) = next_within_max_gap(observations, index) {
         disconnect.observed_until = next.at();

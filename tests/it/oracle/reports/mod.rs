@@ -6,7 +6,11 @@ mod connected_at;
 mod coverage;
 mod desktop_history;
 mod disconnects;
+mod flapping;
 mod group_utilisation;
+mod idle_desktops;
+mod lingering;
+mod outages;
 mod user_history;
 mod utilisation;
 
@@ -16,7 +20,11 @@ pub use connected_at::connected_at;
 pub use coverage::coverage;
 pub use desktop_history::desktop_history;
 pub use disconnects::disconnects;
+pub use flapping::flapping;
 pub use group_utilisation::group_utilisation;
+pub use idle_desktops::idle_desktops;
+pub use lingering::lingering;
+pub use outages::outages;
 pub use user_history::user_history;
 pub use utilisation::utilisation;
 

@@ -3,6 +3,7 @@
 mod answers;
 mod clocks;
 mod figures;
+mod planning;
 mod states;
 
 use chrono_tz::Tz;

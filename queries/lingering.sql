@@ -1,0 +1,80 @@
+-- Desktops that linger disconnected
+--
+-- Which desktops spend how much time DISCONNECTED: a session that nobody looks at goes on and holds the
+-- desktop. For whoever sets the time after which such sessions are ended.
+--
+-- A stretch is a longest run of time held DISCONNECTED without a break; a rename or other users do not end it, a
+-- gap does, so one long stretch may be shown as two shorter ones: hours and longest_stretch are lower bounds where
+-- coverage_pct is low. What begins before the period or goes on after it counts with its part inside. A desktop
+-- without any such time has no row. users are those it was *assigned* to, which does not say who left it so.
+--
+-- Parameters
+--   from    instant   -7d  start of the period
+--   to      instant   now  end of the period, not included
+--   tz      timezone  UTC  time zone of dates given without one
+--   source  source    ''   one source; empty: all
+--
+-- Columns
+--   source              the source
+--   desktop_id          the desktop; the longest time comes first
+--   desktop_name        its name when last DISCONNECTED in the period
+--   users               whom it was assigned to then
+--   disconnected_hours  hours held DISCONNECTED
+--   longest_stretch     the longest of them without a break
+--   stretches           how many there were
+--   coverage_pct        time in which this desktop was observed and present / the period's length
+--
+-- psql -v from=-7d -v to=now -v tz=UTC -v source= -f queries/lingering.sql
+with held as (
+    select p.source_id, p.desktop_no, p.status_id, p.piece_from,
+           greatest(p.piece_from, (select deskledger.instant(:'from', :'tz'))) as held_from,
+           least(p.piece_to, (select deskledger.instant(:'to', :'tz'))) as held_to
+      from deskledger_report.piece p
+     where p.piece_to > (select deskledger.instant(:'from', :'tz'))
+       and p.piece_from < (select deskledger.instant(:'to', :'tz'))
+       and p.piece_from < p.piece_to
+       and (select deskledger.instant(:'from', :'tz')) < (select deskledger.instant(:'to', :'tz'))
+       and (p.is_open or p.piece_to <= (select deskledger_report.month_end(deskledger.instant(:'to', :'tz'))))
+       and (:'source' = '' or p.source_id = (select source_id from deskledger_report.source where source = :'source'))
+),
+observed as (
+    select source_id, desktop_no, sum(held_to - held_from) as observed
+      from held
+     group by 1, 2
+),
+broken as (
+    select source_id, desktop_no, piece_from, held_from, held_to,
+           count(*) filter (where is_first) over (partition by source_id, desktop_no order by held_from) as stretch
+      from (select h.*,
+                   lag(held_to) over (partition by source_id, desktop_no order by held_from)
+                       is distinct from held_from as is_first
+              from held h
+             where status_id = 2) b
+),
+stretch as (
+    select source_id, desktop_no, max(held_to) - min(held_from) as lasted, max(piece_from) as last_from
+      from broken
+     group by source_id, desktop_no, stretch
+),
+lingering as (
+    select source_id, desktop_no, sum(lasted) as disconnected, max(lasted) as longest, count(*) as stretches,
+           max(last_from) as last_from
+      from stretch
+     group by 1, 2
+)
+select s.source, p.desktop_id, p.desktop_name, p.users,
+       (deskledger_report.micros(l.disconnected) / 3600000000.0)::double precision as disconnected_hours,
+       l.longest as longest_stretch, l.stretches,
+       (100.0 * deskledger_report.micros(o.observed)
+           / deskledger_report.micros(
+               (select deskledger.instant(:'to', :'tz')) - (select deskledger.instant(:'from', :'tz'))))::double precision
+           as coverage_pct
+  from lingering l
+  join observed o using (source_id, desktop_no)
+  join deskledger_report.source s using (source_id)
+  -- The piece it was last seen in.
+  join deskledger_report.named_piece p
+    on p.source_id = l.source_id and p.desktop_no = l.desktop_no and p.piece_from = l.last_from and p.status_id = 2
+   and p.piece_to > (select deskledger.instant(:'from', :'tz')) and p.piece_from < p.piece_to
+   and (p.is_open or p.piece_to <= (select deskledger_report.month_end(deskledger.instant(:'to', :'tz'))))
+ order by l.disconnected desc, s.source, p.desktop_id
