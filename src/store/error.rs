@@ -67,14 +67,38 @@ pub enum StoreError {
         /// The source.
         source_id: i32,
     },
+    /// Another recorder leads now.
+    #[error("another recorder leads since: {leader}")]
+    Deposed {
+        /// Its name; of several since, the newest.
+        leader: String,
+    },
     /// A row that cannot be.
     #[error("the ledger is inconsistent: {0}")]
     Inconsistent(String),
 }
 
 impl StoreError {
+    /// Whether the database was not there, or not ready, rather than unwilling: it may answer later.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Database { source, .. } if is_away(source))
+    }
+
     /// Wraps a driver's error with what was attempted.
     pub(crate) fn while_trying(attempt: &'static str) -> impl Fn(sqlx::Error) -> Self {
         move |source| Self::Database { attempt, source }
+    }
+}
+
+/// See [`StoreError::is_away`].
+pub(crate) fn is_away(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) => true,
+        // 57: shutting down or starting up; 53: out of connections, disk or memory; 08: the connection.
+        sqlx::Error::Database(error) => error
+            .code()
+            .is_some_and(|code| ["57", "53", "08"].iter().any(|class| code.starts_with(class))),
+        _ => false,
     }
 }

@@ -7,6 +7,7 @@ mod beliefs;
 mod error;
 mod facts;
 mod late;
+mod lease;
 mod partitions;
 pub mod private;
 mod record;
@@ -18,8 +19,10 @@ mod source;
 mod verify;
 
 pub use error::StoreError;
+pub(crate) use error::is_away;
 pub use facts::{Rights, Roster, ServerFacts, Standing, TableSize};
 pub use late::{Late, LateLines};
+pub use lease::{Candidate, Leadership};
 pub use recorder::{Recorded, Recorder};
 pub use replay::Replay;
 pub use schema::{Migrated, newest_schema_version};
@@ -45,12 +48,7 @@ impl Store {
     /// # Errors
     /// The database cannot be reached or refuses the login.
     pub async fn connect(options: PgConnectOptions) -> Result<Self, StoreError> {
-        let options = options
-            .application_name("deskledger")
-            // A statement may take its time, and its text is nothing for a log.
-            .disable_statement_logging()
-            // Nothing of ours may depend on how the server or the database is set up.
-            .options([("TimeZone", "UTC"), ("DateStyle", "ISO"), ("IntervalStyle", "postgres")]);
+        let options = set_up(options);
         let failed = StoreError::while_trying("connect to the database");
         // Once by itself: a pool tries again until its patience ends, and then only says that.
         let probe = tokio::time::timeout(PATIENCE, options.connect())
@@ -58,13 +56,14 @@ impl Store {
             .map_err(|_| failed(sqlx::Error::PoolTimedOut))?
             .map_err(&failed)?;
         probe.close().await.map_err(&failed)?;
-        let pool = PgPoolOptions::new()
-            .max_connections(8)
-            .acquire_timeout(PATIENCE)
-            .connect_with(options)
-            .await
-            .map_err(&failed)?;
+        let pool = pool_options().connect_with(options).await.map_err(&failed)?;
         Ok(Self { pool })
+    }
+
+    /// A ledger whose database may be away: it is connected to when it is first asked.
+    #[must_use]
+    pub fn connect_later(options: PgConnectOptions) -> Self {
+        Self { pool: pool_options().connect_lazy_with(set_up(options)) }
     }
 
     /// A ledger behind a pool that exists already.
@@ -78,4 +77,21 @@ impl Store {
     pub fn pool(&self) -> &PgPool {
         &self.pool
     }
+}
+
+fn set_up(options: PgConnectOptions) -> PgConnectOptions {
+    options
+        .application_name("deskledger")
+        // A statement may take its time, and its text is nothing for a log.
+        .disable_statement_logging()
+        // Nothing of ours may depend on how the server or the database is set up.
+        .options([("TimeZone", "UTC"), ("DateStyle", "ISO"), ("IntervalStyle", "postgres")])
+}
+
+fn pool_options() -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(8)
+        .acquire_timeout(PATIENCE)
+        // A database that was away is said by who needs it, not by the pool.
+        .acquire_slow_threshold(2 * PATIENCE)
 }

@@ -72,14 +72,14 @@ impl Batch {
 }
 
 impl Store {
-    /// Records a batch in one transaction; `built_on` is the sequence that its first snapshot follows.
+    /// Records a batch in one transaction.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`]: another recorder has recorded since.
+    /// [`StoreError::Fenced`]: another recorder has recorded since. [`StoreError::Deposed`]: another one leads.
     pub(super) async fn record(
         &self,
         source_id: SourceId,
-        built_on: i64,
+        fence: &Fence,
         batch: &Batch,
         months: &mut KnownMonths,
     ) -> Result<(), StoreError> {
@@ -91,7 +91,8 @@ impl Store {
 
         let failed = StoreError::while_trying("record a snapshot");
         let mut transaction = self.pool.begin().await.map_err(&failed)?;
-        move_head(&mut transaction, source_id, built_on, head).await?;
+        be_quick(&mut transaction).await.map_err(&failed)?;
+        move_head(&mut transaction, source_id, fence, head).await?;
         insert_registered(&mut transaction, source_id, &batch.registered).await.map_err(&failed)?;
         insert_snapshots(&mut transaction, source_id, &batch.entries).await.map_err(&failed)?;
         insert_runs(&mut transaction, source_id, &batch.ended_runs).await.map_err(&failed)?;
@@ -111,7 +112,7 @@ impl Store {
     pub(super) async fn record_cut(
         &self,
         source_id: SourceId,
-        sequence: i64,
+        fence: &Fence,
         cut: &Cut,
         months: &mut KnownMonths,
     ) -> Result<(), StoreError> {
@@ -121,17 +122,20 @@ impl Store {
 
         let failed = StoreError::while_trying("file what a month's end cuts");
         let mut transaction = self.pool.begin().await.map_err(&failed)?;
+        be_quick(&mut transaction).await.map_err(&failed)?;
         let is_current: Option<i32> = sqlx::query_scalar(
             "-- store::record::record_cut
-             select 1 from deskledger_data.head where source_id = $1 and sequence = $2 for update",
+             select 1 from deskledger_data.head
+              where source_id = $1 and sequence = $2 and ($3::bigint is null or epoch = $3) for update",
         )
         .bind(source_id)
-        .bind(sequence)
+        .bind(fence.built_on)
+        .bind(fence.lease.as_ref().map(|lease| lease.epoch))
         .fetch_optional(&mut *transaction)
         .await
         .map_err(&failed)?;
         if is_current.is_none() {
-            return Err(StoreError::Fenced { source_id });
+            return Err(refused(&mut transaction, source_id, fence).await?);
         }
         let open = cut.opened.iter().map(|(no, span)| (*no, Some(*span))).collect();
         let open_groups = cut.opened_groups.iter().map(|(no, span)| (*no, Some(*span))).collect();
@@ -145,12 +149,37 @@ impl Store {
     }
 }
 
-/// Moves the source's head on, if it is where the beliefs were built on; this also keeps others
-/// from recording until the transaction ends.
+/// What must still hold for a batch to be written.
+#[derive(Clone, Debug)]
+pub(super) struct Fence {
+    /// The sequence that its first snapshot follows.
+    pub(super) built_on: i64,
+    /// The lease it is written under; `None`: it is written by one that needs none, such as the demo's.
+    pub(super) lease: Option<Lease>,
+}
+
+/// A lease that is held, and for how many seconds a recording renews it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lease {
+    pub(super) epoch: i64,
+    pub(super) seconds: f64,
+}
+
+/// Ends the transaction by itself if its client falls silent in the midst of it: it holds the source's head,
+/// and whoever is going to take over from a recorder that was frozen just then would wait for it.
+async fn be_quick(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query("set local idle_in_transaction_session_timeout = '30s'")
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+/// Moves the source's head on, if it is where the beliefs were built on and the lease is still held, which
+/// is renewed; this also keeps others from recording until the transaction ends.
 async fn move_head(
     connection: &mut PgConnection,
     source_id: SourceId,
-    built_on: i64,
+    fence: &Fence,
     head: &Head,
 ) -> Result<(), StoreError> {
     let moved = sqlx::query(
@@ -158,11 +187,13 @@ async fn move_head(
          update deskledger_data.head
             set sequence = $3, digest = $4, first_at = $5, observed_at = $6, max_gap = $7,
                 scheduled_at = $8, usable_at = $9, run_from = $10, run_snapshots = $11,
-                run_partial = $12, complete_at = $13, complete_run_from = $14, groups_at = $15
-          where source_id = $1 and sequence = $2",
+                run_partial = $12, complete_at = $13, complete_run_from = $14, groups_at = $15,
+                leased_until = case when $16::bigint is null then leased_until
+                                    else clock_timestamp() + make_interval(secs => $17) end
+          where source_id = $1 and sequence = $2 and ($16::bigint is null or epoch = $16)",
     )
     .bind(source_id)
-    .bind(built_on)
+    .bind(fence.built_on)
     .bind(head.sequence)
     .bind(head.digest.as_slice())
     .bind(head.first_at)
@@ -176,10 +207,38 @@ async fn move_head(
     .bind(head.complete.map(|mark| mark.at))
     .bind(head.complete_run_from)
     .bind(head.groups.map(|mark| mark.at))
-    .execute(connection)
+    .bind(fence.lease.map(|lease| lease.epoch))
+    .bind(fence.lease.map_or(0.0, |lease| lease.seconds))
+    .execute(&mut *connection)
     .await
     .map_err(StoreError::while_trying("move the source's head"))?;
-    if moved.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Fenced { source_id }) }
+    if moved.rows_affected() == 1 {
+        Ok(())
+    } else {
+        Err(refused(connection, source_id, fence).await?)
+    }
+}
+
+/// Why the head is not where it was expected, or not ours.
+async fn refused(
+    connection: &mut PgConnection,
+    source_id: SourceId,
+    fence: &Fence,
+) -> Result<StoreError, StoreError> {
+    let (epoch, leader): (i64, Option<String>) = sqlx::query_as(
+        "-- store::record::refused
+         select epoch, leader from deskledger_data.head where source_id = $1",
+    )
+    .bind(source_id)
+    .fetch_one(connection)
+    .await
+    .map_err(StoreError::while_trying("read who records the source"))?;
+    match fence.lease {
+        Some(lease) if lease.epoch != epoch => Ok(StoreError::Deposed {
+            leader: leader.unwrap_or_else(|| "nobody any more".to_owned()),
+        }),
+        _ => Ok(StoreError::Fenced { source_id }),
+    }
 }
 
 async fn insert_registered(

@@ -3,8 +3,9 @@
 use rand::Rng as _;
 
 use super::late::Late;
+use super::lease::{Candidate, Heartbeat, Leadership};
 use super::partitions::KnownMonths;
-use super::record::Batch;
+use super::record::{Batch, Fence, Lease};
 use super::source::SourceId;
 use super::{Store, StoreError};
 use crate::domain::months::month_start;
@@ -34,6 +35,8 @@ pub struct Recorder {
     months: KnownMonths,
     /// The month up to which open spans are cut.
     cut_until: Option<Instant>,
+    /// The lease that is held, who holds it, and what renews it.
+    lead: Option<(Candidate, Lease, Heartbeat)>,
 }
 
 impl Recorder {
@@ -51,6 +54,7 @@ impl Recorder {
             built_on: 0,
             months: KnownMonths::default(),
             cut_until: None,
+            lead: None,
         };
         recorder.beliefs().await?;
         Ok(recorder)
@@ -60,6 +64,84 @@ impl Recorder {
     #[must_use]
     pub fn source_id(&self) -> SourceId {
         self.source_id
+    }
+
+    /// When the newest recorded snapshot was taken, whoever recorded it.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn newest(&self) -> Result<Option<Instant>, StoreError> {
+        sqlx::query_scalar(
+            "-- store::recorder::newest
+             select observed_at from deskledger_data.head where source_id = $1",
+        )
+        .bind(self.source_id)
+        .fetch_one(self.store.pool())
+        .await
+        .map_err(StoreError::while_trying("read when a source was last recorded"))
+    }
+
+    /// Who leads, and until when unless that is renewed; `None`: nobody.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn leader(&self) -> Result<Option<(String, Instant)>, StoreError> {
+        self.store.leader(self.source_id).await
+    }
+
+    /// Whether a lease is held, as far as is known.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.lead.is_some()
+    }
+
+    /// Takes the source's lease, and renews it for as long as this recorder lives; from then on nothing is
+    /// recorded once another one leads. Where one is held already, nothing is done.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn lead(&mut self, candidate: &Candidate) -> Result<Leadership, StoreError> {
+        if let Some((_, lease, _)) = &self.lead {
+            return Ok(Leadership::Ours { epoch: lease.epoch });
+        }
+        let leadership = self.store.take_lease(self.source_id, candidate).await?;
+        if let Leadership::Ours { epoch } = leadership {
+            let lease = Lease { epoch, seconds: candidate.term.as_secs_f64() };
+            let heartbeat = self.store.keep_lease(self.source_id, candidate);
+            self.lead = Some((candidate.clone(), lease, heartbeat));
+            // Whoever led before has recorded since.
+            self.forget();
+        }
+        Ok(leadership)
+    }
+
+    /// Gives the lease back, if one is held.
+    ///
+    /// # Errors
+    /// The database is away; then the lease runs out by itself.
+    pub async fn step_down(&mut self) -> Result<(), StoreError> {
+        let Some((candidate, _, heartbeat)) = self.lead.take() else { return Ok(()) };
+        drop(heartbeat);
+        self.store.give_lease_back(self.source_id, &candidate).await
+    }
+
+    /// Drops what is believed and what waits, to be read back: after an attempt that was given up half-way,
+    /// of which nobody knows whether it was written.
+    pub fn forget(&mut self) {
+        self.batch = Batch::default();
+        self.beliefs = None;
+    }
+
+    fn fence(&self) -> Fence {
+        let lease = self.lead.as_ref().map(|(_, lease, _)| *lease);
+        Fence { built_on: self.built_on, lease }
+    }
+
+    fn failed(&mut self, error: &StoreError) {
+        self.beliefs = None;
+        if matches!(error, StoreError::Deposed { .. }) {
+            self.lead = None;
+        }
     }
 
     /// What is believed now, snapshots that wait for [`Self::commit`] included.
@@ -123,12 +205,15 @@ impl Recorder {
     async fn write(&mut self) -> Result<(), StoreError> {
         let batch = std::mem::take(&mut self.batch);
         let Some(sequence) = batch.sequence() else { return Ok(()) };
-        let written =
-            self.store.record(self.source_id, self.built_on, &batch, &mut self.months).await;
+        // Until it is known to be written, nothing is believed: this may be given up half-way.
+        let beliefs = self.beliefs.take();
+        let fence = self.fence();
+        let written = self.store.record(self.source_id, &fence, &batch, &mut self.months).await;
         if let Err(error) = written {
-            self.beliefs = None;
+            self.failed(&error);
             return Err(error);
         }
+        self.beliefs = beliefs;
         self.built_on = sequence;
         Ok(())
     }
@@ -183,6 +268,7 @@ impl Recorder {
     /// Files what lies in months that are over, a part at a time. Whether or not it is done, every
     /// answer is the same; so a failure only puts it off.
     async fn cut(&mut self) {
+        let fence = self.fence();
         let Some(beliefs) = self.beliefs.as_mut() else { return };
         let month = beliefs.head.newest.map(|mark| month_start(mark.at));
         if self.cut_until == month {
@@ -190,14 +276,14 @@ impl Recorder {
         }
         while let Some(cut) = beliefs.cut(CUT_AT_ONCE) {
             let written =
-                self.store.record_cut(self.source_id, self.built_on, &cut, &mut self.months).await;
+                self.store.record_cut(self.source_id, &fence, &cut, &mut self.months).await;
             if let Err(error) = written {
                 tracing::warn!(
                     source_id = self.source_id,
                     error = &error as &dyn std::error::Error,
                     "put off filing what the month's end cuts"
                 );
-                self.beliefs = None;
+                self.failed(&error);
                 return;
             }
         }

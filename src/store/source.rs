@@ -35,6 +35,12 @@ pub struct SourceStatus {
     pub partial: i64,
     /// The error of the newest snapshot.
     pub last_error: Option<String>,
+    /// The recorder that records it, if one does.
+    pub leader: Option<String>,
+    /// Since when.
+    pub led_since: Option<Instant>,
+    /// When its lease runs out, unless it is renewed.
+    pub leased_until: Option<Instant>,
 }
 
 impl Store {
@@ -133,7 +139,8 @@ impl Store {
                     newest.desktops_outcome, newest.groups_outcome,
                     h.usable_at, usable.desktops_recorded, usable.desktops_total, h.max_gap,
                     day.snapshots, day.failed, day.partial,
-                    nullif(concat_ws(': ', newest.error_code, newest.error_message), '') as last_error
+                    nullif(concat_ws(': ', newest.error_code, newest.error_message), '') as last_error,
+                    h.leader, h.led_since, h.leased_until
                from deskledger_data.source s
                join deskledger_data.head h using (source_id)
                left join deskledger.snapshots newest

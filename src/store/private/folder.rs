@@ -102,11 +102,13 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Nothing in it but what a process that is just starting, or was killed while starting, has left.
+    /// Nothing in it but what a process that is just starting, or was killed while starting, has left, and
+    /// snapshots that wait for a ledger elsewhere.
     fn is_unused(&self) -> io::Result<bool> {
         for entry in std::fs::read_dir(&self.root)? {
             let name = entry?.file_name();
-            if name != OsStr::new("control.lock") && name != OsStr::new(&format!("{MARKER}.new")) {
+            let is_ours = [OsStr::new("control.lock"), OsStr::new("spool")].contains(&&*name);
+            if !is_ours && name != OsStr::new(&format!("{MARKER}.new")) {
                 return Ok(false);
             }
         }

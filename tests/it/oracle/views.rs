@@ -20,6 +20,10 @@ pub fn sources(ledger: &Ledger) -> Vec<Row> {
             ("first_snapshot_at", source.visits[0].observed_at.into()),
             ("last_snapshot_at", newest.into()),
             ("complete_until", newest.into()),
+            // Nobody is recording while answers are compared.
+            ("leader", None::<String>.into()),
+            ("led_since", None::<Micros>.into()),
+            ("leased_until", None::<Micros>.into()),
         ])
     };
     ledger.sources.iter().map(row_of).collect()

@@ -5,7 +5,11 @@ use sqlx::{AssertSqlSafe, PgPool};
 use crate::support::ledger::rows;
 
 /// Columns whose change `verify` cannot see, and why that is as it should be.
-pub const NOT_SEEN: [(&str, &str, &str); 6] = [
+pub const NOT_SEEN: [(&str, &str, &str); 10] = [
+    ("head", "epoch", "who records now, which is no history"),
+    ("head", "leader", "who records now, which is no history"),
+    ("head", "led_since", "who records now, which is no history"),
+    ("head", "leased_until", "who records now, which is no history"),
     ("source", "region", "pinned beside the chain, and held by a seal"),
     ("source", "project_id", "pinned beside the chain, and held by a seal"),
     ("source", "endpoint", "pinned beside the chain, and held by a seal"),
