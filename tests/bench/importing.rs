@@ -21,6 +21,20 @@ pub struct Run {
     pub memory: f64,
 }
 
+/// The most that was resident of a process so far, in bytes; 0: it is gone.
+pub fn peak(process: &str) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = peak.and_then(|peak| peak.trim().trim_end_matches(" kB").parse().ok());
+    kilobytes.unwrap_or(0.0) * 1024.0
+}
+
+/// From here on, the most that is resident of this process counts from what is now. Where the system does not let
+/// us, it counts from the beginning.
+pub fn forget_peak() {
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
 /// Runs the program, and looks on.
 pub async fn run(words: &[&OsStr], url: &str) -> Outcome<Run> {
     let begun = Instant::now();
@@ -31,17 +45,14 @@ pub async fn run(words: &[&OsStr], url: &str) -> Outcome<Run> {
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()?;
-    let status = child.id().map(|id| format!("/proc/{id}/status")).unwrap_or_default();
+    let process = child.id().map(|id| id.to_string()).unwrap_or_default();
     let mut memory: f64 = 0.0;
     let exit = loop {
         let waited = tokio::time::timeout(Duration::from_millis(3), child.wait()).await;
         if let Ok(exit) = waited {
             break exit?;
         }
-        let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kilobytes = peak.and_then(|peak| peak.trim().trim_end_matches(" kB").parse().ok());
-        memory = memory.max(kilobytes.unwrap_or(0.0) * 1024.0);
+        memory = memory.max(peak(&process));
     };
     let took = begun.elapsed();
     if !exit.success() {

@@ -1,4 +1,4 @@
-//! What recording, importing, storing and reporting take, beside what they should.
+//! What recording, importing, spooling, storing and reporting take, beside what they should.
 //!
 //! Prints figures and asserts none: on a busy machine they say little, and a timed test would fail there. It starts a
 //! durable PostgreSQL of its own below `target/`, which is removed at the end, and needs about 2 GB there.
@@ -15,6 +15,7 @@ mod importing;
 mod reading;
 mod recording;
 mod server;
+mod spooling;
 mod workload;
 
 use clap::Parser;
@@ -56,6 +57,8 @@ enum Part {
     Collect,
     /// The program on a file.
     Import,
+    /// Snapshots onto the disk, and from there into the ledger.
+    Spool,
     /// Size, reports and replay of a long history.
     Ledger,
 }
@@ -90,6 +93,9 @@ async fn measure_on(server: &Server, args: &Args) -> Outcome {
     }
     if is_wanted(Part::Import) {
         importing::measure(server, args, &mut figures).await?;
+    }
+    if is_wanted(Part::Spool) {
+        spooling::measure(server, args, &mut figures).await?;
     }
     if is_wanted(Part::Ledger) {
         reading::measure(server, args, &mut figures).await?;

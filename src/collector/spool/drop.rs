@@ -10,7 +10,7 @@ use super::SpoolError;
 use super::disk::write_whole;
 use super::error::failed;
 use super::queue::Queue;
-use super::record::{DROPPED, Kind, encode};
+use super::record::{DROPPED, Kind, encode, is_prefix};
 use super::segment::{Fault, Record, Segment, TEMPORARY, path_of};
 use crate::config::format_size;
 use crate::domain::{Failure, Snapshot};
@@ -61,16 +61,18 @@ impl Queue {
     /// Writes a segment anew, under its own number.
     fn rewrite(&mut self, at: usize, markers: &[(Snapshot, Kind)]) -> Result<usize, SpoolError> {
         let (mut bytes, mut records, mut dropped) = (Vec::new(), Vec::new(), 0);
-        let mut before: Option<Vec<u8>> = None;
+        let mut prefix: Option<Vec<u8>> = None;
         for (marker, kind) in markers {
             let line = self.line_of(marker)?;
             let now = if *kind == Kind::Whole { Kind::Dropped } else { *kind };
             dropped += usize::from(*kind == Kind::Whole);
-            let record = encode(&line, before.as_deref(), now, marker.observed_at)?;
+            let record = encode(&line, prefix.as_deref(), now, marker.observed_at)?;
             let offset = bytes.len() as u64;
             records.push(Record { offset, kind: now, observed_at: marker.observed_at });
             bytes.extend(record);
-            before = Some(line);
+            if is_prefix(&line, prefix.as_deref()) {
+                prefix = Some(line);
+            }
         }
         let number = self.segments[at].number;
         let path = self.path(number);

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use super::disk::write_whole;
 use super::error::failed;
 use super::read::Reader;
-use super::record::{Kind, encode};
+use super::record::{Kind, encode, is_prefix};
 use super::recover::{Recovered, recover};
 use super::segment::{RECORDS, Record, SEGMENT, Segment, TEMPORARY, path_of};
 use super::{Claim, Report, Shared, SpoolError};
@@ -38,7 +38,7 @@ pub struct Queue {
     pub(super) writer: Option<Writer>,
     pub(super) reader: Reader,
     next_number: u64,
-    /// The largest record that stands alone: what the next may take.
+    /// The largest record: what the next may take.
     largest: u64,
     pub(super) reports: Vec<Report>,
 }
@@ -48,8 +48,8 @@ pub struct Queue {
 pub(super) struct Writer {
     pub(super) number: u64,
     file: File,
-    /// The line before, which the next one is compressed with.
-    line: Vec<u8>,
+    /// What the next line is compressed with.
+    prefix: Vec<u8>,
     /// A write has failed, and what it left could not be cut off yet.
     is_torn: bool,
 }
@@ -102,7 +102,7 @@ impl Queue {
         }
         let mut dropped = 0;
         let record = loop {
-            let prefix = self.writer.as_ref().map(|writer| &*writer.line);
+            let prefix = self.writer.as_ref().map(|writer| &*writer.prefix);
             let record = encode(&line, prefix, kind, snapshot.observed_at)?;
             let Some(shortage) = self.shared().reserve(record.len() as u64)? else { break record };
             // Nothing is dropped for a snapshot that would not fit all the same.
@@ -124,6 +124,7 @@ impl Queue {
             self.begin(&record, line, at)
         };
         written.inspect_err(|_| self.shared().release(bytes))?;
+        self.largest = self.largest.max(bytes);
         Ok(Appended { bytes, dropped })
     }
 
@@ -148,7 +149,6 @@ impl Queue {
             return Err(failed("sync", &self.folder)(error));
         }
         let length = record.len() as u64;
-        self.largest = self.largest.max(length);
         self.segments.push_back(Segment {
             number,
             records: vec![at],
@@ -156,7 +156,7 @@ impl Queue {
             length,
             is_bad: false,
         });
-        self.writer = Some(Writer { number, file, line, is_torn: false });
+        self.writer = Some(Writer { number, file, prefix: line, is_torn: false });
         Ok(())
     }
 
@@ -176,7 +176,9 @@ impl Queue {
             let _ = self.mend();
             return Err(failed("write", &path)(error));
         }
-        writer.line = line;
+        if is_prefix(&line, Some(&writer.prefix)) {
+            writer.prefix = line;
+        }
         segment.records.push(Record { offset, ..at });
         segment.length += record.len() as u64;
         Ok(())

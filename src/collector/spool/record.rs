@@ -16,7 +16,8 @@
 //! `observed_at` and the kind stand in it so that counting what waits needs no decompression.
 //!
 //! Consecutive snapshots share most of their bytes. So a line is compressed with the line before it as zstd's
-//! *prefix*: what was said there is said here by a reference of a few bytes.
+//! *prefix*: what was said there is said here by a reference of a few bytes. Lines much shorter than the one before
+//! them are passed over ([`is_prefix`]): a visit that failed says nothing that the next could refer to.
 
 use std::io;
 
@@ -113,6 +114,11 @@ fn sum(head: &[u8], payload: &[u8]) -> u32 {
     sum.update(head);
     sum.update(payload);
     sum.finalize()
+}
+
+/// Whether the line after `line` in a segment is compressed with it, instead of with what `line` itself was.
+pub(super) fn is_prefix(line: &[u8], before: Option<&[u8]>) -> bool {
+    before.is_none_or(|before| line.len() >= before.len() / 2)
 }
 
 /// Makes a record of a line.

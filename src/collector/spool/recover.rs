@@ -5,6 +5,7 @@
 //! there is a next one. Only there something may be cut off. Anything else that does not check was once on disk as
 //! it should be: it is kept, beside, for whoever wants to look at it.
 
+use std::fmt;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 
@@ -39,13 +40,36 @@ pub enum Report {
     },
 }
 
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Torn { segment, bytes, kept } => {
+                let segment = segment.display();
+                write!(
+                    f,
+                    "the last write to `{segment}` was cut short, and its {bytes} bytes are cut off"
+                )?;
+                match kept {
+                    Some(kept) => write!(f, ", kept as `{}`", kept.display()),
+                    None => Ok(()),
+                }
+            }
+            Self::SetAside { file, reason, at_least } => write!(
+                f,
+                "{at_least} snapshots or more are LOST: {reason}; the segment is kept as `{}`",
+                file.display()
+            ),
+        }
+    }
+}
+
 /// What a folder held.
 #[derive(Debug)]
 pub(super) struct Recovered {
     pub(super) segments: Vec<Segment>,
     /// The first number that was never used.
     pub(super) next_number: u64,
-    /// The largest record that stands alone.
+    /// The largest record.
     pub(super) largest: u64,
     pub(super) reports: Vec<Report>,
 }
@@ -88,7 +112,7 @@ impl Recovered {
         let path = path_of(folder, number, SEGMENT);
         let bytes = std::fs::read(&path).map_err(failed("read", &path))?;
         let scan = scan(&bytes);
-        self.largest = self.largest.max(scan.first_length as u64);
+        self.largest = self.largest.max(scan.longest as u64);
         let mut segment = Segment {
             number,
             records: scan.records,

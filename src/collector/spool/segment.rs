@@ -1,12 +1,12 @@
-//! A segment: a file of up to 32 records, of which the first stands alone and each later one needs the one
-//! before. Here is what a file's bytes say; what is done about it is decided in `recover`.
+//! A segment: a file of up to 32 records, of which the first stands alone and each later one needs one
+//! before it. Here is what a file's bytes say; what is done about it is decided in `recover`.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use super::record::{HEAD, Head, Kind, MAGIC, decode};
+use super::record::{HEAD, Head, Kind, MAGIC, decode, is_prefix};
 use crate::domain::Instant;
 
 /// A record alone takes ten times what one with a prefix does, so segments should be long; but one is read from
@@ -75,7 +75,8 @@ pub(super) struct Scan {
     pub(super) records: Vec<Record>,
     /// The bytes that check.
     pub(super) good: usize,
-    pub(super) first_length: usize,
+    /// The bytes of the longest record.
+    pub(super) longest: usize,
     pub(super) end: End,
 }
 
@@ -98,7 +99,7 @@ pub(super) enum End {
 
 /// Reads where the records are. Payloads are checked by their sums, not decompressed.
 pub(super) fn scan(bytes: &[u8]) -> Scan {
-    let mut scan = Scan { records: Vec::new(), good: 0, first_length: 0, end: End::Clean };
+    let mut scan = Scan { records: Vec::new(), good: 0, longest: 0, end: End::Clean };
     loop {
         let rest = &bytes[scan.good..];
         scan.end = match look(rest) {
@@ -106,9 +107,7 @@ pub(super) fn scan(bytes: &[u8]) -> Scan {
             Ok(Some(head)) => {
                 let Head { kind, observed_at, .. } = head;
                 scan.records.push(Record { offset: scan.good as u64, kind, observed_at });
-                if scan.records.len() == 1 {
-                    scan.first_length = head.length();
-                }
+                scan.longest = scan.longest.max(head.length());
                 scan.good += head.length();
                 continue;
             }
@@ -177,12 +176,15 @@ pub(super) struct Lines {
     /// The record that is read next.
     pub(super) next: usize,
     file: File,
-    line: Option<Vec<u8>>,
+    /// What the next line was compressed with.
+    prefix: Option<Vec<u8>>,
+    /// The line that was read last, if the next one was not compressed with it.
+    line: Vec<u8>,
 }
 
 impl Lines {
     pub(super) fn open(path: &Path, number: u64) -> io::Result<Self> {
-        Ok(Self { number, next: 0, file: File::open(path)?, line: None })
+        Ok(Self { number, next: 0, file: File::open(path)?, prefix: None, line: Vec::new() })
     }
 
     /// Reads the next record's line.
@@ -192,9 +194,14 @@ impl Lines {
         let head = Head::read(&head).ok_or(Fault::Bad("a record's head does not check"))?;
         let mut payload = vec![0; head.compressed as usize];
         self.fill(&mut payload, record.offset + HEAD as u64)?;
-        let line = decode(&head, &payload, self.line.as_deref()).map_err(Fault::Bad)?;
+        let line = decode(&head, &payload, self.prefix.as_deref()).map_err(Fault::Bad)?;
         self.next += 1;
-        Ok(self.line.insert(line))
+        if is_prefix(&line, self.prefix.as_deref()) {
+            Ok(self.prefix.insert(line))
+        } else {
+            self.line = line;
+            Ok(&self.line)
+        }
     }
 
     fn fill(&self, buffer: &mut [u8], offset: u64) -> Result<(), Fault> {

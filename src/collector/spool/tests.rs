@@ -2,7 +2,6 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::time::Instant as Stopwatch;
 
 use chrono::{DateTime, TimeDelta};
 use proptest::prelude::*;
@@ -11,7 +10,6 @@ use tempfile::TempDir;
 use super::*;
 use crate::config::WhenFull;
 use crate::domain::{AttachUsers, Desktop, Failure, Instant, Listing, Snapshot};
-use crate::simulator::{World, WorldConfig};
 
 pub(super) fn config(dir: &Path) -> SpoolConfig {
     let (max_bytes, min_free, when_full) = (1 << 30, 0, WhenFull::Stop);
@@ -342,45 +340,55 @@ fn nothing_is_dropped_for_what_would_not_fit_all_the_same() {
     assert_eq!(all(&mut queue), numbers(0, 3));
 }
 
-/// Figures, beside what they should be: `cargo test --release --lib spool -- --ignored --nocapture`.
+/// A visit that failed, and brought nothing.
+fn failed(number: usize) -> Snapshot {
+    let failure = Failure { code: Some("timeout".to_owned()), message: None };
+    let failure = Some(failure);
+    Snapshot { total: None, desktops: None, groups: None, failure, ..snapshot(number) }
+}
+
 #[test]
-#[ignore = "prints figures, which only a release build has"]
-fn ten_thousand_desktops_take_so_long_and_so_much() {
+fn a_failed_visit_between_makes_the_next_no_larger() {
     let folder = folder();
     let spool = Spool::open(&config(folder.path())).expect("it opens");
     let mut queue = spool.queue("a", None).expect("it opens");
-    let mut world = World::new(&WorldConfig::new(1, 10_000, start(), 2));
-    let (mut first, mut later) = (Vec::new(), Vec::new());
-    let mut line = 0;
-    for number in 0..128 {
-        // Eight in the morning, when most happens.
-        let at = start() + TimeDelta::minutes(5) * number;
-        world.seek(at);
-        let desktops = world.desktops().to_vec();
-        let whole = Snapshot {
-            observed_at: at,
-            finished_at: at,
-            scheduled_at: Some(at),
-            total: i64::try_from(desktops.len()).ok(),
-            desktops: Some(Listing::new(desktops)),
-            groups: Some(world.groups().to_vec()),
-            ..snapshot(0)
-        };
-        line = line.max(queue.line_of(&whole).expect("it writes").len());
-        let watch = Stopwatch::now();
-        let bytes = queue.append(&whole).expect("there is room").bytes;
-        let took = watch.elapsed().as_secs_f64() * 1e3;
-        if number % 32 == 0 { first.push((took, bytes)) } else { later.push((took, bytes)) }
+    let mut append = |snapshot: &Snapshot| queue.append(snapshot).expect("there is room").bytes;
+    let alone = append(&snapshot(0));
+    let beside = append(&snapshot(1));
+    append(&failed(2));
+    let after = append(&snapshot(3));
+    append(&failed(4));
+    assert!(beside < alone / 2 && after < alone / 2, "{alone}, {beside}, {after}");
+    let expected = [snapshot(0), snapshot(1), failed(2), snapshot(3), failed(4)];
+    assert_eq!(all(&mut queue), expected);
+    drop((queue, spool));
+    let spool = Spool::open(&config(folder.path())).expect("it opens");
+    assert_eq!(all(&mut spool.queue("a", None).expect("it opens")), expected);
+}
+
+#[test]
+fn room_is_asked_for_the_largest_record_wherever_it_stood() {
+    let folder = folder();
+    let config = SpoolConfig { max_bytes: 1_600, ..config(folder.path()) };
+    let spool = Spool::open(&config).expect("it opens");
+    let mut queue = spool.queue("a", None).expect("it opens");
+    fill_up(&mut queue);
+    drop((queue, spool));
+    let spool = Spool::open(&config).expect("it opens");
+    let queue = spool.queue("a", None).expect("it opens");
+    assert!(!queue.has_room().expect("it says"), "after a restart, too");
+}
+
+/// Puts a whole snapshot after a failed one, and failed ones until another whole one would not fit.
+fn fill_up(queue: &mut Queue) {
+    queue.append(&failed(0)).expect("there is room");
+    let largest = queue.append(&snapshot(1)).expect("there is room").bytes;
+    for number in 2.. {
+        let has_room = queue.has_room().expect("it says");
+        assert_eq!(has_room, queue.bytes() + largest <= 1_600);
+        if !has_room {
+            break;
+        }
+        queue.append(&failed(number)).expect("there is room");
     }
-    for (what, mut figures) in [("first of a segment", first), ("later", later)] {
-        figures.sort_by(|one, other| one.0.total_cmp(&other.0));
-        let (median, worst) = (figures[figures.len() / 2].0, figures[figures.len() - 1].0);
-        let mean = figures.iter().map(|(_, bytes)| bytes).sum::<u64>() / figures.len() as u64;
-        let most = figures.iter().map(|(_, bytes)| bytes).max().expect("there are some");
-        println!("{what}: {median:.1} ms, at worst {worst:.1}; {mean} bytes, at most {most}");
-    }
-    println!("a line has {line} bytes, all 128 take {}", queue.bytes());
-    let watch = Stopwatch::now();
-    let count = all(&mut queue).len();
-    println!("reading: {:.1} ms each", watch.elapsed().as_secs_f64() * 1e3 / count as f64);
 }
