@@ -6,8 +6,8 @@
 //! ```text
 //!  Workspace API ──HTTP──▶ workspace::Client ──┐
 //!  simulated fleet (straight, in the demo) ────┼─▶ domain::Snapshot ─▶ domain::Beliefs ─▶ store::Recorder ─▶ PostgreSQL
-//!  exchange file (import) ─────────────────────┘     (the same value     (what changed)     (one transaction)      │
-//!                                                     from everywhere)                                      views, SQL
+//!  exchange file (import) ─────────────────────┤     (the same value     (what changed)     (one transaction)      │
+//!  spool, after the database was away ─────────┘      from everywhere)                                      views, SQL
 //!                                                                                                                  │
 //!                             people ◀── report::render ◀── report::run ◀── queries/*.sql ◀────────────────────────┘
 //! ```
@@ -24,7 +24,7 @@
 //! | [`exchange`] | one snapshot a line: reading, writing, compression | domain |
 //! | [`store`] | PostgreSQL: private server, migrations, recording, reading back, verifying | domain, home |
 //! | [`seal`] | signed statements of where the chains stand | domain |
-//! | [`collector`] | ticks, the cycle that visits and records, and the spool on disk | domain, exchange, workspace, store, clock, config |
+//! | [`collector`] | ticks, the cycle that visits and keeps, the spool | domain, exchange, workspace, store, clock, config |
 //! | [`report`] | the catalogue of `queries/`, parameters, running, rendering | – |
 //! | [`simulator`] | a fleet from a seed, and the API over it | domain, clock |
 //! | [`config`] | flags, environment and file, checked | domain, home |
@@ -37,21 +37,25 @@
 //!
 //! 1. [`collector::Ticker`] looks once a second which source is due and puts a tick into that source's
 //!    queue of one. A tick that does not fit, or that comes late, is skipped and counted.
-//! 2. The source's loop takes it: [`collector::take`] notes the time, has the client read both calls, and
-//!    makes a snapshot of whatever came, also of nothing.
-//! 3. [`domain::Beliefs::observe`] compares it with what is believed: which spans begin, go on, end, and
+//! 2. The source's loop takes it: [`collector::Cycle`] sees to it that this recorder leads, and that the clock
+//!    is right; [`collector::take`] notes the time, has the client read both calls, and makes a snapshot of whatever
+//!    came, also of nothing.
+//! 3. [`collector::Keeper`] hands it to the ledger, after what waits in the [`collector::spool`]; if the ledger does
+//!    not answer in time, the snapshot goes to the spool itself.
+//! 4. [`domain::Beliefs::observe`] compares it with what is believed: which spans begin, go on, end, and
 //!    how surely. It is the one place that decides history.
-//! 4. [`store::Recorder`] writes the changes in one transaction, which first moves the source's head from
-//!    the entry that the beliefs were built on. If someone else has moved it, nothing is written and the beliefs
-//!    are read back.
-//! 5. After a month is over, what is still open is cut at its end, in transactions of its own.
+//! 5. [`store::Recorder`] writes the changes in one transaction, which first moves the source's head from
+//!    the entry that the beliefs were built on, under the lease that it holds. If someone else has moved it, nothing is
+//!    written and the beliefs are read back; if someone else leads, what it has is kept as a late entry.
+//! 6. After a month is over, what is still open is cut at its end, in transactions of its own.
 //!
 //! # What never breaks
 //!
 //! 1. For each snapshot, the view `desktop_snapshots` equals what the API returned.
 //! 2. Nothing is claimed that was not observed: connected, not connected and not observed are three things.
 //! 3. A transaction holds whole snapshots.
-//! 4. Recording is idempotent by (source, `observed_at`), and one tick is recorded once.
+//! 4. Recording is idempotent by (source, `observed_at`), and one tick is recorded once. What was fetched is in the
+//!    ledger or in the spool, whole.
 //! 5. A figure in a report equals the figure worked out by brute force from the snapshots: `tests/it/answers.rs`
 //!    holds every view and report against an evaluator that shares no code with this crate.
 //! 6. No secret leaves the configuration; no person's name enters a log.

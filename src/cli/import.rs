@@ -14,9 +14,9 @@ use crate::clock::Clock;
 use crate::domain::{
     Desktop, DurationError, GroupStatistics, Instant, Snapshot, Source, parse_duration,
 };
-use crate::error::usage;
+use crate::error::{Chain, usage};
 use crate::exchange::{Input, Lines, Numbered, Pin};
-use crate::store::{Recorder, Replay, Store, StoreError};
+use crate::store::{Candidate, Leadership, Recorder, Replay, Store, StoreError};
 
 /// Arguments of `import`.
 #[derive(Debug, clap::Args)]
@@ -50,6 +50,8 @@ const QUEUE: usize = 4;
 const BATCH_SNAPSHOTS: usize = 256;
 const BATCH_ROWS: usize = 50_000;
 const BATCH_TIME: Duration = Duration::from_secs(2);
+/// How long a source stays ours if this process dies.
+const TERM: Duration = Duration::from_secs(60);
 
 /// Runs the command.
 ///
@@ -109,6 +111,7 @@ async fn import(input: Input, max_gap: TimeDelta, store: &Store) -> anyhow::Resu
     drop(receiver);
     // What came before a bad line is recorded all the same.
     let written = targets.commit().await;
+    targets.step_down().await;
     reading.await.context("end reading")?;
     bar.finish();
     outcome?;
@@ -204,7 +207,11 @@ impl Targets<'_> {
             target.pin = pin;
             return Ok(());
         }
-        let recorder = Recorder::open(self.store, &source).await?;
+        let mut recorder = Recorder::open(self.store, &source).await?;
+        let candidate = Candidate::this_process(TERM);
+        if let Leadership::Others { leader, .. } = recorder.lead(&candidate).await? {
+            return Err(Misfit::Led(leader).into());
+        }
         let (recorded_until, replay, since) = (None, None, Moment::now());
         let target = Target { recorder, pin, recorded_until, replay, since };
         self.open.insert(name.to_owned(), target);
@@ -217,6 +224,18 @@ impl Targets<'_> {
         }
         Ok(())
     }
+
+    /// Lets others record the sources.
+    async fn step_down(&mut self) {
+        for (name, target) in &mut self.open {
+            if let Err(error) = target.recorder.step_down().await {
+                tracing::warn!(
+                    "the lease of source `{name}` runs out by itself: {}",
+                    Chain(&error)
+                );
+            }
+        }
+    }
 }
 
 /// A line that does not fit what is recorded.
@@ -228,6 +247,10 @@ enum Misfit {
     Unrecorded(Instant),
     #[error("the snapshot of {0} is recorded already, and differs: {1}")]
     Differs(Instant, &'static str),
+    #[error(
+        "the source is recorded just now by {0}: history is written by one at a time, so stop that one first"
+    )]
+    Led(String),
 }
 
 impl Target {

@@ -9,7 +9,7 @@ use sqlx::postgres::PgConnectOptions;
 use crate::config::Config;
 use crate::error::{usage, with_hint};
 use crate::store::private::{Options, Private, acquire};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, is_away};
 
 /// How to connect to a configured database.
 ///
@@ -29,6 +29,8 @@ pub(super) fn connect_options(url: &SecretString) -> anyhow::Result<PgConnectOpt
 pub struct Ledger {
     /// The ledger.
     pub store: Store,
+    /// It does not answer yet: it is connected to later.
+    pub is_away: bool,
     private: Option<Private>,
 }
 
@@ -55,6 +57,25 @@ impl Ledger {
             tracing::warn!(statement, "someone with more rights may want to run this statement");
         }
         Ok(ledger)
+    }
+
+    /// As [`Self::open`]; but where the configured database is away, the ledger is connected to later.
+    ///
+    /// # Errors
+    /// As [`Self::open`], except that.
+    pub async fn open_or_await(config: &Config) -> anyhow::Result<Self> {
+        let error = match Self::open(config).await {
+            Ok(ledger) => return Ok(ledger),
+            Err(error) => error,
+        };
+        let is_away = error.chain().filter_map(|cause| cause.downcast_ref()).any(is_away);
+        let Some(url) = config.database_url.as_ref().filter(|_| is_away) else { return Err(error) };
+        tracing::error!("{error:#}: what is read waits in the spool until the database answers");
+        Ok(Self {
+            store: Store::connect_later(connect_options(url)?),
+            is_away: true,
+            private: None,
+        })
     }
 
     /// Connects, and changes nothing: for commands that read. A private ledger is made where there
@@ -90,12 +111,12 @@ impl Ledger {
                     format!("is PostgreSQL running at `{host}`, and is the login right?"),
                 )
             })?;
-            return Ok(Self { store, private: None });
+            return Ok(Self { store, is_away: false, private: None });
         }
         let options = Options { data_dir: config.data_dir.clone(), ..Options::default() };
         let private = acquire(options).await.context("start the private PostgreSQL")?;
         let store = Store::connect(private.connect_options()).await?;
-        Ok(Self { store, private: Some(private) })
+        Ok(Self { store, is_away: false, private: Some(private) })
     }
 
     /// The connections for reports: on the private server those of a role that may only read. On another

@@ -1,16 +1,19 @@
-//! One cycle: visit a source, and record what was read, whatever it is.
+//! One cycle: visit a source, and keep what was read, whatever it is.
+//!
+//! A visit is not made where another recorder leads, and where its snapshot would have no place: the clock
+//! stands before the newest one, or neither ledger nor spool takes any more. What kept visits from being made, and
+//! what somebody did to the clock, is said by the next snapshot (`error_code` `clock` or `spool`), so that it
+//! stands in the ledger and not only in a log.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{SecondsFormat, TimeDelta};
 
+use super::keeper::{Keeper, Kept, Standing};
 use crate::clock::Clock;
-use crate::domain::{Beliefs, HistoryError, Instant, Snapshot};
-use crate::store::{Recorder, StoreError};
+use crate::domain::{Beliefs, Instant, Snapshot, format_duration};
 use crate::workspace::{Client, Effort, Visit};
-
-/// Snapshots that wait in memory while the database is away: an hour of five minutes' steps.
-const WAITING: usize = 12;
 
 /// What can be visited: the API over HTTP, or a simulated fleet.
 pub trait Visitor: Send {
@@ -54,115 +57,187 @@ pub async fn take(
     (snapshot, visit.effort)
 }
 
-/// Why a cycle could not record.
-#[derive(Debug, thiserror::Error)]
-#[error("record source `{source_name}`")]
-pub struct CycleError {
-    /// The source.
-    pub source_name: String,
-    /// What the store says.
-    #[source]
-    pub source: StoreError,
+/// What a cycle came to.
+#[derive(Debug)]
+pub enum Step {
+    /// The source was visited.
+    Visited(Box<Outcome>),
+    /// Another recorder leads: nothing was visited.
+    StoodBy {
+        /// Its name.
+        leader: String,
+        /// Until when it leads at least.
+        until: Instant,
+    },
+    /// Nothing was visited, since nothing could have been kept.
+    Withheld(Withheld),
 }
 
-/// What a cycle came to.
-#[derive(Clone, Debug)]
+/// A visit, and where its snapshot is.
+#[derive(Debug)]
 pub struct Outcome {
     /// The snapshot taken.
-    pub snapshot: Snapshot,
+    pub snapshot: Arc<Snapshot>,
     /// What it took.
     pub effort: Effort,
-    /// The desktops that changed; or why the snapshot cannot follow what is recorded: its tick is
-    /// recorded already, or the clock is behind.
-    pub recorded: Result<i32, HistoryError>,
+    /// Where it is.
+    pub kept: Kept,
 }
+
+/// Why nothing was visited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Withheld {
+    /// The clock stands before the newest snapshot: history is written in time order.
+    ClockBehind {
+        /// What the clock says.
+        now: Instant,
+        /// When the newest snapshot was taken.
+        newest: Instant,
+    },
+    /// Neither the ledger nor the spool takes anything.
+    Full(String),
+}
+
+/// How far a clock may be corrected between two visits without that being worth a word: what is
+/// left of a drift that is corrected once a day.
+const CORRECTION: TimeDelta = TimeDelta::seconds(10);
 
 /// One source that is recorded.
 #[derive(Debug)]
 pub struct Cycle<V> {
     /// The source's name.
     pub name: String,
+    /// Where its snapshots go.
+    pub keeper: Keeper,
     visitor: V,
-    recorder: Recorder,
     clock: Clock,
     max_gap: TimeDelta,
-    waiting: VecDeque<Snapshot>,
     has_learned: bool,
+    /// When the visit before began, by the clock and by what had passed.
+    before: Option<(Instant, Duration)>,
+    /// What the next snapshot has to say besides: why nothing was visited before it.
+    notes: Vec<Note>,
+}
+
+/// What a snapshot says of the time before it.
+#[derive(Debug)]
+struct Note {
+    /// `clock` or `spool`.
+    code: &'static str,
+    message: String,
+    /// Visits that were not made.
+    missed: u64,
 }
 
 impl<V: Visitor> Cycle<V> {
-    /// A source and whoever visits and records it.
+    /// A source and whoever visits it and keeps what was read.
     pub fn new(
         name: impl Into<String>,
         visitor: V,
-        recorder: Recorder,
+        keeper: Keeper,
         clock: Clock,
         max_gap: TimeDelta,
     ) -> Self {
-        let waiting = VecDeque::new();
-        let name = name.into();
-        Self { name, visitor, recorder, clock, max_gap, waiting, has_learned: false }
+        Self {
+            name: name.into(),
+            keeper,
+            visitor,
+            clock,
+            max_gap,
+            has_learned: false,
+            before: None,
+            notes: Vec::new(),
+        }
     }
 
-    /// When the newest recorded snapshot was taken.
-    ///
-    /// # Errors
-    /// The database is away.
-    pub async fn newest(&mut self) -> Result<Option<Instant>, StoreError> {
-        Ok(self.recorder.beliefs().await?.head.newest.map(|mark| mark.at))
-    }
-
-    /// Visits the source once, and records what was read.
-    ///
-    /// # Errors
-    /// The database is away: the snapshot waits in memory for the next cycle.
-    pub async fn run(&mut self, scheduled_at: Option<Instant>) -> Result<Outcome, CycleError> {
+    /// Visits the source once, if we lead and what is read can be kept, and keeps it.
+    pub async fn run(&mut self, scheduled_at: Option<Instant>) -> Step {
+        if let Standing::StandingBy { leader, until } = self.keeper.lead().await {
+            // What the leader did not know of yet.
+            self.keeper.catch_up().await;
+            self.has_learned = false;
+            return Step::StoodBy { leader, until };
+        }
+        if self.keeper.is_full().is_some() {
+            self.keeper.catch_up().await;
+        }
+        if let Some(withheld) = self.withheld() {
+            return Step::Withheld(withheld);
+        }
         if !self.has_learned
-            && let Ok(beliefs) = self.recorder.beliefs().await
+            && let Some(beliefs) = self.keeper.beliefs().await
         {
             self.visitor.learn(beliefs);
             self.has_learned = true;
         }
-        let (snapshot, effort) =
+        self.look_at_clock();
+        let (mut snapshot, effort) =
             take(&mut self.visitor, &self.clock, scheduled_at, self.max_gap).await;
-        self.waiting.push_back(snapshot.clone());
-        if self.waiting.len() > WAITING
-            && let Some(dropped) = self.waiting.pop_front()
-        {
-            tracing::error!(
-                source.name = self.name,
-                observed_at = %dropped.observed_at,
-                "lost a snapshot: the database has been away for too long"
-            );
+        self.add_notes(&mut snapshot);
+        let snapshot = Arc::new(snapshot);
+        let kept = self.keeper.keep(&snapshot).await;
+        Step::Visited(Box::new(Outcome { snapshot, effort, kept }))
+    }
+
+    /// Why nothing may be visited now.
+    fn withheld(&mut self) -> Option<Withheld> {
+        let now = self.clock.now();
+        if let Some(newest) = self.keeper.newest().filter(|newest| *newest >= now) {
+            self.note("clock", || {
+                format!(
+                    "the clock was set back to {}, and nothing visited until it had passed the newest snapshot",
+                    shown(now)
+                )
+            });
+            return Some(Withheld::ClockBehind { now, newest });
         }
-        let mut outcome = Ok(0);
-        while let Some(next) = self.waiting.front() {
-            match record(&mut self.recorder, next).await {
-                Ok(recorded) => outcome = recorded,
-                Err(source) => {
-                    return Err(CycleError { source_name: self.name.clone(), source });
-                }
-            }
-            self.waiting.pop_front();
+        let full = self.keeper.is_full()?;
+        self.note("spool", || format!("nothing was visited from {} on: {full}", shown(now)));
+        Some(Withheld::Full(full))
+    }
+
+    /// Notes what happened before the next snapshot; of a reason that goes on, when it began.
+    fn note(&mut self, code: &'static str, message: impl FnOnce() -> String) {
+        match self.notes.iter_mut().find(|note| note.code == code) {
+            Some(note) => note.missed += 1,
+            None => self.notes.push(Note { code, message: message(), missed: 1 }),
         }
-        Ok(Outcome { snapshot, effort, recorded: outcome })
+    }
+
+    /// Compares what the clock says has passed since the visit before with what has.
+    fn look_at_clock(&mut self) {
+        let (now, uptime) = (self.clock.now(), self.clock.uptime());
+        let Some((before, uptime_before)) = self.before.replace((now, uptime)) else { return };
+        let passed = TimeDelta::from_std(uptime.saturating_sub(uptime_before));
+        let step = (now - before) - passed.unwrap_or(TimeDelta::MAX);
+        if step.abs() <= CORRECTION || self.notes.iter().any(|note| note.code == "clock") {
+            return;
+        }
+        let (way, by) = if step > TimeDelta::zero() { ("forward", step) } else { ("back", -step) };
+        let by = format_duration(TimeDelta::seconds(by.num_seconds()));
+        let message =
+            format!("the clock was set {way} by {by} since the visit of {}", shown(before));
+        tracing::warn!(source.name = self.name, "source `{}`: {message}", self.name);
+        self.notes.push(Note { code: "clock", message, missed: 0 });
+    }
+
+    /// Has the snapshot say what happened before it, beside what happened in it.
+    fn add_notes(&mut self, snapshot: &mut Snapshot) {
+        for Note { code, message, missed } in self.notes.drain(..) {
+            let message = match missed {
+                0 => message,
+                missed => format!("{message} ({missed} visits not made)"),
+            };
+            let failure = snapshot.failure.get_or_insert_default();
+            failure.code.get_or_insert_with(|| code.to_owned());
+            failure.message = Some(match failure.message.take() {
+                None => message,
+                Some(first) => format!("{first}; {code}: {message}"),
+            });
+        }
     }
 }
 
-/// Records a snapshot, unless history has no place for it.
-async fn record(
-    recorder: &mut Recorder,
-    snapshot: &Snapshot,
-) -> Result<Result<i32, HistoryError>, StoreError> {
-    let mut attempts = 0;
-    loop {
-        attempts += 1;
-        match recorder.record(snapshot).await {
-            Ok(recorded) => return Ok(Ok(recorded.changes)),
-            // Beliefs are read back then, and it is decided anew what the snapshot changes.
-            Err(StoreError::Fenced { .. }) if attempts < 5 => {}
-            Err(StoreError::History(error)) => return Ok(Err(error)),
-            Err(error) => return Err(error),
-        }
-    }
+fn shown(at: Instant) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

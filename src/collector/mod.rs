@@ -5,8 +5,12 @@
 //! What is fetched while the database is away waits on disk: [`spool`].
 
 mod cycle;
+mod keeper;
 mod schedule;
 pub mod spool;
+mod writer;
 
-pub use cycle::{Cycle, CycleError, Outcome, Visitor, take};
+pub use cycle::{Cycle, Outcome, Step, Visitor, Withheld, take};
+pub use keeper::{Keeper, Kept, PATIENCE, Standing};
 pub use schedule::{Skipped, Tick, Ticker, next_tick};
+pub use writer::{CaughtUp, Opening, WriteError, Written};

@@ -16,7 +16,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("exchange", &["domain"]),
     ("seal", &["domain"]),
     ("report", &["domain", "store"]),
-    ("collector", &["domain", "clock", "config", "exchange", "workspace", "store"]),
+    ("collector", &["domain", "clock", "config", "error", "exchange", "workspace", "store"]),
     // Of the client only how a request is signed, which the server has to check: see below.
     ("simulator", &["domain", "clock", "workspace"]),
     (

@@ -461,7 +461,7 @@ async fn a_snapshot_from_the_future_is_no_other_recorder() {
     let done = home.run_with_input(&["import", "-"], line.as_bytes()).await.expect(0);
     assert!(done.err.contains("line 1") && done.err.contains("future"), "{}", done.err);
     let done = home.run(&["collect", "--once"]).await.expect(3);
-    assert!(done.err.contains("NOT recorded") && done.err.contains("2100-01-01"), "{}", done.err);
+    assert!(done.err.contains("NOT visited") && done.err.contains("2100-01-01"), "{}", done.err);
     let done = home.run(&["status", "--check"]).await.expect(1);
     assert!(done.out.contains("future"), "{}", done.out);
     simulator.stop().await.unwrap();

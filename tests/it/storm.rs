@@ -22,7 +22,9 @@ use deskledger::simulator::{Password, Rule, ServerConfig, Simulator, TotalCounts
 use deskledger::store::Recorder;
 use deskledger::workspace::{Account, Client, ClientConfig, Credentials};
 use sqlx::PgPool;
+use tempfile::TempDir;
 
+use crate::support::cycle::{is_recorded, keeper, visited};
 use crate::support::ledger::ledger;
 use crate::support::postgres::TestDatabase;
 
@@ -123,7 +125,7 @@ async fn storm(
     println!("a storm of {visits} visits with seed {seed}");
     let start: DateTime<Utc> = "2026-10-07T00:00:00Z".parse().unwrap();
     let (clock, hands) = Clock::manual(start);
-    let Setting { simulator, mut cycle, database } =
+    let Setting { simulator, mut cycle, database, _folder } =
         set_up(credentials, server, seed, &clock).await;
 
     let mut claims = Claims::default();
@@ -135,8 +137,8 @@ async fn storm(
         }
         hands.advance(TimeDelta::minutes(5));
         let pages = simulator.pages();
-        let outcome = cycle.run(Some(clock.now())).await.unwrap();
-        outcome.recorded.unwrap();
+        let outcome = visited(cycle.run(Some(clock.now())).await);
+        assert!(is_recorded(&outcome), "{:?}", outcome.kept);
         let snapshot = &outcome.snapshot;
         if snapshot.desktops_outcome() != Outcome::Complete {
             println!(
@@ -156,7 +158,7 @@ async fn storm(
             // After a refusal nothing is sent for a while. Visits five minutes apart would not notice.
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        claims.add(&simulator, outcome.snapshot, pages..simulator.pages());
+        claims.add(&simulator, Snapshot::clone(&outcome.snapshot), pages..simulator.pages());
     }
 
     claims.check(&simulator);
@@ -188,6 +190,7 @@ struct Setting {
     simulator: Simulator,
     cycle: Cycle<Client>,
     database: TestDatabase,
+    _folder: TempDir,
 }
 
 async fn set_up(
@@ -245,8 +248,10 @@ async fn set_up(
     };
     recorder.record(&first).await.unwrap();
     let max_gap = TimeDelta::minutes(15);
-    let cycle = Cycle::new("prod", client, recorder, clock.clone(), max_gap);
-    Setting { simulator, cycle, database }
+    let folder = tempfile::tempdir().unwrap();
+    let keeper = keeper(&store, &source, folder.path(), clock, None);
+    let cycle = Cycle::new("prod", client, keeper, clock.clone(), max_gap);
+    Setting { simulator, cycle, database, _folder: folder }
 }
 
 /// What a visit came to, and the pages that were served meanwhile.

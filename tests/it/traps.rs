@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use deskledger::clock::Clock;
-use deskledger::collector::{Cycle, Outcome, Visitor};
+use deskledger::collector::{Cycle, Kept, Visitor};
 use deskledger::domain::{HistoryError, Listing, Source};
 use deskledger::simulator::{Fault, On, Rule, ServerConfig, Simulator, WorldConfig};
 use deskledger::store::{Recorder, Store, StoreError};
 use deskledger::workspace::{Client, ClientConfig, Credentials, Visit};
 use serde_json::{Map, Value, json};
 use sqlx::{AssertSqlSafe, PgPool};
+use tempfile::TempDir;
 
+use crate::support::cycle::{is_recorded, keeper, visited};
 use crate::support::ledger::{ledger, lines, record, report_sql, rows};
 use crate::support::program::Home;
 
@@ -530,6 +532,7 @@ async fn simulator() -> Simulator {
 struct Slow {
     client: Client,
     clock: deskledger::clock::ManualClock,
+    _folder: TempDir,
 }
 
 impl Visitor for Slow {
@@ -550,9 +553,10 @@ async fn cycle(
     config.page_size = 100;
     config.retry_budget = Duration::from_secs(20);
     let (clock, hands) = Clock::manual(start());
-    let visitor = Slow { client: Client::new(config).unwrap(), clock: hands.clone() };
-    let recorder = Recorder::open(store, &prod()).await.unwrap();
-    (Cycle::new("prod", visitor, recorder, clock, TimeDelta::minutes(15)), hands)
+    let (client, folder) = (Client::new(config).unwrap(), tempfile::tempdir().unwrap());
+    let keeper = keeper(store, &prod(), folder.path(), &clock, None);
+    let visitor = Slow { client, clock: hands.clone(), _folder: folder };
+    (Cycle::new("prod", visitor, keeper, clock, TimeDelta::minutes(15)), hands)
 }
 
 fn prod() -> Source {
@@ -574,10 +578,10 @@ async fn after_a_good_listing(rules: Vec<Rule>) -> Row {
     let (database, store) = ledger().await;
     let simulator = simulator().await;
     let (mut cycle, hands) = cycle(&store, &simulator).await;
-    cycle.run(None).await.unwrap();
+    visited(cycle.run(None).await);
     simulator.set_faults(rules);
     hands.advance(TimeDelta::minutes(5));
-    cycle.run(None).await.unwrap();
+    visited(cycle.run(None).await);
     assert_eq!(absences(&database.pool).await, 0, "a part says nothing of who is not in it");
     let present = "select count(*) as n from deskledger.desktop_states";
     assert_eq!(rows(&database.pool, present).await[0]["n"], 250);
@@ -639,11 +643,12 @@ async fn total_over_the_reach_is_partial() {
     let endpoint = simulator.endpoint().parse().unwrap();
     let mut config = ClientConfig::new(endpoint, "project", Credentials::Token(TOKEN.into()));
     (config.page_size, config.max_offset) = (20, 0);
-    let visitor = Slow { client: Client::new(config).unwrap(), clock: hands };
-    let recorder = Recorder::open(&store, &prod()).await.unwrap();
-    let mut cycle = Cycle::new("prod", visitor, recorder, clock, TimeDelta::minutes(15));
+    let (client, folder) = (Client::new(config).unwrap(), tempfile::tempdir().unwrap());
+    let keeper = keeper(&store, &prod(), folder.path(), &clock, None);
+    let visitor = Slow { client, clock: hands, _folder: folder };
+    let mut cycle = Cycle::new("prod", visitor, keeper, clock, TimeDelta::minutes(15));
     for _ in 0..2 {
-        cycle.run(None).await.unwrap();
+        visited(cycle.run(None).await);
     }
     for row in snapshots(&database.pool).await {
         assert_holds(&row, json!({ "desktops_outcome": "partial", "desktops_total": 250 }));
@@ -670,7 +675,7 @@ async fn retries_keep_observed_at() {
         Rule::new(Fault::Drop).on(On::Listing).offset(200).times(1),
     ]);
     let (mut cycle, _) = cycle(&store, &simulator).await;
-    let outcome = cycle.run(Some(start() - TimeDelta::seconds(1))).await.unwrap();
+    let outcome = visited(cycle.run(Some(start() - TimeDelta::seconds(1))).await);
     assert_eq!(
         outcome.effort.traffic.requests,
         3 + 1 + 3,
@@ -704,12 +709,13 @@ async fn a_stale_copy_never_gets_a_new_time() {
     // The database is away for two ticks, and back for the third.
     execute(away(true)).await.unwrap();
     for nth in 0..2 {
-        hands.set(tick(nth));
-        cycle.run(Some(tick(nth))).await.unwrap_err();
+        hands.advance(tick(nth) - hands.now());
+        let outcome = visited(cycle.run(Some(tick(nth))).await);
+        assert!(matches!(outcome.kept, Kept::Spooled { .. }), "{:?}", outcome.kept);
     }
     execute(away(false)).await.unwrap();
-    hands.set(tick(2));
-    cycle.run(Some(tick(2))).await.unwrap();
+    hands.advance(tick(2) - hands.now());
+    assert!(is_recorded(&visited(cycle.run(Some(tick(2))).await)));
     let all = snapshots(&database.pool).await;
     assert_eq!(all.len(), 3);
     for (row, nth) in all.iter().zip(0..) {
@@ -733,15 +739,21 @@ async fn the_same_tick_twice_is_recorded_once() {
     let (mut one, _) = cycle(&store, &simulator).await;
     let (mut other, hands) = cycle(&store, &simulator).await;
     let tick = start();
-    let is_recorded = |outcome: &Outcome| outcome.recorded.is_ok();
-    assert!(is_recorded(&one.run(Some(tick)).await.unwrap()));
+    assert!(is_recorded(&visited(one.run(Some(tick)).await)));
     // The other is later, so that its snapshot is newer, but of the same tick.
-    hands.set(start() + TimeDelta::seconds(7));
-    assert!(!is_recorded(&other.run(Some(tick)).await.unwrap()));
-    assert!(!is_recorded(&other.run(Some(tick - TimeDelta::minutes(5))).await.unwrap()));
-    assert_eq!(snapshots(&database.pool).await.len(), 1);
-    assert!(is_recorded(&other.run(Some(tick + TimeDelta::minutes(5))).await.unwrap()));
-    assert_eq!(snapshots(&database.pool).await.len(), 2);
+    hands.advance(TimeDelta::seconds(7));
+    assert!(!is_recorded(&visited(other.run(Some(tick)).await)));
+    hands.advance(TimeDelta::seconds(7));
+    assert!(!is_recorded(&visited(other.run(Some(tick - TimeDelta::minutes(5))).await)));
+    let recorded = async || {
+        snapshots(&database.pool).await.iter().filter(|row| row["late"] == json!(false)).count()
+    };
+    assert_eq!(recorded().await, 1);
+    // What it read is kept all the same.
+    assert_eq!(snapshots(&database.pool).await.len(), 3);
+    hands.advance(TimeDelta::seconds(7));
+    assert!(is_recorded(&visited(other.run(Some(tick + TimeDelta::minutes(5))).await)));
+    assert_eq!(recorded().await, 2);
     simulator.stop().await.unwrap();
 }
 

@@ -21,13 +21,8 @@ use deskledger::clock::Clock;
 use nix::sys::signal::Signal;
 
 use crate::support::proxy::Flow;
-use proof::{Demand, longest_gap};
+use proof::longest_gap;
 use scene::{Scene, number};
-
-/// What may be demanded where the recorder is killed while the database is away. A fetched snapshot
-/// waits in the recorder's memory until the database is back, and dies with it. Were it to wait on
-/// disk, this would be `AllButInHand`.
-const KILLED_WITHOUT_A_DATABASE: Demand = Demand::OfTheLiving;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recorder_killed_at_random_moments_loses_at_most_the_visit_in_hand() {
@@ -52,7 +47,7 @@ async fn a_recorder_killed_at_random_moments_loses_at_most_the_visit_in_hand() {
     let recorder = scene.start();
     scene.is_recorded().await;
     scene.stop(recorder).await;
-    scene.prove(Demand::AllButInHand).await;
+    scene.prove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,7 +68,7 @@ async fn a_database_killed_under_a_running_recorder_loses_nothing() {
     }
     scene.is_recorded().await;
     scene.stop(recorder).await;
-    scene.prove(Demand::AllButInHand).await;
+    scene.prove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,7 +93,7 @@ async fn both_killed_together_leave_whole_visits() {
     let recorder = scene.start();
     scene.is_recorded().await;
     scene.stop(recorder).await;
-    scene.prove(KILLED_WITHOUT_A_DATABASE).await;
+    scene.prove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,7 +107,7 @@ async fn a_commit_whose_answer_is_lost_is_recorded_once() {
     scene.is_recorded().await;
     scene.stop(recorder).await;
     assert_eq!(scene.proxy.lost(), 4);
-    scene.prove(Demand::AllButInHand).await;
+    scene.prove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,7 +141,7 @@ async fn a_bad_wire_to_the_database_loses_nothing() {
     scene.server.thaw();
     scene.is_recorded().await;
     scene.stop(recorder).await;
-    scene.prove(Demand::AllButInHand).await;
+    scene.prove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,5 +164,5 @@ async fn a_frozen_recorder_leaves_a_gap_and_does_not_catch_up() {
     let pool = scene.server.pool().await;
     assert!(longest_gap(&pool).await >= TimeDelta::seconds(4), "the time frozen is no gap");
     pool.close().await;
-    scene.prove(Demand::AllButInHand).await;
+    scene.prove().await;
 }

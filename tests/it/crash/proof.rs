@@ -11,15 +11,6 @@ use sqlx::PgPool;
 use super::scene::{Life, MAX_GAP};
 use crate::support::ledger::{expected_desktops, rows};
 
-/// Which of the visits that were answered in full must be in the ledger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Demand {
-    /// All visits of recorders that were not killed.
-    OfTheLiving,
-    /// All visits, except that a recorder that was killed may have been at its last one.
-    AllButInHand,
-}
-
 /// One row of `deskledger.snapshots`.
 #[derive(Debug, sqlx::FromRow)]
 struct Recorded {
@@ -42,12 +33,11 @@ impl Recorded {
     }
 }
 
-/// Fails unless the ledger holds what was served, once, and all that `demand` wants of it.
+/// Fails unless the ledger holds what was served, once, and all that can be demanded.
 pub async fn assert_ledger_is_what_was_served(
     pool: &PgPool,
     simulator: &Simulator,
     lives: &[Life],
-    demand: Demand,
 ) {
     let history = simulator.history();
     let snapshots: Vec<Recorded> = sqlx::query_as(
@@ -63,7 +53,7 @@ pub async fn assert_ledger_is_what_was_served(
     assert_once(&snapshots, &history);
     assert_content(pool, &snapshots, &history).await;
     assert_acknowledged_is_recorded(&snapshots, lives);
-    fetched_is_recorded(&snapshots, &history, lives, demand);
+    fetched_is_recorded(&snapshots, &history, lives);
     assert_gaps(pool, &snapshots).await;
     println!(
         "{} visits, {} snapshots, {} recorders, {} of them killed",
@@ -204,15 +194,14 @@ fn assert_acknowledged_is_recorded(snapshots: &[Recorded], lives: &[Life]) {
     }
 }
 
-/// Whatever was answered in full to a recorder of whom that may be demanded is in the ledger.
-fn fetched_is_recorded(snapshots: &[Recorded], history: &History, lives: &[Life], demand: Demand) {
+/// Whatever was answered in full is in the ledger, but for what a recorder that was killed had in hand.
+fn fetched_is_recorded(snapshots: &[Recorded], history: &History, lives: &[Life]) {
     for life in lives {
         let is_own = |at: &&DateTime<Utc>| (life.began..=life.ended).contains(*at);
         let mut pages: Vec<&DateTime<Utc>> = history.moments().iter().filter(is_own).collect();
-        match (life.was_killed, demand) {
-            (false, _) => {}
-            (true, Demand::OfTheLiving) => continue,
-            (true, Demand::AllButInHand) => drop(pages.pop()),
+        if life.was_killed {
+            // It may have been at its last one.
+            pages.pop();
         }
         for at in pages {
             let is_recorded = snapshots.iter().any(|snapshot| snapshot.is_when(*at));

@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use sqlx::PgPool;
 
-use super::proof::{Demand, assert_ledger_is_what_was_served};
+use super::proof::assert_ledger_is_what_was_served;
 use super::server::Server;
 use crate::support::program::{Home, Running, until};
 use crate::support::proxy::Proxy;
@@ -153,9 +153,9 @@ impl Scene {
     }
 
     /// All that must hold at the end of each test. The recorder is stopped by now.
-    pub async fn prove(self, demand: Demand) {
+    pub async fn prove(self) {
         let pool = self.server.pool().await;
-        assert_ledger_is_what_was_served(&pool, &self.simulator, &self.lives, demand).await;
+        assert_ledger_is_what_was_served(&pool, &self.simulator, &self.lives).await;
         self.home.run(&["verify"]).await.expect(0);
         pool.close().await;
         self.simulator.stop().await.unwrap();

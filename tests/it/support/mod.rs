@@ -1,5 +1,6 @@
 //! What several tests need.
 
+pub mod cycle;
 pub mod ledger;
 pub mod postgres;
 pub mod program;

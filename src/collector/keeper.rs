@@ -1,0 +1,440 @@
+//! Keeps what was fetched: in the ledger, or in the spool until the ledger can be reached.
+//!
+//! Writing goes on in a task of its own. Whoever fetches waits for it for a moment; a ledger that does not
+//! answer by then, however slow or stuck it is, holds up no visit: the snapshot goes to the spool, and what comes
+//! after it as well, until the task is done. What the task wrote after all is recognised when it comes again
+//! from the spool.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant as Moment};
+
+use tokio::task::JoinHandle;
+
+use super::spool::{Queue, SpoolError};
+use super::writer::{Attempt, CaughtUp, Opening, SharedQueue, WriteError, Writer, Written, lock};
+use crate::clock::Clock;
+use crate::domain::{Beliefs, Instant, Snapshot};
+use crate::error::Chain;
+use crate::store::{Candidate, StoreError};
+
+/// How long a ledger may take to answer before it counts as away, where visits are not more frequent than that.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a task may get nothing written before its connection counts as dead: a server that vanished with its
+/// machine says nothing any more, and nobody else tells us.
+const DEAD: Duration = Duration::from_mins(15);
+/// How long one that was away is waited for.
+const BRIEF_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Why a snapshot is not in a ledger that says nothing.
+const AWAY: &str = "the database does not answer";
+
+/// Where a snapshot is now.
+#[derive(Debug)]
+pub enum Kept {
+    /// It has reached the ledger.
+    Written(Written),
+    /// On disk, to be written as soon as the ledger answers.
+    Spooled {
+        /// Why it is not in the ledger.
+        why: String,
+        /// How many snapshots wait there now.
+        waiting: usize,
+        /// How many older ones were given up for it.
+        dropped: usize,
+    },
+    /// In memory alone: nothing is visited until it has found a place.
+    Held {
+        /// Why it is not in the ledger.
+        why: String,
+        /// Why it is not in the spool.
+        error: SpoolError,
+    },
+}
+
+/// Who records the source, as far as is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// We do.
+    Leading,
+    /// Somebody else does.
+    StandingBy {
+        /// Its name.
+        leader: String,
+        /// Until when at least.
+        until: Instant,
+    },
+    /// The ledger is away, and nothing was heard of another one.
+    Unknown,
+}
+
+/// Keeps one source's snapshots.
+#[derive(Debug)]
+pub struct Keeper {
+    source: String,
+    queue: SharedQueue,
+    /// Away with the task while one goes on.
+    writer: Option<Writer>,
+    task: Option<JoinHandle<(Writer, Attempt)>>,
+    /// When the task was last seen to have written something, and how much by then.
+    alive: (Moment, u64),
+    /// What found a place neither in the ledger nor in the spool.
+    held: Option<Arc<Snapshot>>,
+    standing: Standing,
+    /// How long a leader is given to show itself again after the ledger was away, when standing by.
+    grace: Duration,
+    /// Until when it is given that.
+    patient_until: Option<Moment>,
+    /// Whether what the leader before has recorded is known.
+    is_informed: bool,
+    newest: Option<Instant>,
+    patience: Duration,
+    /// The ledger did not answer when it was last asked.
+    is_away: bool,
+    make: Make,
+}
+
+/// What a writer is made from, should one be lost to a panic.
+#[derive(Clone)]
+struct Make {
+    opening: Opening,
+    candidate: Option<Candidate>,
+    clock: Clock,
+    /// How often something was written.
+    progress: Arc<AtomicU64>,
+}
+
+impl std::fmt::Debug for Make {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Make").field("candidate", &self.candidate).finish_non_exhaustive()
+    }
+}
+
+impl Keeper {
+    /// Keeps a source's snapshots in `queue` until they are in the ledger that `opening` gives, where they are
+    /// recorded as `candidate`'s; without one, without a lease.
+    pub fn new(
+        source: impl Into<String>,
+        queue: Queue,
+        opening: Opening,
+        candidate: Option<Candidate>,
+        clock: Clock,
+    ) -> Self {
+        let source = source.into();
+        let newest = queue.newest();
+        let queue = Arc::new(Mutex::new(queue));
+        let make = Make { opening, candidate, clock, progress: Arc::default() };
+        let mut keeper = Self {
+            source,
+            queue,
+            writer: None,
+            task: None,
+            alive: (Moment::now(), 0),
+            held: None,
+            standing: Standing::Unknown,
+            grace: Duration::ZERO,
+            patient_until: None,
+            is_informed: false,
+            newest,
+            patience: PATIENCE,
+            is_away: false,
+            make,
+        };
+        keeper.writer = Some(keeper.new_writer());
+        keeper.report_damage();
+        keeper
+    }
+
+    /// Waits no longer for the ledger than half the time between two visits, so that none is late for it.
+    #[must_use]
+    pub fn visited_every(mut self, step: Duration) -> Self {
+        self.patience = PATIENCE.min(step / 2);
+        self
+    }
+
+    /// Gives a leader so much time to show itself again after the ledger was away. Its lease has run out
+    /// meanwhile, whether it lives or not; and if it does, it has on disk what belongs into the history.
+    #[must_use]
+    pub fn giving_leaders(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// How long the ledger is waited for now.
+    fn patience(&self) -> Duration {
+        if self.is_away { self.patience.min(BRIEF_PATIENCE) } else { self.patience }
+    }
+
+    /// Says what of the spool was found damaged.
+    fn report_damage(&self) {
+        let reports = lock(&self.queue).reports();
+        for report in reports {
+            tracing::error!(
+                source.name = self.source,
+                "the spool of source `{}`: {report}",
+                self.source
+            );
+        }
+    }
+
+    fn new_writer(&self) -> Writer {
+        let Make { opening, candidate, clock, progress } = self.make.clone();
+        Writer::new(&self.source, opening, candidate, clock, Arc::clone(&self.queue), progress)
+    }
+
+    /// When the newest snapshot that is known of was taken, in the ledger or in the spool.
+    #[must_use]
+    pub fn newest(&self) -> Option<Instant> {
+        self.newest
+    }
+
+    /// How many snapshots wait, in the spool or for it.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        lock(&self.queue).len() + usize::from(self.held.is_some())
+    }
+
+    /// Whether a snapshot has found a place neither in the ledger nor on disk.
+    #[must_use]
+    pub fn is_holding(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Why nothing more can be kept; `None`: it can.
+    #[must_use]
+    pub fn is_full(&self) -> Option<String> {
+        if self.held.is_some() {
+            return Some("the last snapshot has found no place on disk".to_owned());
+        }
+        // While nothing waits, the ledger is what snapshots go to.
+        if lock(&self.queue).is_empty() && self.task.is_none() {
+            return None;
+        }
+        match lock(&self.queue).has_room() {
+            Ok(true) => None,
+            Ok(false) => Some("the spool is full".to_owned()),
+            Err(error) => Some(Chain(&error).to_string()),
+        }
+    }
+
+    /// Sees to it that we lead, or learns who does.
+    pub async fn lead(&mut self) -> Standing {
+        self.settle(Duration::ZERO).await;
+        let patience = self.patience();
+        let Some(writer) = &mut self.writer else { return self.standing.clone() };
+        if self.standing == Standing::Leading && writer.leads() && self.is_informed {
+            return Standing::Leading;
+        }
+        self.is_informed = false;
+        if self.is_away && matches!(self.standing, Standing::StandingBy { .. }) {
+            self.patient_until = Some(Moment::now() + self.grace);
+        }
+        let is_patient = self.patient_until.is_some_and(|until| Moment::now() < until);
+        let asked = tokio::time::timeout(patience, async {
+            let standby = match if is_patient { writer.leader().await? } else { None } {
+                Some(leader) => Some(leader),
+                None => writer.lead().await?,
+            };
+            Ok::<_, StoreError>((standby, writer.newest().await?))
+        });
+        match asked.await {
+            Ok(Ok((standby, newest))) => {
+                self.is_away = false;
+                self.is_informed = true;
+                self.newest = self.newest.max(newest);
+                self.standing = match standby {
+                    None => Standing::Leading,
+                    Some((leader, until)) => Standing::StandingBy { leader, until },
+                };
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(
+                    source.name = self.source,
+                    "cannot tell who leads: {}",
+                    Chain(&error)
+                );
+            }
+            Err(_) => {
+                self.is_away = true;
+                tracing::debug!(source.name = self.source, "cannot tell who leads: no answer");
+            }
+        }
+        if !self.is_informed && writer.leads() {
+            // The lease was taken, and only then the ledger went away. Nobody else visits.
+            self.standing = Standing::Leading;
+        }
+        self.standing.clone()
+    }
+
+    /// What is believed of the source, if the ledger answers.
+    pub async fn beliefs(&mut self) -> Option<&Beliefs> {
+        if self.is_away {
+            return None;
+        }
+        let beliefs = self.writer.as_mut()?.beliefs();
+        tokio::time::timeout(self.patience, beliefs).await.ok()?.ok().map(|beliefs| &*beliefs)
+    }
+
+    /// Keeps a snapshot.
+    pub async fn keep(&mut self, snapshot: &Arc<Snapshot>) -> Kept {
+        self.newest = self.newest.max(Some(snapshot.observed_at));
+        self.settle(Duration::ZERO).await;
+        let why = if self.task.is_some() {
+            if self.is_away { AWAY } else { "the ledger is busy with what came before" }.to_owned()
+        } else {
+            self.start(Some(Arc::clone(snapshot)));
+            match self.settle(self.patience()).await {
+                None => AWAY.to_owned(),
+                Some(Ok(Some(written))) => return Kept::Written(written),
+                Some(Ok(None)) => unreachable!("a snapshot was given"),
+                Some(Err(error)) => Chain(&error).to_string(),
+            }
+        };
+        self.spool(snapshot, why)
+    }
+
+    fn spool(&mut self, snapshot: &Arc<Snapshot>, why: String) -> Kept {
+        let mut queue = lock(&self.queue);
+        match queue.append(snapshot) {
+            Ok(appended) => Kept::Spooled { why, waiting: queue.len(), dropped: appended.dropped },
+            Err(error) => {
+                self.held = Some(Arc::clone(snapshot));
+                Kept::Held { why, error }
+            }
+        }
+    }
+
+    /// Writes what waits, if anything does; gives up waiting for the ledger after a moment.
+    pub async fn catch_up(&mut self) {
+        self.settle(Duration::ZERO).await;
+        if self.task.is_some() || self.waiting() == 0 {
+            return;
+        }
+        let held = self.held.take();
+        self.start(held.clone());
+        match self.settle(self.patience()).await {
+            Some(Ok(_)) => {}
+            failed => {
+                if let Some(Err(error)) = failed {
+                    tracing::debug!(source.name = self.source, "not caught up: {}", Chain(&error));
+                }
+                if let Some(held) = held {
+                    self.spool(&held, String::new());
+                }
+            }
+        }
+    }
+
+    /// Waits for the ledger for as long as that; says whether all that was fetched is in it.
+    pub async fn finish(&mut self, patience: Duration) -> bool {
+        self.settle(patience).await;
+        if self.task.is_none() && self.waiting() > 0 {
+            let held = self.held.take();
+            self.start(held.clone());
+            let written = self.settle(patience).await;
+            if let (Some(held), Some(Err(_)) | None) = (held, written) {
+                self.spool(&held, String::new());
+            }
+        }
+        self.task.is_none() && self.waiting() == 0
+    }
+
+    /// Lets others lead.
+    pub async fn step_down(&mut self) {
+        let Some(writer) = &mut self.writer else { return };
+        match tokio::time::timeout(self.patience, writer.step_down()).await {
+            Ok(Ok(())) => self.standing = Standing::Unknown,
+            Ok(Err(error)) => tracing::debug!(
+                source.name = self.source,
+                "did not give the lease back, so it runs out by itself: {}",
+                Chain(&error)
+            ),
+            Err(_) => tracing::debug!(source.name = self.source, "the lease runs out by itself"),
+        }
+    }
+
+    fn start(&mut self, snapshot: Option<Arc<Snapshot>>) {
+        let mut writer = self.writer.take().expect("no task is under way");
+        self.alive = (Moment::now(), self.make.progress.load(Ordering::Relaxed));
+        self.task = Some(tokio::spawn(async move {
+            let attempt = writer.attempt(snapshot.as_deref()).await;
+            (writer, attempt)
+        }));
+    }
+
+    /// Takes over what a task came to; `None`: there is none that is done.
+    async fn settle(&mut self, patience: Duration) -> Option<Result<Option<Written>, WriteError>> {
+        let mut task = self.task.take()?;
+        if patience.is_zero() && !task.is_finished() {
+            self.bury_dead(task);
+            return None;
+        }
+        let Ok(joined) = tokio::time::timeout(patience, &mut task).await else {
+            self.is_away = true;
+            self.task = Some(task);
+            return None;
+        };
+        let (writer, attempt) = match joined {
+            Ok(done) => done,
+            Err(error) => {
+                tracing::error!(source.name = self.source, "writing broke off: {error}");
+                self.writer = Some(self.new_writer());
+                lock(&self.queue).rewind();
+                return None;
+            }
+        };
+        self.writer = Some(writer);
+        self.report(&attempt);
+        self.is_away = false;
+        match &attempt.written {
+            Ok(_) => {}
+            Err(WriteError::Standby { .. } | WriteError::Store(StoreError::Deposed { .. })) => {
+                self.standing = Standing::Unknown;
+            }
+            Err(_) => self.is_away = true,
+        }
+        Some(attempt.written)
+    }
+
+    /// Goes on waiting for a task, unless it has got nothing written for too long: then another one begins, with
+    /// another connection.
+    fn bury_dead(&mut self, task: JoinHandle<(Writer, Attempt)>) {
+        let written = self.make.progress.load(Ordering::Relaxed);
+        if written != self.alive.1 {
+            self.alive = (Moment::now(), written);
+        }
+        if self.alive.0.elapsed() < DEAD {
+            self.task = Some(task);
+            return;
+        }
+        tracing::error!(
+            source.name = self.source,
+            "the connection of source `{}` to the ledger is dead: beginning with another one",
+            self.source
+        );
+        task.abort();
+        lock(&self.queue).rewind();
+        self.writer = Some(self.new_writer());
+    }
+
+    fn report(&self, attempt: &Attempt) {
+        self.report_damage();
+        let CaughtUp { recorded, late, already } = attempt.caught_up;
+        if recorded + late + already > 0 {
+            let left = lock(&self.queue).len();
+            tracing::info!(
+                source.name = self.source,
+                spool.recorded = recorded,
+                spool.late = late,
+                spool.already = already,
+                spool.left = left,
+                "caught up with the spool of source `{}`: {recorded} snapshots recorded, {late} kept as late ones, \
+                 {already} were there already, {left} wait still",
+                self.source
+            );
+        }
+        if let Err(error @ WriteError::Spool(_)) = &attempt.written {
+            tracing::error!(source.name = self.source, "cannot read the spool: {}", Chain(error));
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! Writes snapshots into the ledger: first what waits in the spool, in its order, then the new one.
+//!
+//! It knows when it may: as the source's leader. One that does not lead hands in only what is older than what
+//! the leader has recorded, as late entries, so that its spool empties, too. An attempt may fail anywhere; what
+//! was not acknowledged to the spool comes again, and recording is idempotent.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::future::BoxFuture;
+
+use super::spool::{Queue, SpoolError};
+use crate::clock::Clock;
+use crate::domain::{Beliefs, HistoryError, Instant, Snapshot};
+use crate::exchange::write_line;
+use crate::store::{Candidate, Late, Leadership, Recorder, StoreError};
+
+/// A transaction holds at most so many snapshots of the spool, or so many rows.
+const BATCH_SNAPSHOTS: usize = 64;
+const BATCH_ROWS: usize = 50_000;
+/// How often a snapshot is tried again when another recorder has recorded meanwhile.
+const ATTEMPTS: usize = 5;
+
+/// How to get a recorder of the source; asked again until it gives one.
+pub type Opening = Arc<dyn Fn() -> BoxFuture<'static, Result<Recorder, StoreError>> + Send + Sync>;
+
+/// A source's spool, which whoever fetches fills and whoever writes empties.
+pub(super) type SharedQueue = Arc<Mutex<Queue>>;
+
+pub(super) fn lock(queue: &SharedQueue) -> MutexGuard<'_, Queue> {
+    // A queue is consistent between its calls, so one that a panic left is, too.
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Why a snapshot could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The ledger refused or was away.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What waits in the spool could not be read.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// Another recorder leads.
+    #[error("another recorder leads: {leader}")]
+    Standby {
+        /// Its name.
+        leader: String,
+    },
+}
+
+/// What became of a snapshot that reached the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It is part of the history.
+    Recorded {
+        /// The desktops whose span begins with it, or that are gone.
+        changes: i32,
+    },
+    /// It came after newer ones, or after another one of its tick: it is kept, outside the history.
+    Late,
+    /// It was there already.
+    Already,
+}
+
+/// How many snapshots of the spool reached the ledger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CaughtUp {
+    /// As part of the history.
+    pub recorded: usize,
+    /// Outside it.
+    pub late: usize,
+    /// They were there already.
+    pub already: usize,
+}
+
+/// What an attempt came to.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    /// What became of the spool.
+    pub(super) caught_up: CaughtUp,
+    /// What became of the new snapshot, if there was one.
+    pub(super) written: Result<Option<Written>, WriteError>,
+}
+
+/// The one that writes a source.
+pub(super) struct Writer {
+    source: String,
+    opening: Opening,
+    recorder: Option<Recorder>,
+    candidate: Option<Candidate>,
+    clock: Clock,
+    queue: SharedQueue,
+    /// Grows with whatever is written, so that others see that it goes on.
+    progress: Arc<AtomicU64>,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
+impl Writer {
+    /// One that leads as `candidate`; without one it needs no lease.
+    pub(super) fn new(
+        source: &str,
+        opening: Opening,
+        candidate: Option<Candidate>,
+        clock: Clock,
+        queue: SharedQueue,
+        progress: Arc<AtomicU64>,
+    ) -> Self {
+        let source = source.to_owned();
+        Self { source, opening, recorder: None, candidate, clock, queue, progress }
+    }
+
+    async fn recorder(&mut self) -> Result<&mut Recorder, StoreError> {
+        if self.recorder.is_none() {
+            self.recorder = Some((self.opening)().await?);
+        }
+        Ok(self.recorder.as_mut().expect("opened above"))
+    }
+
+    /// Sees to it that we lead. `Some`: somebody else does, and until when at least.
+    pub(super) async fn lead(&mut self) -> Result<Option<(String, Instant)>, StoreError> {
+        let candidate = self.candidate.clone();
+        let recorder = self.recorder().await?;
+        let Some(candidate) = candidate else { return Ok(None) };
+        match recorder.lead(&candidate).await? {
+            Leadership::Ours { .. } => Ok(None),
+            Leadership::Others { leader, until } => {
+                // They would only grow stale, and may be large.
+                recorder.forget();
+                Ok(Some((leader, until)))
+            }
+        }
+    }
+
+    /// Who leads, if it is somebody else, be the lease run out or not.
+    pub(super) async fn leader(&mut self) -> Result<Option<(String, Instant)>, StoreError> {
+        let own = self.candidate.as_ref().map(|candidate| Arc::clone(&candidate.name));
+        let leader = self.recorder().await?.leader().await?;
+        Ok(leader.filter(|(leader, _)| own.as_deref() != Some(leader)))
+    }
+
+    /// Whether we lead, as far as is known.
+    pub(super) fn leads(&self) -> bool {
+        let leads = |recorder: &Recorder| self.candidate.is_none() || recorder.leads();
+        self.recorder.as_ref().is_some_and(leads)
+    }
+
+    pub(super) async fn beliefs(&mut self) -> Result<&mut Beliefs, StoreError> {
+        self.recorder().await?.beliefs().await
+    }
+
+    /// When the newest recorded snapshot was taken.
+    pub(super) async fn newest(&mut self) -> Result<Option<Instant>, StoreError> {
+        self.recorder().await?.newest().await
+    }
+
+    /// Lets others lead.
+    pub(super) async fn step_down(&mut self) -> Result<(), StoreError> {
+        match &mut self.recorder {
+            Some(recorder) => recorder.step_down().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Empties the spool, and then writes the snapshot.
+    pub(super) async fn attempt(&mut self, snapshot: Option<&Snapshot>) -> Attempt {
+        let mut caught_up = CaughtUp::default();
+        let written = self.attempt_all(snapshot, &mut caught_up).await;
+        if written.is_err() {
+            lock(&self.queue).rewind();
+            if let Some(recorder) = &mut self.recorder {
+                recorder.forget();
+            }
+        }
+        Attempt { caught_up, written }
+    }
+
+    async fn attempt_all(
+        &mut self,
+        snapshot: Option<&Snapshot>,
+        caught_up: &mut CaughtUp,
+    ) -> Result<Option<Written>, WriteError> {
+        let standby = self.lead().await?;
+        let mut attempts = 0;
+        while let Err(error) = self.empty_spool(standby.is_none(), caught_up).await {
+            attempts += 1;
+            if attempts == ATTEMPTS
+                || !matches!(error, WriteError::Store(StoreError::Fenced { .. }))
+            {
+                return Err(error);
+            }
+            lock(&self.queue).rewind();
+        }
+        let Some(snapshot) = snapshot else { return Ok(None) };
+        match standby {
+            None => Ok(Some(self.write(snapshot).await?)),
+            Some((leader, _)) => Err(WriteError::Standby { leader }),
+        }
+    }
+
+    async fn empty_spool(
+        &mut self,
+        leads: bool,
+        caught_up: &mut CaughtUp,
+    ) -> Result<(), WriteError> {
+        if lock(&self.queue).is_empty() {
+            return Ok(());
+        }
+        let queue = Arc::clone(&self.queue);
+        let mut newest = self.newest().await?;
+        let mut waiting = 0;
+        loop {
+            let next = lock(&queue).next()?;
+            let Some(snapshot) = next else { break };
+            if newest.is_some_and(|newest| newest >= snapshot.observed_at) {
+                self.hand_in_late(&snapshot, &mut waiting, caught_up).await?;
+                continue;
+            }
+            if !leads {
+                // It is for the leader to record what comes first.
+                lock(&queue).rewind();
+                return Ok(());
+            }
+            let recorder = self.recorder().await?;
+            match recorder.add(&snapshot).await {
+                // Another recorder has visited for its tick.
+                Err(StoreError::History(HistoryError::TickTaken { .. })) => {
+                    self.hand_in_late(&snapshot, &mut waiting, caught_up).await?;
+                    continue;
+                }
+                result => {
+                    result?;
+                }
+            }
+            newest = Some(snapshot.observed_at);
+            waiting += 1;
+            let (snapshots, rows) = recorder.waiting();
+            if snapshots >= BATCH_SNAPSHOTS || rows >= BATCH_ROWS {
+                self.commit(&mut waiting, caught_up).await?;
+                lock(&queue).acknowledge()?;
+            }
+        }
+        self.commit(&mut waiting, caught_up).await?;
+        Ok(lock(&queue).acknowledge()?)
+    }
+
+    /// Commits what was added. Only after it may the spool forget that; should we die between, it comes again.
+    async fn commit(
+        &mut self,
+        waiting: &mut usize,
+        caught_up: &mut CaughtUp,
+    ) -> Result<(), WriteError> {
+        if *waiting > 0 {
+            self.recorder().await?.commit().await?;
+            self.progress.fetch_add(1, Ordering::Relaxed);
+            caught_up.recorded += std::mem::take(waiting);
+        }
+        Ok(())
+    }
+
+    /// Hands in a snapshot of the spool that has no place in the history, after what waits before it.
+    async fn hand_in_late(
+        &mut self,
+        snapshot: &Snapshot,
+        waiting: &mut usize,
+        caught_up: &mut CaughtUp,
+    ) -> Result<(), WriteError> {
+        self.commit(waiting, caught_up).await?;
+        match self.write_late(snapshot).await? {
+            Late::Kept { .. } => caught_up.late += 1,
+            Late::Recorded => caught_up.already += 1,
+        }
+        self.progress.fetch_add(1, Ordering::Relaxed);
+        Ok(lock(&self.queue).acknowledge()?)
+    }
+
+    async fn write_late(&mut self, snapshot: &Snapshot) -> Result<Late, StoreError> {
+        let mut line = Vec::new();
+        write_line(&mut line, &self.source, None, snapshot).expect("a vector takes everything");
+        let line = String::from_utf8(line).expect("JSON is UTF-8");
+        let received_at = self.clock.now();
+        self.recorder().await?.record_late(snapshot, line.trim_end(), received_at).await
+    }
+
+    async fn write(&mut self, snapshot: &Snapshot) -> Result<Written, StoreError> {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            match self.recorder().await?.record(snapshot).await {
+                Ok(recorded) => return Ok(Written::Recorded { changes: recorded.changes }),
+                // Beliefs are read back then, and it is decided anew what the snapshot changes.
+                Err(StoreError::Fenced { .. }) if attempts < ATTEMPTS => {}
+                // Another recorder has recorded meanwhile, or visited for this tick.
+                Err(StoreError::History(
+                    HistoryError::NotNewer { .. } | HistoryError::TickTaken { .. },
+                )) => {
+                    return Ok(match self.write_late(snapshot).await? {
+                        Late::Kept { .. } => Written::Late,
+                        Late::Recorded => Written::Already,
+                    });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Of several recorders one leads.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use deskledger::collector::{Kept, Standing, Step, Written};
+use deskledger::store::{Candidate, Leadership, Recorder, StoreError};
+
+use super::{prod, recording};
+use crate::support::cycle::{is_recorded, visited};
+use crate::support::ledger::{ledger, lines, rows};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Lets the lease run out, as if its holder had not been heard of for that long.
+async fn expire(pool: &sqlx::PgPool) {
+    let sql = "update deskledger_data.head set leased_until = now() - interval '1 second'";
+    sqlx::query(sql).execute(pool).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_leads_and_the_other_visits_nothing_until_it_steps_down() {
+    let (database, store) = ledger().await;
+    let mut one = recording(&store, "one", MINUTE);
+    let mut other = recording(&store, "other", MINUTE);
+    assert!(is_recorded(&visited(one.tick().await)));
+    let Step::StoodBy { leader, .. } = other.tick().await else { panic!("two lead") };
+    assert_eq!(leader, "one");
+    let sources = rows(&database.pool, "select leader from deskledger.sources").await;
+    assert_eq!(sources[0]["leader"], "one");
+
+    one.cycle.keeper.step_down().await;
+    assert_eq!(other.cycle.keeper.lead().await, Standing::Leading);
+    assert!(is_recorded(&visited(other.tick().await)));
+    assert!(matches!(one.tick().await, Step::StoodBy { .. }));
+    assert_eq!(rows(&database.pool, "select * from deskledger.snapshots").await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_lease_is_renewed_while_a_visit_takes_long() {
+    let (_database, store) = ledger().await;
+    let mut one = recording(&store, "one", Duration::from_millis(600));
+    let mut other = recording(&store, "other", Duration::from_millis(600));
+    assert!(is_recorded(&visited(one.tick().await)));
+    // Three terms, in which nothing is recorded.
+    tokio::time::sleep(Duration::from_millis(1800)).await;
+    assert!(matches!(other.tick().await, Step::StoodBy { .. }));
+    // Without a word: its heart stops with it.
+    drop(one);
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    assert!(is_recorded(&visited(other.tick().await)));
+}
+
+/// The leader was paused with a snapshot in its hands, and wakes up when another one has recorded.
+#[tokio::test]
+async fn a_deposed_leader_writes_no_history_and_loses_nothing() {
+    let (database, store) = ledger().await;
+    let mut one = recording(&store, "one", MINUTE);
+    let mut other = recording(&store, "other", MINUTE);
+    assert!(is_recorded(&visited(one.tick().await)));
+    expire(&database.pool).await;
+    other.hands.advance(TimeDelta::seconds(400));
+    assert!(is_recorded(&visited(other.tick().await)));
+    // It believes that it leads still, and visits.
+    let outcome = visited(one.tick().await);
+    assert!(matches!(outcome.kept, Kept::Spooled { .. }), "{:?}", outcome.kept);
+    // Then it knows better, and what it has is kept outside the history.
+    assert!(matches!(one.tick().await, Step::StoodBy { .. }));
+    assert_eq!(one.cycle.keeper.waiting(), 0);
+    let all =
+        rows(&database.pool, "select late from deskledger.snapshots order by observed_at").await;
+    let late: Vec<bool> = all.iter().map(|row| row["late"].as_bool().unwrap()).collect();
+    assert_eq!(late, [false, true, false]);
+    // And the one that leads goes on.
+    assert!(is_recorded(&visited(other.tick().await)));
+    let verdicts = store.verify(None, &Default::default(), &Default::default()).await.unwrap();
+    assert!(verdicts[0].fault.is_none(), "{:?}", verdicts[0].fault);
+}
+
+#[tokio::test]
+async fn what_is_recorded_under_an_old_lease_is_refused_though_nobody_else_recorded() {
+    let (database, store) = ledger().await;
+    let term = MINUTE;
+    let mut one = Recorder::open(&store, &prod()).await.unwrap();
+    let mut other = Recorder::open(&store, &prod()).await.unwrap();
+    let candidate = |name: &str| Candidate { name: name.into(), term };
+    let first = one.lead(&candidate("one")).await.unwrap();
+    assert!(matches!(first, Leadership::Ours { epoch: 1 }), "{first:?}");
+    expire(&database.pool).await;
+    let second = other.lead(&candidate("other")).await.unwrap();
+    assert!(matches!(second, Leadership::Ours { epoch: 2 }), "{second:?}");
+    let line =
+        r#"{"source":"prod","observed_at":"2026-10-05T08:00:00Z","desktops":[],"statics":[]}"#;
+    let snapshot = &lines(line)[0].snapshot;
+    let refused = one.record(snapshot).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::Deposed { leader } if leader == "other"), "{refused}");
+    assert!(!one.leads());
+    assert_eq!(rows(&database.pool, "select * from deskledger.snapshots").await.len(), 0);
+    other.record(snapshot).await.unwrap();
+}
+
+/// The leader leads on, though somebody handed in a late one, which moves the source's head.
+#[tokio::test]
+async fn a_leader_goes_on_after_a_late_one_of_another() {
+    let (database, store) = ledger().await;
+    let mut one = recording(&store, "one", MINUTE);
+    assert!(is_recorded(&visited(one.tick().await)));
+    let mut deposed = Recorder::open(&store, &prod()).await.unwrap();
+    let line =
+        r#"{"source":"prod","observed_at":"2026-10-05T08:01:00Z","desktops":[],"statics":[]}"#;
+    deposed.record_late(&lines(line)[0].snapshot, line, super::start()).await.unwrap();
+    let outcome = visited(one.tick().await);
+    assert!(matches!(outcome.kept, Kept::Written(Written::Recorded { changes: 1 })), "{outcome:?}");
+    assert_eq!(rows(&database.pool, "select * from deskledger.snapshots").await.len(), 3);
+}
+
+/// Recorders of another machine are only known to be gone when their lease has run out.
+#[tokio::test]
+async fn a_process_that_ended_on_this_machine_is_followed_at_once() {
+    let (database, store) = ledger().await;
+    let ours = Candidate::this_process(MINUTE);
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    let pid = child.id();
+    child.wait().unwrap();
+    let own = format!("process {} in", std::process::id());
+    let ended = ours.name.replace(&own, &format!("process {pid} in"));
+    let elsewhere = format!("elsewhere, process {pid} in 00000000, 00000000");
+    let mut recorder = Recorder::open(&store, &prod()).await.unwrap();
+    for (leader, is_followed) in
+        [(elsewhere, false), (ours.name.to_string() + "0", false), (ended, true)]
+    {
+        let sql = "update deskledger_data.head set leader = $1, led_since = now(),
+                          leased_until = now() + interval '1 minute'";
+        sqlx::query(sql).bind(&leader).execute(&database.pool).await.unwrap();
+        let leadership = recorder.lead(&ours).await.unwrap();
+        assert_eq!(matches!(leadership, Leadership::Ours { .. }), is_followed, "{leader}");
+    }
+}

@@ -1,0 +1,127 @@
+//! The database is away for longer than there is room, and the recorder dies meanwhile.
+
+use chrono::TimeDelta;
+use deskledger::clock::{Clock, ManualClock};
+use deskledger::collector::spool::Spool;
+use deskledger::collector::{Cycle, Kept, Step, Withheld};
+use deskledger::config::{SpoolConfig, WhenFull};
+use deskledger::store::Store;
+use serde_json::{Map, Value, json};
+use sqlx::{AssertSqlSafe, PgPool};
+use tempfile::TempDir;
+
+use super::{Fleet, prod, start};
+use crate::support::cycle::{is_recorded, keeper_of, visited};
+use crate::support::ledger::{ledger, rows};
+
+/// A recorder whose spool has a bound, on a clock that goes on when it is another one's.
+fn recorder(
+    store: &Store,
+    folder: &TempDir,
+    (max_bytes, when_full): (u64, WhenFull),
+    clock: &Clock,
+) -> Cycle<Fleet> {
+    let dir = folder.path().to_owned();
+    let spool = Spool::open(&SpoolConfig { dir, max_bytes, min_free: 0, when_full }).unwrap();
+    let queue = spool.queue("prod", None).unwrap();
+    let keeper = keeper_of(store, &prod(), queue, clock, None);
+    let fleet = Fleet { visits: 0, desktops: 100 };
+    Cycle::new("prod", fleet, keeper, clock.clone(), TimeDelta::minutes(15))
+}
+
+async fn set_away(pool: &PgPool, is_away: bool) {
+    let (from, to) = if is_away { ("head", "away") } else { ("away", "head") };
+    let sql = format!("alter table deskledger_data.{from} rename to {to}");
+    sqlx::query(AssertSqlSafe(sql)).execute(pool).await.unwrap();
+}
+
+async fn tick(cycle: &mut Cycle<Fleet>, hands: &ManualClock) -> Step {
+    hands.advance(TimeDelta::minutes(5));
+    cycle.run(Some(hands.now())).await
+}
+
+#[tokio::test]
+async fn a_full_spool_stops_the_visits_and_the_next_snapshot_says_since_when() {
+    let (database, store) = ledger().await;
+    let (folder, (clock, hands)) = (tempfile::tempdir().unwrap(), Clock::manual(start()));
+    let mut cycle = recorder(&store, &folder, (4_000, WhenFull::Stop), &clock);
+    assert!(is_recorded(&visited(tick(&mut cycle, &hands).await)));
+    set_away(&database.pool, true).await;
+    let (mut spooled, mut withheld) = (0, 0);
+    for _ in 0..20 {
+        match tick(&mut cycle, &hands).await {
+            Step::Visited(outcome) => {
+                assert!(matches!(outcome.kept, Kept::Spooled { dropped: 0, .. }), "{outcome:?}");
+                assert_eq!(withheld, 0, "there is no more room than before");
+                spooled += 1;
+            }
+            Step::Withheld(Withheld::Full(_)) => withheld += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(spooled > 1 && withheld > 1, "{spooled} spooled, {withheld} not made");
+    set_away(&database.pool, false).await;
+    assert!(is_recorded(&visited(tick(&mut cycle, &hands).await)));
+    let all = rows(&database.pool, "select * from deskledger.snapshots order by observed_at").await;
+    assert_eq!(all.len(), 1 + spooled + 1);
+    assert!(all[..=spooled].iter().all(|row| row["error_code"] == json!(null)));
+    let last = &all[spooled + 1];
+    assert_eq!(last["error_code"], "spool");
+    let message = last["error_message"].as_str().unwrap();
+    assert!(message.contains("the spool is full"), "{message}");
+    assert!(message.contains(&format!("{withheld} visits not made")), "{message}");
+}
+
+#[tokio::test]
+async fn snapshots_that_a_full_spool_dropped_are_failed_visits_with_that_reason() {
+    let (database, store) = ledger().await;
+    let (folder, (clock, hands)) = (tempfile::tempdir().unwrap(), Clock::manual(start()));
+    let mut cycle = recorder(&store, &folder, (8_000, WhenFull::DropOldest), &clock);
+    assert!(is_recorded(&visited(tick(&mut cycle, &hands).await)));
+    set_away(&database.pool, true).await;
+    let mut dropped = 0;
+    for _ in 0..80 {
+        let outcome = visited(tick(&mut cycle, &hands).await);
+        let Kept::Spooled { dropped: now, .. } = outcome.kept else { panic!("{outcome:?}") };
+        dropped += now;
+    }
+    assert!(dropped > 0, "{}", cycle.keeper.waiting());
+    set_away(&database.pool, false).await;
+    assert!(is_recorded(&visited(tick(&mut cycle, &hands).await)));
+    let all = rows(&database.pool, "select * from deskledger.snapshots order by observed_at").await;
+    assert_eq!(all.len(), 82, "each tick is there, once");
+    let is_dropped = |row: &&Map<String, Value>| row["error_code"] == json!("dropped");
+    assert_eq!(all.iter().filter(is_dropped).count(), dropped);
+    // The oldest, all of them, and none that was kept.
+    assert!(all[1..=dropped].iter().all(|row| row["desktops_outcome"] == json!("failed")));
+    assert!(all[dropped + 1..].iter().all(|row| row["desktops_outcome"] == json!("complete")));
+    let gaps = rows(&database.pool, "select * from deskledger.gaps where gap_to is not null").await;
+    assert_eq!(gaps.len(), 1);
+    assert_eq!(gaps[0]["failed_snapshots"], json!(dropped));
+    assert!(gaps[0]["last_error"].as_str().unwrap().contains("dropped from the spool"), "{gaps:?}");
+    let verdicts = store.verify(None, &Default::default(), &Default::default()).await.unwrap();
+    assert!(verdicts[0].fault.is_none(), "{:?}", verdicts[0].fault);
+}
+
+#[tokio::test]
+async fn a_recorder_that_dies_while_the_database_is_away_has_lost_nothing() {
+    let (database, store) = ledger().await;
+    let (folder, (clock, hands)) = (tempfile::tempdir().unwrap(), Clock::manual(start()));
+    let bound = (1 << 20, WhenFull::Stop);
+    let mut cycle = recorder(&store, &folder, bound, &clock);
+    set_away(&database.pool, true).await;
+    for nth in 0..6 {
+        let outcome = visited(tick(&mut cycle, &hands).await);
+        assert!(matches!(outcome.kept, Kept::Spooled { .. }), "{outcome:?}");
+        if nth % 2 == 1 {
+            drop(cycle);
+            cycle = recorder(&store, &folder, bound, &clock);
+            assert_eq!(cycle.keeper.waiting(), nth + 1);
+        }
+    }
+    set_away(&database.pool, false).await;
+    cycle.keeper.catch_up().await;
+    assert_eq!(cycle.keeper.waiting(), 0);
+    let all = rows(&database.pool, "select * from deskledger.snapshots where not late").await;
+    assert_eq!(all.len(), 6);
+}

@@ -1,0 +1,29 @@
+//! Lists of ops that failed once.
+
+use super::execute;
+use super::op::Op::{self, *};
+use super::op::{Disk, Moment, Then};
+use super::run::Tally;
+
+#[track_caller]
+fn check(seed: u64, ops: &[Op]) -> Tally {
+    execute(seed, ops).unwrap()
+}
+
+/// It has the lease, so nobody else visits; but it went on standing by for the one before it until the database
+/// was back.
+#[test]
+fn one_that_is_cut_off_right_after_it_took_the_lease_visits() {
+    let tally = check(
+        5119,
+        &[
+            Tick(0),
+            Advance(60),
+            Tick(1),
+            Crash { who: 0, torn: 0, disk: Disk::Roomy },
+            Strike { who: 1, nth: 6, moment: Moment::Before, then: Then::Cut },
+            Tick(1),
+        ],
+    );
+    assert_eq!((tally.get("stood by"), tally.get("spooled")), (Some(&1), Some(&1)), "{tally:?}");
+}
