@@ -105,7 +105,14 @@ fn as_table(sources: &[SourceStatus], size: i64, now: Instant) -> String {
         .set_content_arrangement(ContentArrangement::Dynamic)
         // Where there is no terminal to ask, what fits a mail.
         .set_width(WIDTH)
-        .set_header(["source", "last seen", "desktops", "last 24 h", "what is wrong"]);
+        .set_header([
+            "source",
+            "last seen",
+            "recorded by",
+            "desktops",
+            "last 24 h",
+            "what is wrong",
+        ]);
     for status in sources {
         let seen = status.last_snapshot_at.map_or_else(
             || "never".to_owned(),
@@ -125,6 +132,7 @@ fn as_table(sources: &[SourceStatus], size: i64, now: Instant) -> String {
         table.add_row([
             Cell::new(shown(&status.source)),
             Cell::new(seen),
+            Cell::new(shown(&recorded_by(status, now))),
             Cell::new(desktops).set_alignment(CellAlignment::Right),
             Cell::new(day),
             Cell::new(shown(&wrong)),
@@ -135,6 +143,19 @@ fn as_table(sources: &[SourceStatus], size: i64, now: Instant) -> String {
         return format!("No source is recorded yet. The ledger takes {size}.\n");
     }
     format!("{table}\nThe ledger takes {size}, indexes included.\n")
+}
+
+/// Who leads, in two lines; the rest of a leader's name only tells processes apart.
+fn recorded_by(status: &SourceStatus, now: Instant) -> String {
+    match (&status.leader, status.leased_until) {
+        (Some(leader), Some(until)) if until > now => {
+            let (host, process) = leader.split_once(", ").unwrap_or((leader, ""));
+            let process = process.split(" in ").next().unwrap_or_default();
+            format!("{host}\n{process}")
+        }
+        (Some(_), _) => "nobody: the lease\nhas run out".to_owned(),
+        (None, _) => "nobody".to_owned(),
+    }
 }
 
 fn as_json(sources: &[SourceStatus], size: i64, now: Instant) -> String {
@@ -153,6 +174,9 @@ fn as_json(sources: &[SourceStatus], size: i64, now: Instant) -> String {
                 "last_24_hours": {
                     "snapshots": status.snapshots, "failed": status.failed, "partial": status.partial,
                 },
+                "leader": status.leader,
+                "led_since": status.led_since,
+                "leased_until": status.leased_until,
                 "wrong": complaints(status, now),
             })
         })

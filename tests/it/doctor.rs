@@ -662,6 +662,7 @@ async fn a_private_server_is_never_made_and_stopped_if_it_was_started() {
         &["not made yet", "the next command that needs it makes it"],
     );
     report.expect("database", "room", "ok", &["free at"]);
+    report.expect("database", "spool", "ok", &["nothing waits in", "free there"]);
     report.expect("database", "schema", "skipped", &["there is no database yet"]);
     assert_eq!(files(home.path()), Vec::<String>::new());
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 
 use super::check::Check;
-use crate::config::{Config, ConfigError, Environment, Flags, Kept, SourceConfig};
+use crate::config::{Config, ConfigError, Environment, Flags, Kept, SourceConfig, SpoolConfig};
 use crate::domain::format_duration;
 use crate::error::Chain;
 
@@ -47,6 +47,8 @@ pub(super) struct Configured {
     /// The sources to look at.
     pub sources: Vec<SourceConfig>,
     pub checks: Vec<Check>,
+    /// Where snapshots wait; `None`: the configuration cannot be used.
+    pub spool: Option<Result<SpoolConfig, ConfigError>>,
     /// The names of all sources, where the one that was asked for is none of them.
     known: Option<String>,
 }
@@ -60,6 +62,7 @@ impl Configured {
         };
         let of_source = names(&SOURCE_VARIABLES);
         let mut checks = Vec::new();
+        let mut spool = None;
         let (place, sources) = match Config::load(flags, Environment::of_process()) {
             Err(error) => {
                 checks.push(unusable("file", &error));
@@ -88,6 +91,7 @@ impl Configured {
                         Vec::new()
                     }
                 };
+                spool = Some(config.spool_config());
                 let place = match config.database_url {
                     Some(url) => Place::Url(url),
                     None => Place::Private(config.data_dir),
@@ -102,7 +106,7 @@ impl Configured {
             .filter(|source| only.is_none_or(|only| source.name == only))
             .collect();
         let known = (sources.is_empty() && !all.is_empty()).then(|| all.join(", "));
-        Self { place, sources, checks, known }
+        Self { place, sources, checks, spool, known }
     }
 
     /// The names of all sources, where the one that was asked for is none of them.
