@@ -43,7 +43,9 @@ async fn reports(pool: &PgPool) -> Vec<String> {
     let mut all = Vec::new();
     for name in PLANNING.into_iter().chain(NAMED) {
         let rows = rows(pool, &report(name)).await;
-        assert!(!rows.is_empty(), "{name} says nothing");
+        // These name what is out of the ordinary, and the example holds nothing of the kind.
+        let may_be_silent = ["outages", "flapping", "lingering", "idle-desktops"].contains(&name);
+        assert!(may_be_silent || !rows.is_empty(), "{name} says nothing");
         all.push(format!("{name}: {rows:?}"));
     }
     all

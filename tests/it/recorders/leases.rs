@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use deskledger::collector::{Kept, Standing, Step, Written};
 use deskledger::store::{Candidate, Leadership, Recorder, StoreError};
 
-use super::{prod, recording};
+use super::{prod, recording, set_away};
 use crate::support::cycle::{is_recorded, visited};
 use crate::support::ledger::{ledger, lines, rows};
 
@@ -75,6 +75,29 @@ async fn a_deposed_leader_writes_no_history_and_loses_nothing() {
     assert!(is_recorded(&visited(other.tick().await)));
     let verdicts = store.verify(None, &Default::default(), &Default::default()).await.unwrap();
     assert!(verdicts[0].fault.is_none(), "{:?}", verdicts[0].fault);
+}
+
+/// Its lease runs out meanwhile, and the standby may ask first. But what the leader has read belongs into the history.
+#[tokio::test]
+async fn after_the_database_was_away_the_leader_is_given_time_to_come_back() {
+    let (database, store) = ledger().await;
+    let mut one = recording(&store, "one", MINUTE);
+    let mut other = recording(&store, "other", MINUTE);
+    assert!(is_recorded(&visited(one.tick().await)));
+    assert!(matches!(other.tick().await, Step::StoodBy { .. }));
+    expire(&database.pool).await;
+    set_away(&database.pool, true).await;
+    for _ in 0..2 {
+        assert!(matches!(visited(one.tick().await).kept, Kept::Spooled { .. }));
+        assert!(matches!(other.tick().await, Step::StoodBy { .. }));
+    }
+    set_away(&database.pool, false).await;
+    assert!(matches!(other.tick().await, Step::StoodBy { .. }));
+    assert!(is_recorded(&visited(one.tick().await)));
+    let all = rows(&database.pool, "select * from deskledger.snapshots where not late").await;
+    assert_eq!(all.len(), 4);
+    // While the leader lives, time does not run against it.
+    assert!(matches!(other.tick().await, Step::StoodBy { .. }));
 }
 
 #[tokio::test]

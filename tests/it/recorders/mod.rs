@@ -11,6 +11,7 @@ use deskledger::collector::{Cycle, Visitor};
 use deskledger::domain::{Desktop, Listing, Source};
 use deskledger::store::{Candidate, Store};
 use deskledger::workspace::{Effort, Visit};
+use sqlx::{AssertSqlSafe, PgPool};
 use tempfile::TempDir;
 
 use crate::support::cycle::keeper;
@@ -73,9 +74,17 @@ fn recording(store: &Store, name: &str, term: std::time::Duration) -> Recording 
     let (clock, hands) = Clock::manual(start());
     let folder = tempfile::tempdir().unwrap();
     let candidate = Candidate { name: name.into(), term };
-    let keeper = keeper(store, &prod(), folder.path(), &clock, Some(candidate));
+    let keeper = keeper(store, &prod(), folder.path(), &clock, Some(candidate))
+        .giving_leaders(std::time::Duration::from_secs(60));
     let cycle = Cycle::new("prod", ONE, keeper, clock, TimeDelta::minutes(15));
     Recording { cycle, hands, folder }
+}
+
+/// Takes a table away that every recording needs, or brings it back.
+async fn set_away(pool: &PgPool, is_away: bool) {
+    let (from, to) = if is_away { ("head", "away") } else { ("away", "head") };
+    let sql = format!("alter table deskledger_data.{from} rename to {to}");
+    sqlx::query(AssertSqlSafe(sql)).execute(pool).await.unwrap();
 }
 
 impl Recording {

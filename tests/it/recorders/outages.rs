@@ -7,10 +7,9 @@ use deskledger::collector::{Cycle, Kept, Step, Withheld};
 use deskledger::config::{SpoolConfig, WhenFull};
 use deskledger::store::Store;
 use serde_json::{Map, Value, json};
-use sqlx::{AssertSqlSafe, PgPool};
 use tempfile::TempDir;
 
-use super::{Fleet, prod, start};
+use super::{Fleet, prod, set_away, start};
 use crate::support::cycle::{is_recorded, keeper_of, visited};
 use crate::support::ledger::{ledger, rows};
 
@@ -27,12 +26,6 @@ fn recorder(
     let keeper = keeper_of(store, &prod(), queue, clock, None);
     let fleet = Fleet { visits: 0, desktops: 100 };
     Cycle::new("prod", fleet, keeper, clock.clone(), TimeDelta::minutes(15))
-}
-
-async fn set_away(pool: &PgPool, is_away: bool) {
-    let (from, to) = if is_away { ("head", "away") } else { ("away", "head") };
-    let sql = format!("alter table deskledger_data.{from} rename to {to}");
-    sqlx::query(AssertSqlSafe(sql)).execute(pool).await.unwrap();
 }
 
 async fn tick(cycle: &mut Cycle<Fleet>, hands: &ManualClock) -> Step {
