@@ -248,6 +248,7 @@ impl Keeper {
                 };
             }
             Ok(Err(error)) => {
+                self.is_away = true;
                 tracing::debug!(
                     source.name = self.source,
                     "cannot tell who leads: {}",
