@@ -21,6 +21,9 @@
 --   connected_peak  the most that were CONNECTED at one instant of covered time: a lower bound
 --   coverage_pct    time in which every source was covered / the length of these hours in the period
 --
+-- Chart
+--   heat  hour, weekday  connected_avg
+--
 -- psql -v from=-28d -v to=now -v tz=UTC -v source= -f queries/busy-hours.sql
 with bucket as materialized (
     select row_number() over (order by bucket_from)::integer as nth, bucket_start, bucket_from, bucket_to

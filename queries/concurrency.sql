@@ -25,6 +25,9 @@
 --   covered_hours  hours covered: between visits no more than max_gap apart
 --   coverage_pct   covered time / the period's length
 --
+-- Chart
+--   bars  source  p50, p90, p95, p99, peak
+--
 -- psql -v from=-30d -v to=now -v tz=UTC -v source= -f queries/concurrency.sql
 with at_once as (
     select source_id, connected, sum(micros) as micros, min(from_at) as first_at

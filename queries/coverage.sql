@@ -21,6 +21,10 @@
 --   coverage_pct   covered time / the bucket's length
 --   listed_pct     desktops recorded / the API's total, on average over covered time
 --
+-- Chart
+--   bars  bucket_start  coverage_pct
+--   per   source
+--
 -- psql -v from=-7d -v to=now -v bucket=day -v tz=UTC -v source= -f queries/coverage.sql
 with bucket as materialized (
     select row_number() over (order by bucket_from)::integer as nth, bucket_start, bucket_from, bucket_to

@@ -29,6 +29,10 @@
 --   reconnect_pct           reconnects / disconnects whose following time was observed long enough to tell
 --   coverage_pct            covered time / the bucket's length
 --
+-- Chart
+--   bars  bucket_start  disconnects_per_100_hours
+--   per   source
+--
 -- psql -v from=-7d -v to=now -v bucket=day -v tz=UTC -v source= -v reconnect_within=15m -f queries/disconnects.sql
 with bucket as materialized (
     select row_number() over (order by bucket_from)::integer as nth, bucket_start, bucket_from, bucket_to

@@ -29,6 +29,10 @@
 --   in_use_pct        in use / the sum of the five session counters
 --   coverage_pct      time in which the group was observed and present / the bucket's length
 --
+-- Chart
+--   line  bucket_start  in_use_avg, in_use_peak
+--   per   static_name
+--
 -- psql -v from=-7d -v to=now -v bucket=day -v tz=UTC -v source= -v group= -f queries/group-utilisation.sql
 with bucket as materialized (
     select row_number() over (order by bucket_from)::integer as nth, bucket_start, bucket_from, bucket_to

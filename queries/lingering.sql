@@ -24,6 +24,9 @@
 --   stretches           how many there were
 --   coverage_pct        time in which this desktop was observed and present / the period's length
 --
+-- Chart
+--   bars  desktop_name  disconnected_hours
+--
 -- psql -v from=-7d -v to=now -v tz=UTC -v source= -f queries/lingering.sql
 with held as (
     select p.source_id, p.desktop_no, p.status_id, p.piece_from,

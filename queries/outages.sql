@@ -5,7 +5,8 @@
 --
 -- A step is shown if at least `share` percent of those that were connected just before disconnected in it, and at
 -- least five desktops, or three or four if they are half of all: in the evening three of twelve go home within
--- minutes of one another, and nothing is wrong. So a fleet of which hardly anybody is connected shows none. Desktops that a partial listing left out count as still connected: read share_pct as a
+-- minutes of one another, and nothing is wrong. So a fleet of which hardly anybody is connected shows none.
+-- Desktops that a partial listing left out count as still connected: read share_pct as a
 -- lower bound where listed_pct is below 100. DISCONNECTED may also be a closed window, so where few are connected
 -- and all go home at once the step looks the same; what came back soon (reconnects) tells an outage from that. An
 -- outage in which nothing could be read is a gap and not in here: see the report coverage. One that lasts longer

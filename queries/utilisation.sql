@@ -28,6 +28,10 @@
 --   coverage_pct      covered time / the bucket's length
 --   listed_pct        desktops recorded / the API's total, on average over covered time
 --
+-- Chart
+--   line  bucket_start  connected_avg, connected_peak, desktops_avg
+--   per   source
+--
 -- psql -v from=-7d -v to=now -v bucket=day -v tz=UTC -v source= -f queries/utilisation.sql
 with bucket as materialized (
     select row_number() over (order by bucket_from)::integer as nth, bucket_start, bucket_from, bucket_to

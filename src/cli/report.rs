@@ -297,7 +297,13 @@ impl Local {
 
 fn list(catalogue: &Catalogue, sink: &mut dyn Sink) -> io::Result<()> {
     let text = |name: &str| Column { name: name.to_owned(), kind: ColumnKind::Text };
-    let head = Head { title: "Reports".to_owned(), asked: Vec::new(), time_zone: Tz::UTC };
+    let head = Head {
+        title: "Reports".to_owned(),
+        definitions: Vec::new(),
+        chart: None,
+        asked: Vec::new(),
+        time_zone: Tz::UTC,
+    };
     sink.begin(&head, &["name", "title", "file"].map(text))?;
     for report in catalogue.reports() {
         let cells = [&report.name, &report.title, &report.path.display().to_string()];

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::{ReportError, nearest};
-use super::header::{ColumnDoc, Kind, Parameter, read_header};
+use super::header::{Chart, ColumnDoc, Kind, Parameter, read_header};
 use super::sql::read_statement;
 
 /// Embeds `queries/NAME.sql`, in the order in which `deskledger report` lists them.
@@ -55,6 +55,8 @@ pub struct Report {
     pub parameters: Vec<Parameter>,
     /// As the header has them; the statement itself has the last word.
     pub columns: Vec<ColumnDoc>,
+    /// How it is drawn.
+    pub chart: Option<Chart>,
     /// The ready line for psql, as the header has it.
     pub psql: Option<String>,
     /// The file, verbatim.
@@ -87,6 +89,15 @@ impl Report {
                 idle.name
             )));
         }
+        let is_described = |name: &str| header.columns.iter().any(|known| known.name == name);
+        let undescribed = header
+            .chart
+            .as_ref()
+            .and_then(|chart| chart.columns().find(|name| !is_described(name)));
+        if let Some(name) = undescribed {
+            let problem = format!("its chart names `{name}`, which is not among its columns");
+            return Err(defect(problem));
+        }
         // A file that somebody has just dropped into the folder has no header yet, and is a report all the same.
         for name in &statement.parameters {
             if !parameters.iter().any(|known| known.name == *name) {
@@ -107,6 +118,7 @@ impl Report {
             description: header.description,
             parameters,
             columns: header.columns,
+            chart: header.chart,
             psql: header.psql,
             text: text.to_owned(),
             sql: statement.sql,
@@ -292,6 +304,10 @@ mod tests {
             ("plain.sql", "select :'x'"),
             ("taken.sql", "select 2"),
             ("broken.sql", "select 'open"),
+            (
+                "drawn.sql",
+                "-- T\n-- Columns\n--   n  a number\n-- Chart\n--   bars  n  m\nselect 1 as n",
+            ),
             ("idle.sql", "-- T\n-- Parameters\n--   x  text  1  y\nselect 1"),
             ("notes.txt", "no report"),
         ] {
@@ -304,8 +320,9 @@ mod tests {
         assert_eq!((plain.title.as_str(), plain.parameters[0].default.clone()), ("plain", None));
         let defects: Vec<_> = catalogue.defects().iter().map(ToString::to_string).collect();
         assert!(defects[0].contains("line 1: what begins here is never closed"), "{defects:?}");
-        assert!(defects[1].contains("describes `x`"), "{defects:?}");
-        assert!(defects[2].contains("the name is taken by queries/taken.sql"), "{defects:?}");
+        assert!(defects[1].contains("its chart names `m`"), "{defects:?}");
+        assert!(defects[2].contains("describes `x`"), "{defects:?}");
+        assert!(defects[3].contains("the name is taken by queries/taken.sql"), "{defects:?}");
         let unknown = catalogue.take("plaim").expect_err("unknown");
         assert_eq!(unknown.to_string(), "there is no report `plaim`; did you mean `plain`?");
     }

@@ -16,6 +16,8 @@ pub struct Header {
     pub parameters: Vec<Parameter>,
     /// In the order given.
     pub columns: Vec<ColumnDoc>,
+    /// How it is drawn.
+    pub chart: Option<Chart>,
     /// The ready line for psql.
     pub psql: Option<String>,
 }
@@ -40,6 +42,40 @@ pub struct ColumnDoc {
     pub name: String,
     /// One sentence for people.
     pub meaning: String,
+}
+
+/// How the rows of a report are drawn. All names are of its columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chart {
+    /// The form.
+    pub kind: ChartKind,
+    /// What the figures stand along; two columns in a [`ChartKind::Heat`]: across, then down.
+    pub along: Vec<String>,
+    /// What is drawn; exactly one in a [`ChartKind::Heat`].
+    pub figures: Vec<String>,
+    /// Low and high of the first figure, drawn as a band.
+    pub between: Option<[String; 2]>,
+    /// A picture for each value of this column.
+    pub per: Option<String>,
+}
+
+/// The form of a chart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChartKind {
+    /// Figures that go on from row to row: over time.
+    Line,
+    /// A bar for each row.
+    Bars,
+    /// A field of shades.
+    Heat,
+}
+
+impl Chart {
+    /// Every column that it names.
+    pub fn columns(&self) -> impl Iterator<Item = &str> {
+        let names = self.along.iter().chain(&self.figures).chain(self.between.iter().flatten());
+        names.chain(&self.per).map(String::as_str)
+    }
 }
 
 /// What kind of value a parameter takes.
@@ -105,6 +141,7 @@ enum Section {
     Description,
     Parameters,
     Columns,
+    Chart,
 }
 
 /// Reads the header of a report. A file without one has an empty title.
@@ -129,6 +166,8 @@ pub fn read_header(text: &str) -> Result<Header, HeaderError> {
             section = Section::Parameters;
         } else if line == "Columns" {
             section = Section::Columns;
+        } else if line == "Chart" {
+            section = Section::Chart;
         } else if matches!(section, Section::Description) {
             prose.push(line);
         } else if written.is_empty() {
@@ -136,7 +175,8 @@ pub fn read_header(text: &str) -> Result<Header, HeaderError> {
         } else if indent > ENTRY_INDENT {
             let meaning = match section {
                 Section::Parameters => header.parameters.last_mut().map(|entry| &mut entry.meaning),
-                _ => header.columns.last_mut().map(|entry| &mut entry.meaning),
+                Section::Columns => header.columns.last_mut().map(|entry| &mut entry.meaning),
+                Section::Description | Section::Chart => None,
             };
             let meaning = meaning.ok_or_else(|| wrong("continues nothing".to_owned()))?;
             meaning.push(' ');
@@ -152,6 +192,8 @@ pub fn read_header(text: &str) -> Result<Header, HeaderError> {
                 return Err(wrong(format!("`{}` is described twice", parameter.name)));
             }
             header.parameters.push(parameter);
+        } else if matches!(section, Section::Chart) {
+            read_chart(&mut header.chart, written).map_err(wrong)?;
         } else {
             let [name, meaning] = fields(written)
                 .ok_or_else(|| wrong("a column is: name, two spaces, meaning".to_owned()))?;
@@ -183,6 +225,35 @@ fn read_parameter(entry: &str) -> Result<Parameter, String> {
     Ok(Parameter { name: name.to_owned(), kind, default, meaning: meaning.to_owned() })
 }
 
+/// An entry of the chart: its first one says what is drawn, the others more about it.
+fn read_chart(chart: &mut Option<Chart>, entry: &str) -> Result<(), String> {
+    let names = |list: &str| -> Vec<String> {
+        list.split(',').map(|name| name.trim().to_owned()).collect()
+    };
+    let Some(chart) = chart else {
+        const FORM: &str = "a chart begins with: line, bars or heat, the column it goes along, its \
+                            figures, with two spaces or more between them";
+        let [kind, along, figures] = fields(entry).ok_or(FORM)?;
+        let (along, figures) = (names(along), names(figures));
+        let kind = match (kind, along.len(), figures.len()) {
+            ("line", 1, _) => ChartKind::Line,
+            ("bars", 1, _) => ChartKind::Bars,
+            ("heat", 2, 1) => ChartKind::Heat,
+            ("heat", ..) => return Err("a heat map has two columns and one figure".to_owned()),
+            _ => return Err(FORM.to_owned()),
+        };
+        *chart = Some(Chart { kind, along, figures, between: None, per: None });
+        return Ok(());
+    };
+    let [key, list] = fields(entry).ok_or("needs two spaces after its first word")?;
+    match (key, names(list).as_slice()) {
+        ("between", [low, high]) => chart.between = Some([low.clone(), high.clone()]),
+        ("per", [column]) => chart.per = Some(column.clone()),
+        _ => return Err(format!("`{entry}` is neither `between  low, high` nor `per  column`")),
+    }
+    Ok(())
+}
+
 /// Cuts at runs of two spaces or more; the last field takes the rest.
 fn fields<const N: usize>(entry: &str) -> Option<[&str; N]> {
     let mut rest = entry;
@@ -210,6 +281,7 @@ mod tests {
              --   from    instant  -7d  start of the period\n\
              --   group   text     ''   one group; empty:  all,\n--                         in any source\n\
              --   at      instant  required  when\n--\n-- Columns\n--   bucket_start  the bucket's start\n--\n\
+             -- Chart\n--   line     bucket_start  a_avg, b\n--   between  low, high\n--   per      source\n--\n\
              -- psql -v from=-7d -f x.sql\nselect 1 -- not the header\n",
         )
         .expect("well formed");
@@ -227,6 +299,10 @@ mod tests {
         assert_eq!(header.parameters[0].default.as_deref(), Some("-7d"));
         assert_eq!(header.parameters[2].default, None);
         assert_eq!(header.columns[0].name, "bucket_start");
+        let chart = header.chart.expect("a chart");
+        assert_eq!((chart.kind, chart.figures.len()), (ChartKind::Line, 2));
+        let columns: Vec<&str> = chart.columns().collect();
+        assert_eq!(columns, ["bucket_start", "a_avg", "b", "low", "high", "source"]);
         assert_eq!(header.psql.as_deref(), Some("psql -v from=-7d -f x.sql"));
     }
 
@@ -238,6 +314,9 @@ mod tests {
             ("-- T\n-- Columns\n--   alone", 3, "a column is"),
             ("-- T\n-- Columns\n-- stray", 3, "without the two spaces"),
             ("-- T\n-- Columns\n--      more", 3, "continues nothing"),
+            ("-- T\n-- Chart\n--   pie  a  b", 3, "a chart begins with"),
+            ("-- T\n-- Chart\n--   heat  a  b", 3, "two columns and one figure"),
+            ("-- T\n-- Chart\n--   line  a  b\n--   on  c", 4, "is neither `between"),
             ("-- T\n-- Parameters\n--   a  text  x  y\n--   a  text  x  y", 4, "described twice"),
         ] {
             let error = read_header(text).expect_err(text);

@@ -14,7 +14,7 @@ use sqlx::{
 
 use super::catalogue::Report;
 use super::error::ReportError;
-use super::header::Kind;
+use super::header::{Chart, ColumnDoc, Kind};
 use super::params::{self, Instants, Values};
 use super::value::{Cell, Column, Reading, unique_names};
 
@@ -26,6 +26,10 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 pub struct Head {
     /// The report's title.
     pub title: String,
+    /// What each column means, in a phrase, as far as the report says so.
+    pub definitions: Vec<ColumnDoc>,
+    /// How it is drawn.
+    pub chart: Option<Chart>,
     /// What was asked for: parameter and value, in the header's order, instants as the ledger read them.
     pub asked: Vec<(String, Asked)>,
     /// In which people read the instants.
@@ -216,6 +220,8 @@ fn head(report: &Report, values: &Values, instants: &Instants) -> Head {
     });
     Head {
         title: report.title.clone(),
+        definitions: report.columns.clone(),
+        chart: report.chart.clone(),
         asked: asked.collect(),
         time_zone: values.time_zone(report),
     }
