@@ -60,7 +60,7 @@ impl Store {
             return Err(HistoryError::EndsBeforeStart { observed_at, finished_at }.into());
         }
         let failed = StoreError::while_trying("keep a late snapshot");
-        let mut transaction = self.pool.begin().await.map_err(&failed)?;
+        let mut transaction = self.begin_recording().await.map_err(&failed)?;
         // Nobody else records until this is over.
         let head: HeadRow = sqlx::query_as(
             "-- store::late::record_late

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::PgConnection;
 use sqlx::types::Json;
+use sqlx::{PgConnection, Postgres, Transaction};
 
 use super::partitions::{KnownMonths, filed_under};
 use super::source::SourceId;
@@ -72,6 +72,16 @@ impl Batch {
 }
 
 impl Store {
+    /// Begins a transaction that is to hold a source's head. It ends by itself if its client falls silent in the midst
+    /// of it: whoever is going to take over from a recorder that was frozen just then would wait for it.
+    pub(super) async fn begin_recording(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
+        let mut transaction = self.pool.begin().await?;
+        sqlx::query("set local idle_in_transaction_session_timeout = '30s'")
+            .execute(&mut *transaction)
+            .await?;
+        Ok(transaction)
+    }
+
     /// Records a batch in one transaction.
     ///
     /// # Errors
@@ -90,8 +100,7 @@ impl Store {
         months.ensure(self, observed.chain(closed).chain(groups)).await?;
 
         let failed = StoreError::while_trying("record a snapshot");
-        let mut transaction = self.pool.begin().await.map_err(&failed)?;
-        be_quick(&mut transaction).await.map_err(&failed)?;
+        let mut transaction = self.begin_recording().await.map_err(&failed)?;
         move_head(&mut transaction, source_id, fence, head).await?;
         insert_registered(&mut transaction, source_id, &batch.registered).await.map_err(&failed)?;
         insert_snapshots(&mut transaction, source_id, &batch.entries).await.map_err(&failed)?;
@@ -121,8 +130,7 @@ impl Store {
         months.ensure(self, closed.chain(groups)).await?;
 
         let failed = StoreError::while_trying("file what a month's end cuts");
-        let mut transaction = self.pool.begin().await.map_err(&failed)?;
-        be_quick(&mut transaction).await.map_err(&failed)?;
+        let mut transaction = self.begin_recording().await.map_err(&failed)?;
         let is_current: Option<i32> = sqlx::query_scalar(
             "-- store::record::record_cut
              select 1 from deskledger_data.head
@@ -164,16 +172,6 @@ pub(super) struct Lease {
     pub(super) epoch: i64,
     pub(super) seconds: f64,
 }
-
-/// Ends the transaction by itself if its client falls silent in the midst of it: it holds the source's head,
-/// and whoever is going to take over from a recorder that was frozen just then would wait for it.
-async fn be_quick(connection: &mut PgConnection) -> sqlx::Result<()> {
-    sqlx::query("set local idle_in_transaction_session_timeout = '30s'")
-        .execute(connection)
-        .await
-        .map(drop)
-}
-
 /// Moves the source's head on, if it is where the beliefs were built on and the lease is still held, which
 /// is renewed; this also keeps others from recording until the transaction ends.
 async fn move_head(

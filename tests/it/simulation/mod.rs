@@ -51,13 +51,16 @@ mod regressions;
 mod run;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use op::Op;
 use run::{Run, Tally};
 
 /// How many ops a run has.
 const OPS: usize = 40;
+
+/// What is held back for longer stays so for ever: PostgreSQL ends the transaction of a silent recorder after 30 s.
+const LONGEST_OP: Duration = Duration::from_secs(60);
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -70,7 +73,9 @@ fn execute(seed: u64, ops: &[Op]) -> Result<Tally, String> {
         runtime.block_on(async {
             let mut run = Run::new(seed).await;
             for (nth, op) in ops.iter().enumerate() {
-                run.step(op).await.map_err(|wrong| format!("at op {nth}, {op:?}: {wrong}"))?;
+                let step = tokio::time::timeout(LONGEST_OP, run.step(op)).await;
+                step.unwrap_or_else(|_| Err("hangs".to_owned()))
+                    .map_err(|wrong| format!("at op {nth}, {op:?}: {wrong}"))?;
             }
             run.end().await.map_err(|wrong| format!("in the end: {wrong}"))?;
             Ok(std::mem::take(&mut run.tally))

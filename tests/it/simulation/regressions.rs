@@ -27,3 +27,10 @@ fn one_that_is_cut_off_right_after_it_took_the_lease_visits() {
     );
     assert_eq!((tally.get("stood by"), tally.get("spooled")), (Some(&1), Some(&1)), "{tally:?}");
 }
+/// PostgreSQL ended a recording transaction whose recorder had fallen silent, but not one that kept a late snapshot: it
+/// held the source's head for ever, and with it everybody else.
+#[test]
+fn one_that_is_frozen_while_it_keeps_a_late_snapshot_does_not_hold_the_others_up() {
+    let stalls = Strike { who: 0, nth: 6, moment: Moment::After, then: Then::Stall };
+    check(100_047, &[Tick(0), Tick(0), stalls, Tick(0), LeaseEnds]);
+}
