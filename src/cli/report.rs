@@ -303,6 +303,7 @@ fn list(catalogue: &Catalogue, sink: &mut dyn Sink) -> io::Result<()> {
         chart: None,
         asked: Vec::new(),
         time_zone: Tz::UTC,
+        sampling: Vec::new(),
     };
     sink.begin(&head, &["name", "title", "file"].map(text))?;
     for report in catalogue.reports() {

@@ -17,9 +17,11 @@ pub mod header;
 pub mod params;
 pub mod render;
 mod run;
+mod sampling;
 mod sql;
 mod value;
 
 pub use error::ReportError;
 pub use run::{Asked, Collected, DEFAULT_TIMEOUT, Head, Sink, describe, run};
+pub use sampling::Sampling;
 pub use value::{Cell, Column, ColumnKind};

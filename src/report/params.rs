@@ -62,7 +62,7 @@ impl Values {
             .unwrap_or(Tz::UTC)
     }
 
-    fn of_kind<'a>(
+    pub(super) fn of_kind<'a>(
         &'a self,
         report: &'a Report,
         kind: Kind,
@@ -154,7 +154,8 @@ pub(super) async fn evaluate(
     let failed = |source| ReportError::Database { report: report.name.clone(), source };
     for (_, source) in values.of_kind(report, Kind::Source).filter(|(_, name)| !name.is_empty()) {
         let known: Vec<String> =
-            sqlx::query_scalar("select source from deskledger.sources order by source")
+            // The planners' view, which readers may read too.
+            sqlx::query_scalar("select source from deskledger_planner.sources order by source")
                 .fetch_all(&mut *connection)
                 .await
                 .map_err(failed)?;

@@ -16,6 +16,7 @@ use super::catalogue::Report;
 use super::error::ReportError;
 use super::header::{Chart, ColumnDoc, Kind};
 use super::params::{self, Instants, Values};
+use super::sampling::{Sampling, read_sampling};
 use super::value::{Cell, Column, Reading, unique_names};
 
 /// Long enough for a year of a large fleet, short enough that a forgotten report does not hold the ledger's vacuum up.
@@ -34,6 +35,8 @@ pub struct Head {
     pub asked: Vec<(String, Asked)>,
     /// In which people read the instants.
     pub time_zone: Tz,
+    /// How often each source that it speaks of was visited, by name; empty where the role may not know.
+    pub sampling: Vec<Sampling>,
 }
 
 /// A parameter's value, for people.
@@ -137,6 +140,7 @@ async fn run_on(
     .map_err(failed)?;
 
     let instants = params::evaluate(&mut transaction, report, values).await?;
+    let sampling = read_sampling(&mut transaction, report, values, &instants).await?;
     let statement = transaction
         .prepare(AssertSqlSafe(report.sql.clone()).into_sql_str())
         .await
@@ -155,7 +159,7 @@ async fn run_on(
     let mut rows = bind(report, values, &sql).fetch(&mut *transaction);
     // The statement fails before the first line is written, or not at all if it is well.
     let mut next = rows.try_next().await.map_err(failed)?;
-    sink.begin(&head(report, values, &instants), &columns).map_err(unwritable)?;
+    sink.begin(&head(report, values, &instants, sampling), &columns).map_err(unwritable)?;
     while let Some(row) = next {
         let cells: sqlx::Result<Vec<Cell>> =
             readings.iter().enumerate().map(|(at, reading)| reading.read(&row, at)).collect();
@@ -209,7 +213,7 @@ fn with_casts(sql: &str, readings: &[Reading]) -> String {
     format!("select {} from (\n{sql}\n) as report ({})", casts.join(", "), names.join(", "))
 }
 
-fn head(report: &Report, values: &Values, instants: &Instants) -> Head {
+fn head(report: &Report, values: &Values, instants: &Instants, sampling: Vec<Sampling>) -> Head {
     let asked = report.parameters.iter().filter(|parameter| parameter.kind != Kind::TimeZone);
     let asked = asked.filter_map(|parameter| {
         let asked = match instants.get(&parameter.name) {
@@ -224,6 +228,7 @@ fn head(report: &Report, values: &Values, instants: &Instants) -> Head {
         chart: report.chart.clone(),
         asked: asked.collect(),
         time_zone: values.time_zone(report),
+        sampling,
     }
 }
 

@@ -19,6 +19,7 @@ mod private_postgresql;
 mod process;
 mod recorders;
 mod refusals;
+mod report_formats;
 mod report_runner;
 mod schema;
 mod sdk;

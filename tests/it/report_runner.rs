@@ -64,6 +64,7 @@ async fn a_report_is_written_in_every_format() {
         "\
 Buckets of a period
 2026-10-24 12:00 to 2026-10-27 00:00 · bucket day · source lab · times in Europe/Berlin
+lab never visited
 ──────────────────────────────────────────────────
 bucket_start  source  bucket_length  bucket_hours
 ══════════════════════════════════════════════════

@@ -400,6 +400,9 @@ async fn the_program_itself_reports_with_a_planners_rights() {
     let done = home.run(&of("utilisation")).await.expect(0);
     let answer: Value = serde_json::from_str(&done.out).unwrap();
     assert_eq!(answer[0]["source"], "prod");
+    let of_one = ["report", "--database-url", &url, "utilisation", "--source", "prod"];
+    let done = home.run(&of_one).await.expect(0);
+    assert!(done.out.contains("prod every 5m"), "{}", done.out);
     let arguments = ["report", "--database-url", &url, "connected-at", "--at", "2026-10-05"];
     let done = home.run(&arguments).await.expect(3);
     assert!(done.errors()[0].contains("permission denied"), "{}", done.err);

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::people::{Precision, is_right_aligned, subtitle, text};
+use super::people::{Precision, is_right_aligned, sampled, subtitle, text};
 use crate::report::run::{Head, Sink};
 use crate::report::value::{Cell, Column};
 
@@ -42,6 +42,9 @@ impl<W: Write + Send> Sink for Markdown<W> {
         let subtitle = subtitle(head);
         if !subtitle.is_empty() {
             writeln!(self.out, "{}\n", escaped(&subtitle))?;
+        }
+        if let Some(sampled) = sampled(head) {
+            writeln!(self.out, "{}\n", escaped(&sampled))?;
         }
         let names: Vec<String> = columns.iter().map(|column| escaped(&column.name)).collect();
         let rules: Vec<&str> = columns

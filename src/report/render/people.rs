@@ -5,6 +5,7 @@ use chrono_tz::Tz;
 
 use crate::domain::harmless;
 use crate::report::run::{Asked, Head};
+use crate::report::sampling::Sampling;
 use crate::report::value::{Cell, ColumnKind, seconds};
 
 /// Not observed. Never 0.
@@ -133,6 +134,37 @@ pub(super) fn subtitle(head: &Head) -> String {
         parts.push(format!("times in {}", head.time_zone.name()));
     }
     parts.join(" · ")
+}
+
+/// How often each source was visited, and up to which distance nothing between two visits is unobserved:
+/// `prod every 5m, covered up to 15m apart`. `None` where nothing is known of it.
+pub(super) fn sampled(head: &Head) -> Option<String> {
+    let source = |sampling: &Sampling| {
+        let name = harmless(&sampling.source);
+        let Some(max_gap) = sampling.max_gap else { return format!("{name} never visited") };
+        let often = match sampling.interval {
+            Some(interval) => format!("every {}", length(rounded_interval(interval))),
+            None => "visited once".to_owned(),
+        };
+        format!("{name} {often}, covered up to {} apart", length(max_gap))
+    };
+    let sources: Vec<String> = head.sampling.iter().map(source).collect();
+    (!sources.is_empty()).then(|| sources.join(" · "))
+}
+
+/// Without the jitter of ticks: whole minutes where it is within a fiftieth of them, else whole seconds.
+fn rounded_interval(microseconds: i64) -> i64 {
+    const SECOND: i64 = 1_000_000;
+    const MINUTE: i64 = 60 * SECOND;
+    let to = |unit: i64| (microseconds + unit / 2) / unit * unit;
+    let minutes = to(MINUTE);
+    if (minutes - microseconds).abs() * 50 <= minutes {
+        minutes
+    } else if microseconds >= SECOND {
+        to(SECOND)
+    } else {
+        microseconds
+    }
 }
 
 /// An edge of the period. At midnight it still shows its hour: a bare date leaves open which end of it is meant.

@@ -8,7 +8,7 @@ use comfy_table::{
 };
 
 use super::Look;
-use super::people::{Precision, is_right_aligned, subtitle, text};
+use super::people::{Precision, is_right_aligned, sampled, subtitle, text};
 use crate::domain::harmless;
 use crate::report::run::{Head, Sink};
 use crate::report::value::{Cell, Column, ColumnKind};
@@ -115,6 +115,9 @@ impl<W: Write + Send> Sink for Table<W> {
         let subtitle = subtitle(head);
         if !subtitle.is_empty() {
             writeln!(self.out, "{subtitle}")?;
+        }
+        if let Some(sampled) = sampled(head) {
+            writeln!(self.out, "{sampled}")?;
         }
         self.columns = columns.to_vec();
         self.head = Some(head.clone());

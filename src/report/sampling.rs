@@ -1,0 +1,84 @@
+//! How often the sources of a report were visited: every figure is only as fine as that.
+
+use chrono::{DateTime, Utc};
+use sqlx::{Connection, PgConnection};
+
+use super::catalogue::Report;
+use super::error::ReportError;
+use super::header::Kind;
+use super::params::{Instants, Values};
+
+/// How often one source was visited, by the end of a report's period.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sampling {
+    /// Its name.
+    pub source: String,
+    /// The usual time from one visit to the next, in microseconds: half of the newest ones took no longer. `None`
+    /// where there were no two.
+    pub interval: Option<i64>,
+    /// How far apart two visits may be with nothing unobserved between them, in microseconds, by the newest visit.
+    /// `None` where there was none.
+    pub max_gap: Option<i64>,
+}
+
+/// Enough to outlast a bad night, few enough to be read in a millisecond.
+const NEWEST: i64 = 500;
+
+/// Reads it for the sources that a report speaks of: those it was asked for, else all.
+pub(super) async fn read_sampling(
+    connection: &mut PgConnection,
+    report: &Report,
+    values: &Values,
+    instants: &Instants,
+) -> Result<Vec<Sampling>, ReportError> {
+    let failed = |source| ReportError::Database { report: report.name.clone(), source };
+    let asked: Vec<&str> = values
+        .of_kind(report, Kind::Source)
+        .map(|(_, name)| name)
+        .filter(|name| !name.is_empty())
+        .collect();
+    let mut savepoint = connection.begin().await.map_err(failed)?;
+    let read = sqlx::query_as::<_, (String, Option<i64>, Option<i64>)>(
+        "-- report::sampling::read_sampling
+         select s.source, v.usual, v.max_gap
+           from deskledger_report.source s
+          cross join lateral (
+                select percentile_disc(0.5) within group (order by deskledger_report.micros(observed_at - before)),
+                       (array_agg(max_gap order by observed_at desc))[1]::bigint * 1000000
+                  from (select observed_at, max_gap, lag(observed_at) over (order by observed_at) as before
+                          from (select observed_at, max_gap
+                                  from deskledger_report.visit
+                                 where source_id = s.source_id and observed_at <= coalesce($1, now())
+                                 order by observed_at desc
+                                 limit $2) newest) visit) v (usual, max_gap)
+          where cardinality($3::text[]) = 0 or s.source = any($3)
+          order by s.source",
+    )
+    .bind(period_end(instants))
+    .bind(NEWEST)
+    .bind(asked)
+    .fetch_all(&mut *savepoint)
+    .await;
+    match read {
+        Ok(rows) => {
+            savepoint.commit().await.map_err(failed)?;
+            let sampling = |(source, interval, max_gap)| Sampling { source, interval, max_gap };
+            Ok(rows.into_iter().map(sampling).collect())
+        }
+        // Somebody's own report may run as a role that sees nothing of ours; it needs nothing of ours either.
+        Err(error) if is_denied(&error) => {
+            savepoint.rollback().await.map_err(failed)?;
+            Ok(Vec::new())
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Where the report's period ends, or the instant it is about; `None`: now.
+fn period_end(instants: &Instants) -> Option<DateTime<Utc>> {
+    instants.get("to").or_else(|| instants.values().max()).copied()
+}
+
+fn is_denied(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "42501")
+}
