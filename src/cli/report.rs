@@ -29,6 +29,12 @@ pub struct Args {
     /// Write to a file, which appears when it is whole; `-` is standard output
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Draw the report's chart instead of its table
+    #[arg(long, conflicts_with = "format")]
+    chart: bool,
+    /// Leave out what the columns mean, under a table
+    #[arg(long)]
+    no_legend: bool,
     /// Print the report's file instead of running it
     #[arg(long)]
     show_sql: bool,
@@ -84,6 +90,7 @@ pub struct Job {
 pub struct Target {
     format: Format,
     output: Option<PathBuf>,
+    is_bare: bool,
 }
 
 /// Brings the options of `report` and the global ones before the report's name, where clap sees them; what is left is
@@ -157,16 +164,31 @@ impl Args {
     pub fn plan(self, queries: Option<&Path>) -> Result<Plan, ReportError> {
         let format = match (self.format, &self.output) {
             (Some(format), _) => format,
-            (None, Some(path)) if path != "-" => Format::of_file(path)?,
+            (None, Some(path)) if path != "-" => match Format::of_file(path)? {
+                Format::Table if self.chart => Format::Chart,
+                _ if self.chart => return Err(ReportError::ChartIsText(path.clone())),
+                format => format,
+            },
+            (None, _) if self.chart => Format::Chart,
             (None, _) => Format::Table,
         };
-        let target = Target { format, output: self.output.filter(|path| path != "-") };
+        let output = self.output.filter(|path| path != "-");
+        let target = Target { format, output, is_bare: self.no_legend };
         let mut catalogue = Catalogue::built_in();
         if let Some(folder) = self.queries.as_deref().or(queries) {
             catalogue.add_folder(folder)?;
         }
+        let drawn: Vec<String> = catalogue
+            .reports()
+            .iter()
+            .filter(|report| report.chart.is_some())
+            .map(|report| report.name.clone())
+            .collect();
         let mut words = self.words.into_iter();
         let Some(name) = words.next() else {
+            if self.chart {
+                return Err(ReportError::NoChart { report: "report".to_owned(), known: drawn });
+            }
             return Ok(Plan::Local(Local::List(catalogue, target)));
         };
         let report = catalogue.take(&name)?;
@@ -176,6 +198,9 @@ impl Args {
         let Some(given) = read_parameters(&report, words)? else {
             return Ok(Plan::Local(Local::Text(help(&report))));
         };
+        if self.chart && report.chart.is_none() {
+            return Err(ReportError::NoChart { report: report.name, known: drawn });
+        }
         let values = Values::new(&report, given)?;
         Ok(Plan::Run(Box::new(Job { report, values, timeout: self.timeout, target })))
     }
@@ -202,7 +227,7 @@ fn read_parameters(
             return Err(unknown_parameter(
                 report,
                 name,
-                &["format", "output", "show-sql", "queries", "timeout"],
+                &["format", "output", "chart", "no-legend", "show-sql", "queries", "timeout"],
             ));
         }
         let value = joined
@@ -299,6 +324,7 @@ fn list(catalogue: &Catalogue, sink: &mut dyn Sink) -> io::Result<()> {
     let text = |name: &str| Column { name: name.to_owned(), kind: ColumnKind::Text };
     let head = Head {
         title: "Reports".to_owned(),
+        description: String::new(),
         definitions: Vec::new(),
         chart: None,
         asked: Vec::new(),
@@ -347,10 +373,14 @@ impl Target {
     fn open(&self) -> Result<Open, ReportError> {
         let Some(path) = &self.output else {
             let is_terminal = io::stdout().is_terminal();
+            if is_terminal && self.format.is_binary() {
+                return Err(ReportError::BinaryToTerminal);
+            }
             let look = Look {
                 width: if is_terminal { comfy_table::Table::new().width() } else { None },
                 is_styled: is_terminal
                     && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),
+                is_bare: self.is_bare,
             };
             let sink = self.format.sink(BufWriter::new(io::stdout()), look);
             return Ok(Open { sink, rename: None, name: "standard output".to_owned() });
@@ -360,7 +390,8 @@ impl Target {
         let is_file = fs::metadata(path).map_or(true, |found| found.is_file());
         let written = if is_file { partial(path) } else { path.clone() };
         let file = File::create(&written).map_err(|source| unwritable(&name, source))?;
-        let sink = self.format.sink(BufWriter::new(file), Look::default());
+        let look = Look { is_bare: self.is_bare, ..Look::default() };
+        let sink = self.format.sink(BufWriter::new(file), look);
         Ok(Open { sink, rename: is_file.then(|| (written, path.clone())), name })
     }
 }

@@ -114,6 +114,20 @@ pub enum ReportError {
         /// The endings there are.
         known: &'static str,
     },
+    /// The report's header does not say how it is drawn.
+    #[error("`{report}` has no chart; there is one of {}", known.join(", "))]
+    NoChart {
+        /// The report's name.
+        report: String,
+        /// The reports that have one.
+        known: Vec<String>,
+    },
+    /// A chart was asked for in a file that is to hold something else.
+    #[error("a chart is text: end `{}` in .txt, or leave `--chart` out", .0.display())]
+    ChartIsText(PathBuf),
+    /// A terminal can show text alone.
+    #[error("a workbook is nothing for a terminal; give `--output FILE.xlsx`")]
+    BinaryToTerminal,
     /// The output cannot be written.
     #[error("could not write `{target}`")]
     Output {
@@ -153,6 +167,9 @@ impl ReportError {
             | Self::Defect { .. }
             | Self::Folder { .. }
             | Self::UnknownEnding { .. }
+            | Self::BinaryToTerminal
+            | Self::ChartIsText(_)
+            | Self::NoChart { .. }
             | Self::Output { .. } => true,
             Self::Timeout(_) | Self::Database { .. } => false,
         }

@@ -27,6 +27,8 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 pub struct Head {
     /// The report's title.
     pub title: String,
+    /// What it answers, for whom, and when not to trust it; lines as its author wrote them.
+    pub description: String,
     /// What each column means, in a phrase, as far as the report says so.
     pub definitions: Vec<ColumnDoc>,
     /// How it is drawn.
@@ -224,6 +226,7 @@ fn head(report: &Report, values: &Values, instants: &Instants, sampling: Vec<Sam
     });
     Head {
         title: report.title.clone(),
+        description: report.description.clone(),
         definitions: report.columns.clone(),
         chart: report.chart.clone(),
         asked: asked.collect(),

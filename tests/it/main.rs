@@ -20,6 +20,10 @@ mod process;
 mod recorders;
 mod refusals;
 mod report_formats;
+mod report_looks;
+// Reads what a process took from /proc.
+#[cfg(target_os = "linux")]
+mod report_memory;
 mod report_runner;
 mod schema;
 mod sdk;

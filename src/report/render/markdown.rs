@@ -2,19 +2,25 @@
 
 use std::io::{self, Write};
 
-use super::people::{Precision, is_right_aligned, sampled, subtitle, text};
+use chrono_tz::Tz;
+
+use super::legend::Legend;
+use super::people::{NOTHING, Precision, is_right_aligned, text};
+use super::{Look, heading};
 use crate::report::run::{Head, Sink};
 use crate::report::value::{Cell, Column};
 
 /// Writes rows as they come, so instants have one precision throughout.
 pub(super) struct Markdown<W> {
     out: W,
-    head: Option<Head>,
+    look: Look,
+    tz: Tz,
+    legend: Legend,
 }
 
 impl<W: Write> Markdown<W> {
-    pub fn new(out: W) -> Self {
-        Self { out, head: None }
+    pub fn new(out: W, look: Look) -> Self {
+        Self { out, look, tz: Tz::UTC, legend: Legend::default() }
     }
 }
 
@@ -39,38 +45,37 @@ fn escaped(text: &str) -> String {
 impl<W: Write + Send> Sink for Markdown<W> {
     fn begin(&mut self, head: &Head, columns: &[Column]) -> io::Result<()> {
         writeln!(self.out, "**{}**\n", escaped(&head.title))?;
-        let subtitle = subtitle(head);
-        if !subtitle.is_empty() {
-            writeln!(self.out, "{}\n", escaped(&subtitle))?;
-        }
-        if let Some(sampled) = sampled(head) {
-            writeln!(self.out, "{}\n", escaped(&sampled))?;
+        for line in heading::lines(head) {
+            writeln!(self.out, "{}\n", escaped(&line))?;
         }
         let names: Vec<String> = columns.iter().map(|column| escaped(&column.name)).collect();
         let rules: Vec<&str> = columns
             .iter()
             .map(|column| if is_right_aligned(column.kind) { "--:" } else { "---" })
             .collect();
-        self.head = Some(head.clone());
+        self.tz = head.time_zone;
+        self.legend = Legend::new(head, columns);
         writeln!(self.out, "| {} |\n| {} |", names.join(" | "), rules.join(" | "))
     }
 
     fn row(&mut self, cells: Vec<Cell>) -> io::Result<()> {
-        let tz = self.head.as_ref().map_or(chrono_tz::UTC, |head| head.time_zone);
-        let cells: Vec<String> = cells
-            .iter()
-            .map(|cell| {
-                escaped(&text(
-                    cell,
-                    Precision::of([cell].into_iter(), tz).max(Precision::Minute),
-                    tz,
-                ))
-            })
-            .collect();
+        self.legend.note(&cells);
+        let text = |(at, cell): (usize, &Cell)| {
+            let precision = Precision::of([cell].into_iter(), self.tz).max(Precision::Minute);
+            escaped(&self.legend.marked(at, cell, text(cell, precision, self.tz)))
+        };
+        let cells: Vec<String> = cells.iter().enumerate().map(text).collect();
         writeln!(self.out, "| {} |", cells.join(" | "))
     }
 
     fn end(&mut self) -> io::Result<()> {
+        let entries = if self.look.is_bare { Vec::new() } else { self.legend.entries(NOTHING) };
+        if !entries.is_empty() {
+            writeln!(self.out)?;
+        }
+        for (name, meaning) in entries {
+            writeln!(self.out, "- **{}**: {}", escaped(&name), escaped(&meaning))?;
+        }
         self.out.flush()
     }
 }

@@ -4,11 +4,16 @@
 //! and what was not observed is empty or `null`. In `table` and `markdown` instants are in the report's time zone,
 //! numbers are rounded, and what was not observed is `–`, never 0.
 
+mod bar;
+mod chart;
 mod csv;
+mod heading;
 mod json;
+mod legend;
 mod markdown;
 mod people;
 mod table;
+mod xlsx;
 
 use std::io::Write;
 use std::path::Path;
@@ -31,6 +36,11 @@ pub enum Format {
     Ndjson,
     /// A Markdown table, to paste into a ticket
     Markdown,
+    /// The report's chart in the terminal; as an option it is `--chart`
+    #[value(skip)]
+    Chart,
+    /// A workbook for Excel and the like, typed, with a sheet that explains it
+    Xlsx,
 }
 
 /// What the output is like.
@@ -38,8 +48,10 @@ pub enum Format {
 pub struct Look {
     /// Columns of the terminal; without it lines are as long as they need to be.
     pub width: Option<u16>,
-    /// Bold headings and the like.
+    /// Bold headings, colours and the like.
     pub is_styled: bool,
+    /// Says under the rows nothing of what the columns mean.
+    pub is_bare: bool,
 }
 
 impl Format {
@@ -55,11 +67,18 @@ impl Format {
             Some("json") => Ok(Self::Json),
             Some("ndjson" | "jsonl") => Ok(Self::Ndjson),
             Some("md" | "markdown") => Ok(Self::Markdown),
+            Some("xlsx") => Ok(Self::Xlsx),
             _ => Err(ReportError::UnknownEnding {
                 path: path.to_owned(),
-                known: ".txt, .csv, .json, .ndjson or .md",
+                known: ".txt, .csv, .json, .ndjson, .md or .xlsx",
             }),
         }
+    }
+
+    /// Whether it is nothing for a terminal.
+    #[must_use]
+    pub fn is_binary(self) -> bool {
+        self == Self::Xlsx
     }
 
     /// A sink that writes this format.
@@ -69,7 +88,9 @@ impl Format {
             Self::Csv => Box::new(csv::Csv::new(out)),
             Self::Json => Box::new(json::Json::array(out)),
             Self::Ndjson => Box::new(json::Json::lines(out)),
-            Self::Markdown => Box::new(markdown::Markdown::new(out)),
+            Self::Markdown => Box::new(markdown::Markdown::new(out, look)),
+            Self::Chart => Box::new(chart::Drawing::new(out, look)),
+            Self::Xlsx => Box::new(xlsx::Xlsx::new(out, look)),
         }
     }
 }

@@ -4,8 +4,6 @@ use chrono::{DateTime, LocalResult, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
 
 use crate::domain::harmless;
-use crate::report::run::{Asked, Head};
-use crate::report::sampling::Sampling;
 use crate::report::value::{Cell, ColumnKind, seconds};
 
 /// Not observed. Never 0.
@@ -72,6 +70,17 @@ pub(super) fn text(cell: &Cell, precision: Precision, tz: Tz) -> String {
     }
 }
 
+/// A figure as something to draw: lengths in microseconds. `None`: not observed, or no figure.
+pub(super) fn number(cell: &Cell) -> Option<f64> {
+    let value = match cell {
+        Cell::Integer(number) | Cell::Duration(number) => *number as f64,
+        Cell::Float(number) => *number,
+        Cell::Decimal(number) => number.parse().ok()?,
+        _ => return None,
+    };
+    value.is_finite().then_some(value)
+}
+
 /// Numbers and lengths line up on the right.
 pub(super) fn is_right_aligned(kind: ColumnKind) -> bool {
     matches!(kind, ColumnKind::Integer | ColumnKind::Number | ColumnKind::Duration)
@@ -86,7 +95,7 @@ fn rounded(number: &str) -> String {
 }
 
 /// `45s`, `12m`, `1h05m`, `3d04h`: two units, the second with its leading zero so that they compare at a glance.
-fn length(microseconds: i64) -> String {
+pub(super) fn length(microseconds: i64) -> String {
     let sign = if microseconds < 0 { "-" } else { "" };
     let total = microseconds.unsigned_abs() / 1_000_000;
     let (days, hours, minutes, rest) =
@@ -102,75 +111,6 @@ fn length(microseconds: i64) -> String {
         (d, h, _, _) => format!("{d}d{h:02}h"),
     };
     format!("{sign}{text}")
-}
-
-/// What was asked for, in one line: period, source, the rest, time zone.
-pub(super) fn subtitle(head: &Head) -> String {
-    let instant = |name: &str| {
-        head.asked.iter().find_map(|(known, asked)| match asked {
-            Asked::Instant(instant) if known == name => Some(*instant),
-            _ => None,
-        })
-    };
-    let mut parts = Vec::new();
-    let period = instant("from").zip(instant("to"));
-    if let Some((from, to)) = period {
-        parts.push(format!("{} to {}", edge(from, head.time_zone), edge(to, head.time_zone)));
-    }
-    for (name, asked) in &head.asked {
-        match asked {
-            Asked::Instant(_) if period.is_some() && (name == "from" || name == "to") => {}
-            Asked::Instant(at) => {
-                parts.push(format!("{name} {}", edge(*at, head.time_zone)));
-            }
-            Asked::Text(text) if text.is_empty() && matches!(name.as_str(), "source" | "group") => {
-                parts.push(format!("all {name}s"));
-            }
-            Asked::Text(text) if text.is_empty() => {}
-            Asked::Text(text) => parts.push(format!("{name} {}", harmless(text))),
-        }
-    }
-    if !head.asked.is_empty() {
-        parts.push(format!("times in {}", head.time_zone.name()));
-    }
-    parts.join(" · ")
-}
-
-/// How often each source was visited, and up to which distance nothing between two visits is unobserved:
-/// `prod every 5m, covered up to 15m apart`. `None` where nothing is known of it.
-pub(super) fn sampled(head: &Head) -> Option<String> {
-    let source = |sampling: &Sampling| {
-        let name = harmless(&sampling.source);
-        let Some(max_gap) = sampling.max_gap else { return format!("{name} never visited") };
-        let often = match sampling.interval {
-            Some(interval) => format!("every {}", length(rounded_interval(interval))),
-            None => "visited once".to_owned(),
-        };
-        format!("{name} {often}, covered up to {} apart", length(max_gap))
-    };
-    let sources: Vec<String> = head.sampling.iter().map(source).collect();
-    (!sources.is_empty()).then(|| sources.join(" · "))
-}
-
-/// Without the jitter of ticks: whole minutes where it is within a fiftieth of them, else whole seconds.
-fn rounded_interval(microseconds: i64) -> i64 {
-    const SECOND: i64 = 1_000_000;
-    const MINUTE: i64 = 60 * SECOND;
-    let to = |unit: i64| (microseconds + unit / 2) / unit * unit;
-    let minutes = to(MINUTE);
-    if (minutes - microseconds).abs() * 50 <= minutes {
-        minutes
-    } else if microseconds >= SECOND {
-        to(SECOND)
-    } else {
-        microseconds
-    }
-}
-
-/// An edge of the period. At midnight it still shows its hour: a bare date leaves open which end of it is meant.
-fn edge(instant: DateTime<Utc>, tz: Tz) -> String {
-    let precision = Precision::of([Cell::Instant(instant)].iter(), tz).max(Precision::Minute);
-    precision.text(instant, tz)
 }
 
 #[cfg(test)]

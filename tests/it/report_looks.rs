@@ -1,0 +1,217 @@
+//! Every format as it is, held by snapshots: a change of them is a change that users see.
+//!
+//! `INSTA_UPDATE=always cargo test --test it report_looks` takes new ones; look at them before they are committed.
+
+use std::io::{Cursor, Read as _};
+use std::path::Path;
+
+use calamine::{Data, Reader as _, Xlsx, open_workbook_from_rs};
+use deskledger::report::catalogue::{Catalogue, Report};
+use deskledger::report::params::Values;
+use deskledger::report::render::{Format, Look};
+use deskledger::report::{DEFAULT_TIMEOUT, run};
+use insta::assert_snapshot;
+use sqlx::PgPool;
+use unicode_width::UnicodeWidthStr as _;
+
+use crate::support::ledger::{ledger, record};
+use crate::support::postgres::TestDatabase;
+
+const EXAMPLE: &str = include_str!("../data/example/history.ndjson");
+
+async fn example() -> TestDatabase {
+    let (database, store) = ledger().await;
+    record(&store, EXAMPLE, 1, usize::MAX).await;
+    database
+}
+
+async fn bytes(pool: &PgPool, report: &Report, format: Format, look: Look) -> Vec<u8> {
+    let all = [
+        ("from", "2026-10-05 08:00"),
+        ("to", "2026-10-05 11:00"),
+        ("at", "2026-10-05 08:37"),
+        ("bucket", "hour"),
+        ("source", "prod"),
+    ];
+    let given = all.into_iter().filter(|(name, _)| report.parameter(name).is_some());
+    let values = Values::new(report, given).unwrap();
+    let mut bytes = Vec::new();
+    run(pool, report, &values, DEFAULT_TIMEOUT, format.sink(&mut bytes, look).as_mut())
+        .await
+        .unwrap();
+    bytes
+}
+
+async fn written(pool: &PgPool, report: &Report, format: Format, look: Look) -> String {
+    String::from_utf8(bytes(pool, report, format, look).await).unwrap()
+}
+
+fn wide(width: u16) -> Look {
+    Look { width: Some(width), ..Look::default() }
+}
+
+fn built_in(name: &str) -> Report {
+    Catalogue::built_in().take(name).unwrap()
+}
+
+fn own(text: &str) -> Report {
+    Report::read("own", Path::new("own.sql"), text, true).unwrap()
+}
+
+const SHOWN: [&str; 3] = ["utilisation", "connected-at", "group-utilisation"];
+
+#[tokio::test]
+async fn tables_fit_the_terminal() {
+    let database = example().await;
+    for name in SHOWN {
+        for width in [80, 120, 200] {
+            let table = written(&database.pool, &built_in(name), Format::Table, wide(width)).await;
+            for line in table.lines() {
+                assert!(line.width() <= usize::from(width), "{name} {width}\n{table}");
+            }
+            assert_snapshot!(format!("table-{name}-{width}"), table);
+        }
+    }
+    let look = Look { is_styled: true, ..wide(200) };
+    let styled = written(&database.pool, &built_in("utilisation"), Format::Table, look).await;
+    assert_snapshot!("table-utilisation-styled", styled.replace('\x1b', "␛"));
+    let bare = Look { is_bare: true, ..Look::default() };
+    let file = written(&database.pool, &built_in("utilisation"), Format::Table, bare).await;
+    assert_snapshot!("table-utilisation-file-without-legend", file);
+}
+
+#[tokio::test]
+async fn the_other_texts_keep_their_form() {
+    let database = example().await;
+    for name in SHOWN {
+        for (format, ending) in [
+            (Format::Markdown, "md"),
+            (Format::Csv, "csv"),
+            (Format::Json, "json"),
+            (Format::Ndjson, "ndjson"),
+        ] {
+            let text = written(&database.pool, &built_in(name), format, Look::default()).await;
+            assert_snapshot!(format!("{ending}-{name}"), text);
+        }
+    }
+}
+
+/// The sheets of a workbook, a line a row, each cell with its type.
+fn sheets(bytes: Vec<u8>) -> String {
+    let mut workbook: Xlsx<_> = open_workbook_from_rs(Cursor::new(bytes)).unwrap();
+    let mut text = String::new();
+    for name in workbook.sheet_names() {
+        text.push_str(&format!("== {name}\n"));
+        for row in workbook.worksheet_range(&name).unwrap().rows() {
+            let cells: Vec<String> = row.iter().map(cell).collect();
+            text.push_str(&format!("{}\n", cells.join(" | ")));
+        }
+    }
+    text.replace(env!("CARGO_PKG_VERSION"), "VERSION")
+}
+
+fn cell(data: &Data) -> String {
+    match data {
+        Data::Empty => String::new(),
+        Data::String(text) => format!("{text:?}"),
+        Data::Float(number) => number.to_string(),
+        Data::Bool(truth) => truth.to_string(),
+        Data::DateTime(time) if time.is_duration() => {
+            format!("{} of time", time.as_duration().unwrap())
+        }
+        Data::DateTime(time) => time.as_datetime().unwrap().to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn workbooks_are_typed_and_say_what_they_are() {
+    let database = example().await;
+    for name in SHOWN {
+        let bytes = bytes(&database.pool, &built_in(name), Format::Xlsx, Look::default()).await;
+        assert_snapshot!(format!("xlsx-{name}"), sheets(bytes));
+    }
+    let report = own("-- Types\n--\n-- Mine.\n--\n-- Parameters\n--   tz  timezone  Europe/Berlin  zone\n--\n\
+         -- Columns\n--   n  how many: a lower bound\n--   lasted  how long: a lower bound\n\
+         select '=1+1' as formula, 'https://example.org' as link, 'a' || chr(27) || chr(10) || 'b' as odd,
+                12 as n, 2.5::numeric as half, 9007199254740993 as id, interval '26 hours 30 seconds' as lasted,
+                true as truth, timestamptz '2026-10-25 00:30:00Z' as twice, timestamptz '0001-01-01Z' as old,
+                timestamptz 'infinity' as never, array['anna', null] as users, '{\"a\": 1}'::jsonb as document,
+                null::float8 as nothing, :'tz' as zone");
+    let bytes = bytes(&database.pool, &report, Format::Xlsx, Look::default()).await;
+    assert_snapshot!("xlsx-types", sheets(bytes.clone()));
+
+    let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).unwrap();
+    let mut read = |name: &str| {
+        let mut text = String::new();
+        archive.by_name(name).unwrap().read_to_string(&mut text).unwrap();
+        text
+    };
+    let sheet = read("xl/worksheets/sheet1.xml");
+    assert!(!sheet.contains("<f>") && !sheet.contains("<hyperlink"), "{sheet}");
+    assert!(sheet.contains(r#"<pane ySplit="1" topLeftCell="A2""#), "{sheet}");
+    assert!(sheet.contains(r#"<autoFilter ref="A1:O2"/>"#), "{sheet}");
+    assert!(sheet.contains("<cols>"), "{sheet}");
+    let styles = read("xl/styles.xml");
+    for format in ["[h]:mm:ss", "&quot;≥ &quot;0", "yyyy-mm-dd hh:mm &quot;+02:00&quot;"] {
+        assert!(styles.contains(format), "{format}\n{styles}");
+    }
+}
+
+#[tokio::test]
+async fn charts_hatch_what_was_not_observed() {
+    let database = example().await;
+    for name in ["utilisation", "disconnects", "coverage", "concurrency", "busy-hours"] {
+        let chart = written(&database.pool, &built_in(name), Format::Chart, wide(100)).await;
+        assert!(chart.lines().all(|line| line.width() <= 100), "{chart}");
+        assert_snapshot!(format!("chart-{name}"), chart);
+    }
+    // A day by the hour with an hour that nobody looked at, a figure with a band, and in colour.
+    let report = own("-- Sine\n--\n-- Columns\n--   at  when\n--   sine  a figure\n--   low  low\n--   high  high\n--\n\
+         -- Chart\n--   line  at  sine\n--   between  low, high\n\
+         select timestamptz '2026-10-05Z' + n * interval '1 hour' as at,
+                case when n not between 6 and 8 then 10 + 8 * sin(n / 4.0) end as sine,
+                case when n not between 6 and 8 then 8 + 8 * sin(n / 4.0) end as low,
+                case when n not between 6 and 8 then 12 + 8 * sin(n / 4.0) end as high
+           from generate_series(0, 40) n
+          where n not between 20 and 24");
+    let chart = written(&database.pool, &report, Format::Chart, wide(80)).await;
+    assert_snapshot!("chart-band", chart);
+    let look = Look { is_styled: true, ..wide(60) };
+    let chart = written(&database.pool, &report, Format::Chart, look).await;
+    assert_snapshot!("chart-styled", chart.replace('\x1b', "␛"));
+}
+
+#[tokio::test]
+async fn a_chart_says_what_it_leaves_out() {
+    let database = example().await;
+    let report = own(
+        "-- Many\n--\n-- Columns\n--   n  a number\n--   m  a figure\n--   kind  what for\n--\n\
+         -- Chart\n--   bars  n  m\n--   per   kind\n\
+         select n, n % 7 as m, 'kind ' || n % 15 as kind from generate_series(1, 1500) n",
+    );
+    let chart = written(&database.pool, &report, Format::Chart, Look::default()).await;
+    // 12 pictures of 60 rows, of 15 with 100 each.
+    assert!(chart.contains("780 more rows are not drawn"), "{chart}");
+    assert_eq!(chart.lines().filter(|line| line.starts_with("kind ")).count(), 12 + 1, "{chart}");
+}
+
+#[tokio::test]
+async fn wide_characters_stay_in_line() {
+    let database = example().await;
+    let report = own("-- Names\n--\n-- Columns\n--   name  a name\n--   n  a number\n--   note  a text\n--\n-- Chart\n--   bars  name  n\n\
+         select name, length(name) * 1000 as n, note
+           from (values ('桌面-001', '研发部的桌面'), ('DESK-2', 'plain'), ('데스크톱', '🙂')) t (name, note)");
+    for width in [24, 60] {
+        let table = written(&database.pool, &report, Format::Table, wide(width)).await;
+        assert_snapshot!(format!("table-wide-characters-{width}"), table);
+        let widths: Vec<usize> = table
+            .lines()
+            .filter(|line| line.contains("000") && !line.contains(" to "))
+            .map(|line| line[..line.find("000").unwrap()].width())
+            .collect();
+        assert_eq!(widths, [widths[0]; 3], "figures stand below one another\n{table}");
+    }
+    let chart = written(&database.pool, &report, Format::Chart, wide(60)).await;
+    assert_snapshot!("chart-wide-characters", chart);
+}
