@@ -19,12 +19,14 @@
 --   desktop_id     the desktop; null: those of its source about which nothing can be said
 --   desktop_name   its name
 --   users          whom it was assigned to
---   attribution    how far that names the person connected
+--   attribution    how far that names the person connected: exclusive (one user), shared (one of several),
+--                  group (its members), unassigned (nobody)
 --   first_seen     the connection's first observation
 --   last_seen      its last, as known now
 --   started_after  the observation before it; null: its start is unknown
 --   ended_before   the observation after it; null: its end is unknown, or it goes on
---   certainty      observed, latest or not observed
+--   certainty      observed: the observations before and after say so; latest: it is the newest there is, and recent;
+--                  not observed: connected when last seen, before a gap
 --   others         in a row without a desktop: desktops last seen present, not connected, and not observed at the instant
 --
 -- psql -v at='2026-10-04 03:12' -v tz=UTC -v source= -f queries/connected-at.sql

@@ -17,7 +17,7 @@
 -- Columns
 --   source          the source
 --   desktop_id      the desktop
---   presence        present, absent or not observed
+--   presence        present; absent: gone from a complete listing; not observed: nothing is claimed
 --   desktop_name    its name
 --   connect_status  its status; null: the API gave none
 --   users           whom it was assigned to

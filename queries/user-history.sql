@@ -19,7 +19,8 @@
 --   desktop_id     the desktop
 --   desktop_name   its latest name in the connection
 --   user_name      the user that matches
---   attribution    how far the assignment names the person connected
+--   attribution    how far the assignment names the person connected: exclusive (nobody else was assigned), shared
+--                  (one of several), group (members of a group)
 --   first_seen     the connection's first observation
 --   last_seen      its last
 --   started_after  the observation before it; null: its start is unknown
