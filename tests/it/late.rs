@@ -361,6 +361,9 @@ fn the_views_say_of_a_late_snapshot_what_was_given() {
             prop_assert_eq!(&row["groups_outcome"], given.groups_outcome().as_str());
             prop_assert_eq!(&row["desktops_total"], &json!(given.total));
             prop_assert_eq!(&row["late"], true);
+            // As the one that keeps it here says.
+            let received = (given.finished_at + TimeDelta::minutes(90)).timestamp_micros();
+            prop_assert_eq!(&row["received_at"], received);
             let verdicts =
                 store.verify(None, &BTreeMap::new(), &Progress::default()).await.unwrap();
             prop_assert!(verdicts[0].fault.is_none(), "{:?}", verdicts[0].fault);

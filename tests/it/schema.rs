@@ -291,13 +291,14 @@ async fn every_view_and_column_that_people_read_is_explained() {
 }
 
 /// What names a person or a desktop, or may quote one.
-const NAMING: [&str; 10] = [
+const NAMING: [&str; 11] = [
     "desktop_id",
     "desktop_name",
     "users",
     "attach_users",
     "error_message",
     "last_error",
+    "reason_message",
     "user_name",
     "user_id",
     "assignment_no",

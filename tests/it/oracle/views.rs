@@ -50,6 +50,7 @@ pub fn snapshots(ledger: &Ledger) -> Vec<Row> {
                 ("error_code", visit.error_code.clone().into()),
                 ("error_message", visit.error_message.clone().into()),
                 ("late", false.into()),
+                ("received_at", None::<Micros>.into()),
             ]));
         }
     }
@@ -224,17 +225,35 @@ pub fn gaps(ledger: &Ledger, now: Micros) -> Vec<Row> {
     rows
 }
 
-/// One gap, with the number of failed listings inside and the newest error among them.
+/// One gap, with the number of failed listings inside and the newest error among them; and the newest that a recorder
+/// says by itself, inside or in the snapshot that ends it.
 fn gap(source: &Source, from: Micros, to: Option<Micros>, inside: impl Fn(Micros) -> bool) -> Row {
     let failed = source.visits.iter().filter(|visit| visit.listing.is_none());
     let failed: Vec<&Visit> = failed.filter(|visit| inside(visit.observed_at)).collect();
+    let is_told = |visit: &&Visit| inside(visit.observed_at) || to == Some(visit.observed_at);
+    let (reason, message) = source.visits.iter().rev().filter(is_told).find_map(note).unzip();
     row([
         ("source", source.name.clone().into()),
         ("gap_from", from.into()),
         ("gap_to", to.into()),
         ("failed_snapshots", failed.len().into()),
         ("last_error", failed.iter().rev().find_map(|visit| error(visit)).into()),
+        ("reason", reason.into()),
+        ("reason_message", message.flatten().into()),
     ])
+}
+
+/// What a recorder says by itself, by code and message: under its own code, or behind what went wrong besides.
+fn note(visit: &Visit) -> Option<(String, Option<String>)> {
+    let code = visit.error_code.as_deref();
+    if let Some(code) = code.filter(|code| ["clock", "spool", "dropped"].contains(code)) {
+        return Some((code.to_owned(), visit.error_message.clone()));
+    }
+    let message = visit.error_message.as_deref()?;
+    let begins = ["; clock: the clock was set ", "; spool: nothing was visited "];
+    let at = begins.iter().filter_map(|begin| message.find(begin)).min()?;
+    let (code, message) = message[at + 2..].split_once(": ").unwrap();
+    Some((code.to_owned(), Some(message.to_owned())))
 }
 
 /// `code: message`, or the one of them that there is.

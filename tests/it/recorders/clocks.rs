@@ -76,6 +76,7 @@ async fn a_clock_set_forward_is_a_gap_and_the_snapshot_says_so() {
     );
     let gaps = rows(&database.pool, "select * from deskledger.gaps where gap_to is not null").await;
     assert_eq!(gaps.len(), 1);
+    assert_eq!(gaps[0]["reason"], "clock");
 }
 
 /// A machine that slept has no clock that is wrong: a gap, and no word of a clock.
@@ -89,6 +90,7 @@ async fn a_machine_that_slept_leaves_a_gap_and_no_note() {
     assert_eq!(notes(&database.pool).await[1].0, Value::Null);
     let gaps = rows(&database.pool, "select * from deskledger.gaps where gap_to is not null").await;
     assert_eq!(gaps.len(), 1);
+    assert_eq!(gaps[0]["reason"], Value::Null);
 }
 
 /// The note stands beside what went wrong in the visit itself, not in its place.

@@ -63,6 +63,10 @@ async fn a_full_spool_stops_the_visits_and_the_next_snapshot_says_since_when() {
     let message = last["error_message"].as_str().unwrap();
     assert!(message.contains("the spool is full"), "{message}");
     assert!(message.contains(&format!("{withheld} visits not made")), "{message}");
+    let gaps = rows(&database.pool, "select * from deskledger.gaps where gap_to is not null").await;
+    assert_eq!(gaps.len(), 1);
+    assert_eq!((&gaps[0]["failed_snapshots"], &gaps[0]["reason"]), (&json!(0), &json!("spool")));
+    assert_eq!(gaps[0]["reason_message"], last["error_message"]);
 }
 
 #[tokio::test]
@@ -92,6 +96,7 @@ async fn snapshots_that_a_full_spool_dropped_are_failed_visits_with_that_reason(
     assert_eq!(gaps.len(), 1);
     assert_eq!(gaps[0]["failed_snapshots"], json!(dropped));
     assert!(gaps[0]["last_error"].as_str().unwrap().contains("dropped from the spool"), "{gaps:?}");
+    assert_eq!(gaps[0]["reason"], "dropped");
     let verdicts = store.verify(None, &Default::default(), &Default::default()).await.unwrap();
     assert!(verdicts[0].fault.is_none(), "{:?}", verdicts[0].fault);
 }

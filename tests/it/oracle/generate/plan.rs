@@ -155,8 +155,9 @@ pub enum Statics {
 
 #[derive(Clone, Debug)]
 pub struct Error {
-    pub code: bool,
-    pub message: bool,
+    pub code: Option<&'static str>,
+    /// What stands after the first words of the message, which there are then.
+    pub message: Option<&'static str>,
 }
 
 /// What must make no difference, or little.
@@ -313,7 +314,16 @@ fn statics() -> impl Strategy<Value = Statics> {
 }
 
 fn errors() -> impl Strategy<Value = Error> {
-    (prop::bool::weighted(0.7), prop::bool::weighted(0.7))
+    let code = prop_oneof![
+        5 => Just("WKS.00000003"), 1 => Just("clock"), 1 => Just("spool"), 1 => Just("dropped"),
+    ];
+    let message = prop_oneof![
+        5 => Just(""),
+        1 => Just("; clock: the clock was set back by 2m"),
+        1 => Just("; spool: nothing was visited from then on: full; clock: the clock was set forward by 1h"),
+        1 => Just("; clock: says nothing"),
+    ];
+    (weighted(0.7, code), weighted(0.7, message))
         .prop_map(|(code, message)| Error { code, message })
 }
 

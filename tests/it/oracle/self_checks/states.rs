@@ -150,9 +150,31 @@ fn gaps_tell_of_failures_inside_and_of_the_one_still_open() {
     assert_eq!(column(&ended, "last_error"), json!(["B"]));
     let open = views::gaps(&ledger(&lines), at("08:45:00.000001"));
     assert_eq!(column(&open, "gap_to"), json!([at("08:30:00"), null]));
+    assert_eq!(column(&open, "reason"), json!([null, null]));
     let never = views::gaps(&ledger(&lines[..1]), at("07:00:00"));
     assert_eq!(column(&never, "failed_snapshots"), json!([1]));
     assert_eq!(column(&never, "last_error"), json!(["no"]));
+}
+
+#[test]
+fn gaps_tell_what_recorders_say_inside_and_at_their_end() {
+    let said = |time: &str, code: Value, message: &str| {
+        let mut line = seen(time, NONE);
+        line["error"] = json!({"code": code, "message": message});
+        line
+    };
+    let spool =
+        "no answer; spool: nothing was visited from 09:20 on: full; clock: the clock was set back";
+    let lines = [
+        said("08:00:00", json!("clock"), "of before"),
+        said("09:00:00", json!("clock"), "set forward"),
+        said("10:00:00", json!("WKS.1"), spool),
+        said("11:00:00", json!("WKS.1"), "no; clock: no note"),
+    ];
+    let gaps = views::gaps(&ledger(&lines), at("11:00:00"));
+    assert_eq!(column(&gaps, "reason"), json!(["clock", "spool", null]));
+    let spool = spool.strip_prefix("no answer; spool: ").unwrap();
+    assert_eq!(column(&gaps, "reason_message"), json!(["set forward", spool, null]));
 }
 
 #[test]
