@@ -186,7 +186,7 @@ fn check_pins(verdicts: &mut [Verdict], seal: &Seal) {
             )),
             None => None,
         };
-        verdict.fault = wrong.map(|wrong| Fault { at: None, wrong });
+        verdict.fault = wrong.map(|wrong| Fault::at(None, wrong));
     }
 }
 

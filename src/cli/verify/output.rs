@@ -33,12 +33,20 @@ pub(super) fn as_text(
                 format!("{name}: ok, {looked_at}\n  digest {}\n", hex::encode(summary.digest))
             }
             Some(wrong) => {
-                format!("{name}: WRONG, {}\n  right before it: {looked_at}\n", fault(wrong))
+                let before = match wrong.at {
+                    Some(_) if wrong.is_after => "right up to there",
+                    Some(place) if place.sequence > summary.entries => "right before it",
+                    _ => "looked at",
+                };
+                format!("{name}: WRONG, {}\n  {before}: {looked_at}\n", fault(wrong))
             }
         };
         text += &line;
-        if summary.passed_checkpoint {
-            text += "  the history up to the seal is unchanged\n";
+        if is_as_sealed(verdict, seal) {
+            text += match &verdict.fault {
+                None => "  the history up to the seal is unchanged\n",
+                Some(_) => "  up to the seal every digest is as it was sealed\n",
+            };
         }
         for (column, value) in pinned_since(verdict, seal) {
             let value = harmless(value);
@@ -68,6 +76,19 @@ pub(super) fn as_text(
     text
 }
 
+/// Whether the chain goes through the seal, with nothing wrong up to there.
+fn is_as_sealed(verdict: &Verdict, seal: Option<&Seal>) -> bool {
+    let head =
+        seal.and_then(|seal| seal.heads.iter().find(|head| head.source == verdict.source.name));
+    let is_later = |fault: &Fault| match (fault.at, head) {
+        (Some(place), Some(head)) => {
+            place.sequence > head.sequence || (fault.is_after && place.sequence == head.sequence)
+        }
+        _ => false,
+    };
+    verdict.summary.passed_checkpoint && verdict.fault.as_ref().is_none_or(is_later)
+}
+
 /// The verdicts as one JSON object.
 pub(super) fn as_json(verdicts: &[Verdict], missing: &[String], seal: Option<&Seal>) -> String {
     let rows = verdicts.iter().map(|verdict| {
@@ -84,7 +105,7 @@ pub(super) fn as_json(verdicts: &[Verdict], missing: &[String], seal: Option<&Se
                 .into_iter()
                 .map(|(column, value)| (column.to_owned(), Value::from(value)))
                 .collect::<serde_json::Map<_, _>>(),
-            "seal_holds": seal.map(|_| summary.passed_checkpoint),
+            "seal_holds": seal.map(|_| is_as_sealed(verdict, seal)),
             "wrong": verdict.fault.as_ref().map(wrong),
         })
     });
@@ -107,6 +128,7 @@ fn wrong(fault: &Fault) -> Value {
         "snapshot_id": fault.at.map(|place| place.snapshot_id),
         "sequence": fault.at.map(|place| place.sequence),
         "observed_at": fault.at.map(|place| instant(place.observed_at)),
+        "missing_after_it": fault.is_after,
         "what": wrong.what,
         "expected": wrong.expected,
         "found": wrong.found,
@@ -119,7 +141,8 @@ pub(super) fn fault(fault: &Fault) -> String {
     match fault.at {
         None => wrong,
         Some(place) => format!(
-            "snapshot {} of {} (entry {}): {wrong}",
+            "{}snapshot {} of {} (entry {}): {wrong}",
+            if fault.is_after { "after " } else { "" },
             place.snapshot_id,
             instant(place.observed_at),
             place.sequence

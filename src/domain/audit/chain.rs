@@ -99,7 +99,7 @@ impl Audit {
     /// # Errors
     /// It cannot.
     pub fn link(&mut self, visit: &Visit) -> Result<(), Fault> {
-        self.check_link(visit).map_err(|wrong| Fault { at: Some(place(visit)), wrong })
+        self.check_link(visit).map_err(|wrong| Fault::at(Some(place(visit)), wrong))
     }
 
     /// A piece of a span that begins after the snapshot before, and not after the next one. All rows come
@@ -128,7 +128,7 @@ impl Audit {
     /// # Errors
     /// It is not what recording would have written.
     pub fn snapshot(&mut self, visit: &Visit) -> Result<(), Fault> {
-        self.check_snapshot(visit).map_err(|wrong| Fault { at: Some(place(visit)), wrong })
+        self.check_snapshot(visit).map_err(|wrong| Fault::at(Some(place(visit)), wrong))
     }
 
     /// The next entry, which is a late snapshot.
@@ -136,7 +136,7 @@ impl Audit {
     /// # Errors
     /// It is not what recording would have written.
     pub fn late(&mut self, row: &LateRow) -> Result<(), Fault> {
-        self.check_late(row).map_err(|wrong| Fault { at: Some(place(&row.visit)), wrong })
+        self.check_late(row).map_err(|wrong| Fault::at(Some(place(&row.visit)), wrong))
     }
 
     /// The present desktops after the newest snapshot: number, label and status of those that it lists.
@@ -164,7 +164,27 @@ impl Audit {
     /// # Errors
     /// It is not so.
     pub fn finish(&mut self, head: &HeadRow) -> Result<(), Fault> {
-        self.check_rest(head).map_err(|wrong| Fault { at: self.newest, wrong })
+        let newest = self.newest;
+        if self.head.sequence < head.sequence {
+            let wrong = Wrong::new(
+                "the entries that there are, beside `sequence` of the source's `head`",
+                head.sequence.shown(),
+                format!("{}: the newest were cut off", self.head.sequence),
+            );
+            return Err(Fault::after(newest, wrong));
+        }
+        self.check_rest(head).map_err(|wrong| Fault::at(newest, wrong))?;
+        match &self.checkpoint {
+            Some(checkpoint) if !self.passed_checkpoint => {
+                let wrong = Wrong::new(
+                    "the entries of the source, beside the seal",
+                    format!("at least {}", checkpoint.sequence),
+                    format!("{}: the newest were cut off", self.head.sequence),
+                );
+                Err(Fault::after(newest, wrong))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_link(&mut self, visit: &Visit) -> Result<(), Wrong> {
@@ -462,15 +482,7 @@ impl Audit {
         }
         self.desktops.finish(head)?;
         self.groups.finish()?;
-        self.names.check_all()?;
-        match &self.checkpoint {
-            Some(checkpoint) if !self.passed_checkpoint => Err(Wrong::new(
-                "the entries of the source, beside the seal",
-                format!("at least {}", checkpoint.sequence),
-                format!("{}: the newest were cut off", head.sequence),
-            )),
-            _ => Ok(()),
-        }
+        self.names.check_all()
     }
 }
 

@@ -73,8 +73,22 @@ pub struct Place {
 pub struct Fault {
     /// The snapshot at which it is; `None`: the source has none.
     pub at: Option<Place>,
+    /// That snapshot is right, and the last there is: what is wrong is that others are missing behind it.
+    pub is_after: bool,
     /// What it is.
     pub wrong: Wrong,
+}
+
+impl Fault {
+    /// What is wrong at a snapshot.
+    pub fn at(at: Option<Place>, wrong: Wrong) -> Self {
+        Self { at, is_after: false, wrong }
+    }
+
+    /// What is missing after the last snapshot there is.
+    pub fn after(at: Option<Place>, wrong: Wrong) -> Self {
+        Self { at, is_after: true, wrong }
+    }
 }
 
 /// Fails unless `found` is `expected`; `what` says what both are of.

@@ -193,13 +193,13 @@ async fn doubled_ids(connection: &mut PgConnection) -> sqlx::Result<Vec<(SourceI
             "a number of its own",
             "one that another has too",
         );
-        (source, Fault { at, wrong })
+        (source, Fault::at(at, wrong))
     });
     Ok(faults.collect())
 }
 
 /// The one of two faults that comes first in the history.
 fn earlier(one: Option<Fault>, other: Option<Fault>) -> Option<Fault> {
-    let sequence = |fault: &Fault| fault.at.map_or(0, |place| place.sequence);
-    one.into_iter().chain(other).min_by_key(sequence)
+    let place = |fault: &Fault| (fault.at.map_or(0, |place| place.sequence), fault.is_after);
+    one.into_iter().chain(other).min_by_key(place)
 }

@@ -195,13 +195,13 @@ async fn compare_with_view(
     .fetch_one(connection)
     .await
     .map_err(StoreError::while_trying("read the view `desktop_snapshots`"))?;
-    Ok((differences > 0).then(|| Fault {
-        at: Some(sample.place),
-        wrong: Wrong::new(
+    Ok((differences > 0).then(|| {
+        let wrong = Wrong::new(
             "the view `desktop_snapshots`",
             format!("the {} desktops that the spans list", listing.len()),
             format!("{differences} rows missing or added"),
-        ),
+        );
+        Fault::at(Some(sample.place), wrong)
     }))
 }
 
@@ -240,7 +240,7 @@ impl Walk {
         self.one_row_more()?;
         let Some(head) = head else {
             let wrong = Wrong::new("the source's row of `head`", "one row", "none");
-            return Err(Fault { at: newest, wrong }.into());
+            return Err(Fault::at(newest, wrong).into());
         };
         self.audit.finish(head)?;
         if self.wide != 0 {
@@ -249,7 +249,7 @@ impl Walk {
                 "one for each piece of counters that needs it",
                 format!("{} more", self.wide),
             );
-            return Err(Fault { at: newest, wrong }.into());
+            return Err(Fault::at(newest, wrong).into());
         }
         Ok(())
     }
@@ -291,11 +291,8 @@ impl Walk {
                     "13 counters of which one needs them, and the same where they fit two bytes",
                     "others",
                 );
-                return Err(Fault {
-                    at: Some(Place { snapshot_id, sequence, observed_at }),
-                    wrong,
-                }
-                .into());
+                let place = Place { snapshot_id, sequence, observed_at };
+                return Err(Fault::at(Some(place), wrong).into());
             }
             self.audit.group(group.row);
         }

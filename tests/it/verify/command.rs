@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::changes::{NOT_SEEN, restore, save};
 use super::history;
-use crate::support::ledger::{ledger, record};
+use crate::support::ledger::{keep_late_lines, ledger, record};
 use crate::support::program::Home;
 
 /// The first `lines` lines of the history.
@@ -88,6 +88,79 @@ async fn a_seal_shows_a_tail_that_was_cut_off() {
     home.run(&["verify"]).await.expect(0);
     let done = home.run(&["verify", "--against", "seal"]).await.expect(1);
     assert!(done.err.contains("the newest were cut off"), "{}", done.err);
+    // The last that is there is right: nobody is to look for what is wrong with it.
+    assert!(
+        done.err.contains("after snapshot ") && done.err.contains("(entry 15)"),
+        "{}",
+        done.err
+    );
+    assert!(done.out.contains("  right up to there: 15 entries"), "{}", done.out);
+    assert!(!done.out.contains("seal is unchanged"), "{}", done.out);
+}
+
+#[tokio::test]
+async fn a_tail_that_was_cut_off_beside_the_head_blames_no_snapshot() {
+    let (database, store) = ledger().await;
+    let home = Home::new(&database);
+    record(&store, &history::history(), 1, usize::MAX).await;
+    let cut = "delete from deskledger_data.snapshot where sequence > 28 and source_id = 1";
+    sqlx::query(cut).execute(&database.pool).await.unwrap();
+    let done = home.run(&["verify"]).await.expect(1);
+    assert!(
+        done.err.contains("after snapshot ") && done.err.contains("(entry 28)"),
+        "{}",
+        done.err
+    );
+    assert!(done.err.contains("expected 30, found 28: the newest were cut off"), "{}", done.err);
+    let done = home.run(&["verify", "--format", "json"]).await.expect(1);
+    let result: Value = serde_json::from_str(&done.out).unwrap();
+    assert_eq!(result["sources"][0]["wrong"]["sequence"], 28);
+    assert_eq!(result["sources"][0]["wrong"]["missing_after_it"], true);
+}
+
+/// The chain may go through the seal all the same: no digest holds a view.
+#[tokio::test]
+async fn nothing_is_called_unchanged_beside_what_is_wrong_before_the_seal() {
+    let (database, store) = ledger().await;
+    let home = Home::new(&database);
+    record(&store, &history::history(), 1, usize::MAX).await;
+    seal(&home).await;
+    let lie = "create or replace view deskledger.desktop_snapshots as
+               select snapshot_id, ''::text as source, observed_at, ''::text as desktop_id, ''::text as desktop_name,
+                      ''::text as connect_status, '[]'::jsonb as attach_users from deskledger_data.snapshot";
+    sqlx::query(lie).execute(&database.pool).await.unwrap();
+    let done = home.run(&["verify", "--against", "seal"]).await.expect(1);
+    assert!(done.out.contains("WRONG") && !done.out.contains("up to the seal"), "{}", done.out);
+    // All of it was looked at, and not all of that is before what is wrong.
+    assert!(done.out.contains("  looked at: 30 entries"), "{}", done.out);
+    let done = home.run(&["verify", "--against", "seal", "--format", "json"]).await.expect(1);
+    let result: Value = serde_json::from_str(&done.out).unwrap();
+    assert_eq!(result["sources"][0]["seal_holds"], false);
+}
+
+/// Late entries move the digest and not the newest snapshot; a seal holds both.
+#[tokio::test]
+async fn a_seal_over_a_chain_that_ends_in_a_late_entry_holds_and_shows_that_it_is_gone() {
+    let (database, store) = ledger().await;
+    let home = Home::new(&database);
+    record(&store, &beginning(20), 1, usize::MAX).await;
+    let saved = save(&database.pool).await;
+    assert!(keep_late_lines(&store, &beginning(20), 7).await > 0);
+    let last = "select bool_and(l.sequence = h.sequence) from deskledger_data.head h
+                  cross join lateral (select max(sequence) as sequence from deskledger_data.late l
+                                       where l.source_id = h.source_id) l where h.source_id = 1";
+    assert!(sqlx::query_scalar::<_, bool>(last).fetch_one(&database.pool).await.unwrap());
+    seal(&home).await;
+    let holds = async || {
+        let done = home.run(&["verify", "--against", "seal"]).await.expect(0);
+        assert_eq!(done.out.matches("the history up to the seal is unchanged").count(), 2);
+    };
+    holds().await;
+    record(&store, &rest(20), 1, usize::MAX).await;
+    holds().await;
+    restore(&database.pool, &saved).await;
+    let done = home.run(&["verify", "--against", "seal"]).await.expect(1);
+    assert!(done.err.contains("the newest were cut off"), "{}", done.err);
 }
 
 #[tokio::test]
@@ -104,7 +177,8 @@ async fn a_seal_shows_a_ledger_that_was_rewritten_as_a_whole_and_holds_while_it_
     let change = "update deskledger_data.snapshot set changes = changes + 1 where sequence = 29";
     sqlx::query(change).execute(&database.pool).await.unwrap();
     let done = home.run(&["verify", "--against", "seal"]).await.expect(1);
-    assert_eq!(done.out.matches("the history up to the seal is unchanged").count(), 2);
+    assert_eq!(done.out.matches("the history up to the seal is unchanged").count(), 1);
+    assert_eq!(done.out.matches("up to the seal every digest is as it was sealed").count(), 1);
     restore(&database.pool, &saved).await;
 
     // What was not known when it was sealed may be pinned later, and is said.
