@@ -138,7 +138,7 @@ async fn keeper(
         project_id: place.project_id.clone(),
         endpoint: place.endpoint.clone(),
     };
-    let queue = spool.queue(&place.name, Some(pin))?;
+    let mut queue = spool.queue(&place.name, Some(pin))?;
     if !queue.is_empty() {
         let waiting = queue.len();
         tracing::info!(

@@ -28,7 +28,7 @@ pub use kept::Kept;
 pub use place::{Located, Origin, Place};
 pub use schedule::{CronSchedule, Schedule};
 pub use secret::Environment;
-pub use size::{format_size, parse_size};
+pub use size::{about_size, format_size, parse_size};
 pub use source::{Auth, SourceConfig};
 pub use spool::{SpoolConfig, SpoolSettings, WhenFull};
 

@@ -32,6 +32,18 @@ pub fn format_size(bytes: u64) -> String {
     format!("{}{unit}", bytes / factor)
 }
 
+/// Writes about how large something is, for people.
+#[must_use]
+pub fn about_size(bytes: u64) -> String {
+    let binary = UNITS.iter().filter(|(name, _)| name.ends_with("iB"));
+    let Some((unit, factor)) = binary.into_iter().find(|(_, factor)| bytes >= *factor) else {
+        return format!("{bytes}B");
+    };
+    // In tenths, rounded down: what is nearly full is not called full.
+    let tenths = u128::from(bytes) * 10 / u128::from(*factor);
+    format!("{}.{}{unit}", tenths / 10, tenths % 10)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -50,6 +62,10 @@ mod tests {
         }
         assert_eq!(format_size(2 << 30), "2GiB");
         assert_eq!(format_size(1_500_000), "1500kB");
+        for (bytes, text) in [(0, "0B"), (1_023, "1023B"), (1_535, "1.4KiB"), (2 << 30, "2.0GiB")] {
+            assert_eq!(about_size(bytes), text);
+        }
+        assert_eq!(about_size(u64::MAX), "16777215.9TiB");
     }
 
     proptest! {

@@ -64,16 +64,16 @@ fn home(simulator: &Simulator, database: &TestDatabase) -> Home {
 }
 
 /// What the doctor reported.
-struct Report(Value);
+pub struct Report(Value);
 
 impl Report {
-    fn of(done: &Done) -> Self {
+    pub fn of(done: &Done) -> Self {
         Self(serde_json::from_str(&done.out).unwrap_or_else(|error| panic!("{error}: {done:?}")))
     }
 
     /// A check's state, and what was found with what to do.
     #[track_caller]
-    fn check(&self, group: &str, name: &str) -> (&str, String) {
+    pub fn check(&self, group: &str, name: &str) -> (&str, String) {
         let checks = self.0["checks"].as_array().unwrap();
         let mut found =
             checks.iter().filter(|check| check["group"] == group && check["check"] == name);
@@ -88,7 +88,7 @@ impl Report {
 
     /// Fails unless a check ended so, and says each of these.
     #[track_caller]
-    fn expect(&self, group: &str, name: &str, state: &str, words: &[&str]) {
+    pub fn expect(&self, group: &str, name: &str, state: &str, words: &[&str]) {
         let (is, text) = self.check(group, name);
         assert_eq!(is, state, "{group} {name}: {text}");
         for word in words {

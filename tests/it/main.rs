@@ -11,6 +11,7 @@ mod civil_time;
 #[cfg(target_os = "linux")]
 mod crash;
 mod doctor;
+mod doctor_spool;
 mod exchange;
 mod late;
 mod oracle;

@@ -79,7 +79,7 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
 
     let clock = Clock::System;
     let mut database = database::check(&configured, &clock).await;
-    database.checks.extend(configured.spool.as_ref().map(spool::check));
+    database.checks.extend(configured.spool.iter().flat_map(spool::check));
     report.add(std::mem::take(&mut database.checks))?;
 
     // Sources of one credential know of each other, so that none of them tries what another one saw refused.

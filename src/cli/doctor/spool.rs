@@ -1,24 +1,58 @@
 //! Where snapshots wait while the database is away: whether they could, and whether some do.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use indicatif::HumanBytes;
-use nix::sys::statvfs::statvfs;
-use nix::unistd::{AccessFlags, access};
+use nix::unistd::{AccessFlags, access, geteuid};
 
-use super::check::{Check, Group};
-use crate::collector::spool::inspect;
-use crate::config::{ConfigError, SpoolConfig};
+use super::check::{Check, Group, State};
+use crate::collector::spool::{free, inspect, nearest};
+use crate::config::{ConfigError, SpoolConfig, WhenFull};
 
 const NAME: &str = "spool";
 
-/// The check.
-pub(super) fn check(config: &Result<SpoolConfig, ConfigError>) -> Check {
-    let check = match config {
-        Ok(config) => look(config),
-        Err(error) => Check::failed(NAME, error.to_string(), "set the keys of `[spool]` right"),
+/// The checks: the spool, and where others could get at it, its folder.
+pub(super) fn check(config: &Result<SpoolConfig, ConfigError>) -> Vec<Check> {
+    let checks = match config {
+        Ok(config) => [look(config)].into_iter().chain(exposed(&config.dir)).collect(),
+        Err(error) => {
+            vec![Check::failed(NAME, error.to_string(), "set the keys of `[spool]` right")]
+        }
     };
-    check.of(Group::Database)
+    checks.into_iter().map(|check| check.of(Group::Database)).collect()
+}
+
+/// Whether somebody else could take the folder away, or put another one in its place: what waits there names people,
+/// and what is read from there goes into the ledger.
+fn exposed(dir: &Path) -> Option<Check> {
+    const NAME: &str = "spool folder";
+    const ADVICE: &str = "give `[spool] dir` a folder that only the user that records may write to";
+    // What is not there yet is made for its user alone.
+    let nearest = nearest(dir)?.canonicalize().ok()?;
+    let is_made = dir.exists();
+    let mut risks = nearest.ancestors().filter_map(|place| {
+        let metadata = place.metadata().ok()?;
+        // In a sticky folder nobody takes away what another one has made.
+        let is_held = metadata.mode() & 0o1000 != 0 && (is_made || place != nearest);
+        let is_open = metadata.mode() & 0o002 != 0 && !is_held;
+        risk(is_open, metadata.uid(), geteuid().as_raw())
+            .map(|risk| format!("{} {risk}", place.display()))
+    });
+    risks.next().map(|found| Check::warning(NAME, found, ADVICE))
+}
+
+/// What is wrong with a folder on the way, for `user`.
+fn risk(is_open: bool, owner: u32, user: u32) -> Option<String> {
+    if is_open {
+        return Some(
+            "may be written to by everybody, who could put another spool there".to_owned(),
+        );
+    }
+    let is_foreign = owner != 0 && owner != user;
+    is_foreign.then(|| {
+        format!("belongs to the user with number {owner}, who could put another spool there")
+    })
 }
 
 fn look(config: &SpoolConfig) -> Check {
@@ -39,7 +73,19 @@ fn look(config: &SpoolConfig) -> Check {
             "`deskledger spool` names them; look after the disk, and take the files away",
         );
     }
-    let waiting: usize = sources().map(|source| source.waiting).sum();
+    let (waiting, dropped) = sources()
+        .fold((0, 0), |(waiting, dropped), of| (waiting + of.waiting, dropped + of.dropped));
+    let bound = slots.iter().find_map(|slot| slot.lacks(config, free(&config.dir)));
+    if let Some(bound) = bound.filter(|_| waiting > 0) {
+        let then = match config.when_full {
+            WhenFull::Stop => "nothing is visited until there is room".to_owned(),
+            WhenFull::DropOldest => format!("{dropped} were dropped for newer ones"),
+        };
+        let advice =
+            "see why the database does not answer; until then make room, or raise `max_size`";
+        let found = format!("{waiting} snapshots wait in {shown}, which is full, {then}: {bound}");
+        return Check::failed(NAME, found, advice);
+    }
     if waiting > 0 {
         let is_left = slots.iter().any(|slot| !slot.is_in_use && !slot.sources.is_empty());
         let advice = if is_left {
@@ -47,26 +93,45 @@ fn look(config: &SpoolConfig) -> Check {
         } else {
             "the recorder writes them as soon as the database answers: why does it not?"
         };
-        return Check::warning(NAME, format!("{waiting} snapshots wait in {shown}"), advice);
+        let dropped = match dropped {
+            0 => String::new(),
+            dropped => format!(", of which {dropped} were dropped when it was full"),
+        };
+        return Check::warning(
+            NAME,
+            format!("{waiting} snapshots wait in {shown}{dropped}"),
+            advice,
+        );
     }
-    room(config)
+    let torn = sources().map(|source| source.torn.len()).sum::<usize>();
+    let check = room(config);
+    if torn > 0 && check.state == State::Ok {
+        return Check::warning(
+            NAME,
+            format!(
+                "{torn} last records in {shown} had a wrong checksum: they are kept, and not recorded"
+            ),
+            "`deskledger spool` names the files; look after the disk, and take them away",
+        );
+    }
+    check
 }
 
 /// Whether snapshots could wait.
 fn room(config: &SpoolConfig) -> Check {
     let shown = config.dir.display();
     // It is made when it is first needed.
-    let Some(place) = config.dir.ancestors().find(|place| place.exists()) else {
+    let Some(place) = nearest(&config.dir) else {
         return Check::failed(NAME, format!("there is no place for {shown}"), "make its folder");
     };
-    if access(place, AccessFlags::W_OK).is_err() {
+    if access(&place, AccessFlags::W_OK).is_err() {
         return Check::failed(
             NAME,
             format!("{} may not be written to by this user", place.display()),
             "let the user that records have it, or name another folder in `[spool] dir`",
         );
     }
-    let Some(free) = free(place) else {
+    let Some(free) = free(&config.dir) else {
         return Check::warning(
             NAME,
             format!("it is not known how much is free at {shown}"),
@@ -84,9 +149,22 @@ fn room(config: &SpoolConfig) -> Check {
     Check::ok(NAME, format!("nothing waits in {shown}, which may take {max}; {free} free there"))
 }
 
-fn free(place: &Path) -> Option<u64> {
-    let disk = statvfs(place).ok()?;
-    // How wide these are depends on the system.
-    let free = u128::from(disk.blocks_available()) * u128::from(disk.fragment_size());
-    Some(u64::try_from(free).unwrap_or(u64::MAX))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_safe_with_its_user_and_with_root_alone() {
+        for (is_open, owner, user, is_safe) in [
+            (false, 1000, 1000, true),
+            (false, 0, 1000, true),
+            (false, 0, 0, true),
+            (false, 1001, 1000, false),
+            (false, 1000, 0, false),
+            (true, 1000, 1000, false),
+            (true, 0, 0, false),
+        ] {
+            assert_eq!(risk(is_open, owner, user).is_none(), is_safe, "{is_open} {owner} {user}");
+        }
+    }
 }

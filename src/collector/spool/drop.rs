@@ -33,6 +33,7 @@ impl Queue {
             self.writer.take_if(|writer| writer.number == number);
             match self.markers(at) {
                 Ok(markers) => return self.rewrite(at, &markers).map(Some),
+                Err((_, Fault::Gone)) => self.forget_gone(at),
                 Err((_, Fault::Io(error))) => {
                     return Err(failed("read", &self.path(number))(error));
                 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::config::format_size;
+use crate::config::{about_size, format_size};
 use crate::domain::SourceNameError;
 
 /// Why the spool cannot do what it was asked to.
@@ -22,7 +22,7 @@ pub enum SpoolError {
         source: io::Error,
     },
     /// There is no room for one more snapshot.
-    #[error("keep a snapshot of `{source_name}` in the spool: {bound}")]
+    #[error("the spool has no room for a snapshot of `{source_name}`: {bound}")]
     Full {
         /// Whose snapshot.
         source_name: String,
@@ -72,14 +72,12 @@ impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Size { used, max } => {
-                write!(f, "it is full with {used} bytes of {}", format_size(*max))
+                let (used, max) = (about_size(*used), format_size(*max));
+                write!(f, "it takes {used} of the {max} that it may (`max_size`)")
             }
             Self::Disk { free, min } => {
-                write!(
-                    f,
-                    "the disk has {free} bytes free, of which {} must stay",
-                    format_size(*min)
-                )
+                let (free, min) = (about_size(*free), format_size(*min));
+                write!(f, "its disk has {free} free, and {min} have to stay free (`min_free`)")
             }
         }
     }

@@ -1,5 +1,6 @@
 //! What is left when something goes wrong: writes cut short, rotten bytes, a disk that fails, a sync left out.
 
+use std::fs::File;
 use std::io;
 
 use super::disk::RealDisk;
@@ -225,9 +226,13 @@ fn a_last_record_with_a_wrong_checksum_is_cut_off_and_kept() {
     *bytes.last_mut().expect("there are some") ^= 1;
     std::fs::write(&path, &bytes).expect("there is room");
     let mut queue = reopened(folder.path());
-    let [Report::Torn { kept: Some(kept), .. }] = &queue.reports()[..] else {
+    let reports = queue.reports();
+    let [report @ Report::Torn { kept: Some(kept), .. }] = &reports[..] else {
         panic!("it is kept")
     };
+    // It has its length: nobody knows whether the write was cut short.
+    let said = report.to_string();
+    assert!(said.contains("has a wrong checksum") && !said.contains("cut short"), "{said}");
     assert_eq!(std::fs::read(kept).expect("it is there"), &bytes[ends[1]..]);
     assert_eq!(all(&mut queue), numbers(0, 2));
     drop(queue);
@@ -255,8 +260,14 @@ fn a_rotten_byte_is_reported_and_nothing_wrong_is_ever_given() {
         let mut queue = reopened(folder.path());
         let aside = path.with_extension("corrupt");
         let reports = queue.reports();
-        let [Report::SetAside { file, at_least: 1.., .. }] = &reports[..] else { panic!("{at}") };
+        let [Report::SetAside { file, until_then, at_least: 1.., .. }] = &reports[..] else {
+            panic!("{at}")
+        };
         assert_eq!(file, &aside);
+        // It is where it is said to be.
+        let now = until_then.as_ref().unwrap_or(file);
+        assert!(now.exists(), "{at}: {}", reports[0]);
+        assert!(reports[0].to_string().contains(&format!("kept as `{}`", now.display())));
         let given = all(&mut queue);
         assert_eq!(given, [numbers(0, whole), numbers(0, 3)].concat(), "{at}");
         queue.acknowledge().expect("the disk works");

@@ -4,11 +4,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::SpoolError;
+use super::disk::{Disk as _, RealDisk};
 use super::error::failed;
 use super::record::Kind;
 use super::segment::{CORRUPT, End, Record, SEGMENT, TORN, kind_of, number_of, scan};
-use super::slot::{folders, is_held, list, slots, source_of};
+use super::slot::{bytes, folders, is_held, list, slots, source_of};
+use super::{Bound, SpoolError};
+use crate::config::SpoolConfig;
 use crate::domain::Instant;
 
 /// A slot.
@@ -18,6 +20,8 @@ pub struct SlotStatus {
     pub slot: u32,
     /// Whether a process holds it.
     pub is_in_use: bool,
+    /// The bytes of all its files, those that were set aside too: what `max_size` bounds.
+    pub bytes: u64,
     /// The sources that have something in it.
     pub sources: Vec<SourceStatus>,
 }
@@ -39,19 +43,41 @@ pub struct SourceStatus {
     pub bytes: u64,
     /// How many segments there are.
     pub segments: usize,
+    /// The bytes of the largest snapshot: what the next may take.
+    pub largest: u64,
     /// Segments with something in them that does not check, which nobody has set aside yet.
     pub unsound: Vec<PathBuf>,
     /// Segments that were set aside.
     pub set_aside: Vec<PathBuf>,
-    /// Ends of writes that were cut short, kept.
+    /// Last records with a wrong checksum, cut off and kept.
     pub torn: Vec<PathBuf>,
 }
 
+impl SlotStatus {
+    /// What keeps it from taking one more snapshot, be it as large as the largest in it; `free`: the bytes that are
+    /// free on its disk, as far as that is known.
+    #[must_use]
+    pub fn lacks(&self, config: &SpoolConfig, free: Option<u64>) -> Option<Bound> {
+        let next = self.sources.iter().map(|source| source.largest).max().unwrap_or(0);
+        let (used, max, min) = (self.bytes, config.max_bytes, config.min_free);
+        match free {
+            Some(free) if free < min.saturating_add(next) => Some(Bound::Disk { free, min }),
+            _ if used.saturating_add(next) > max => Some(Bound::Size { used, max }),
+            _ => None,
+        }
+    }
+}
+
 impl SourceStatus {
-    /// Whether someone should look at something.
+    /// Whether snapshots are lost, which someone should look at.
     #[must_use]
     pub fn is_damaged(&self) -> bool {
         !(self.unsound.is_empty() && self.set_aside.is_empty())
+    }
+
+    /// The files with something in them that does not check.
+    pub fn damaged(&self) -> impl Iterator<Item = &PathBuf> {
+        self.unsound.iter().chain(&self.set_aside).chain(&self.torn)
     }
 
     fn is_nothing(&self) -> bool {
@@ -65,10 +91,10 @@ impl SourceStatus {
 /// Its folder may not be looked into.
 pub fn inspect(dir: &Path) -> Result<Vec<SlotStatus>, SpoolError> {
     let mut found = Vec::new();
-    for (slot, folder) in slots(dir)? {
-        let is_in_use = is_held(&folder)?;
+    for (slot, folder_of_slot) in slots(dir)? {
+        let is_in_use = is_held(&folder_of_slot)?;
         let mut sources = Vec::new();
-        for folder in folders(&folder)? {
+        for folder in folders(&folder_of_slot)? {
             let Some(source) = source_of(&folder) else { continue };
             let status = look(&folder, source, is_in_use)?;
             if !status.is_nothing() {
@@ -76,9 +102,23 @@ pub fn inspect(dir: &Path) -> Result<Vec<SlotStatus>, SpoolError> {
             }
         }
         sources.sort_by(|one, other| one.source.cmp(&other.source));
-        found.push(SlotStatus { slot, is_in_use, sources });
+        let bytes = bytes(&folder_of_slot)?;
+        found.push(SlotStatus { slot, is_in_use, bytes, sources });
     }
     Ok(found)
+}
+
+/// The bytes that are free where a ledger's spool is, or will be; `None`: nobody can tell.
+#[must_use]
+pub fn free(dir: &Path) -> Option<u64> {
+    RealDisk.free(&nearest(dir)?).ok()
+}
+
+/// The folder itself, or the nearest above it that is there; `None`: not even the root is.
+#[must_use]
+pub fn nearest(dir: &Path) -> Option<PathBuf> {
+    let dir = std::path::absolute(dir).ok()?;
+    dir.ancestors().find(|place| place.exists()).map(Path::to_owned)
 }
 
 fn look(folder: &Path, source: String, is_in_use: bool) -> Result<SourceStatus, SpoolError> {
@@ -108,6 +148,7 @@ fn look(folder: &Path, source: String, is_in_use: bool) -> Result<SourceStatus, 
         let scan = scan(&bytes);
         status.segments += 1;
         status.bytes += bytes.len() as u64;
+        status.largest = status.largest.max(scan.longest as u64);
         status.count(&scan.records);
         match scan.end {
             End::Clean => {}

@@ -19,6 +19,9 @@
 //! in silence. What was read and acknowledged is deleted a segment at a time, so that after a restart some of it
 //! comes again: recording is idempotent, and a file that only ever grows and then goes cannot be half rewritten.
 //!
+//! Files that somebody takes away under a running recorder are lost, and that is said ([`Report::Gone`]); what comes
+//! next is kept in folders that are made anew.
+//!
 //! Slots are what lets two recorders of one ledger share a machine without sharing a file: a slot is locked for as
 //! long as its owner lives, and the next to come takes over what a killed one has left.
 
@@ -34,15 +37,12 @@ mod segment;
 mod slot;
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use nix::fcntl::Flock;
-
 pub use error::{Bound, SpoolError};
-pub use inspect::{SlotStatus, SourceStatus, inspect};
+pub use inspect::{SlotStatus, SourceStatus, free, inspect, nearest};
 pub use queue::{Appended, Queue};
 pub use recover::Report;
 
@@ -51,6 +51,7 @@ use crate::domain::check_source_name;
 use crate::exchange::Pin;
 use disk::{Disk, RealDisk};
 use error::failed;
+use slot::{Slot, Wanted};
 
 /// One process's part of a ledger's spool.
 #[derive(Clone, Debug)]
@@ -61,12 +62,10 @@ pub struct Spool(Arc<Shared>);
 struct Shared {
     config: SpoolConfig,
     disk: Arc<dyn Disk>,
-    /// The slot's folder.
-    folder: PathBuf,
+    slot: Mutex<Slot>,
     /// The bytes of all files in it, set aside ones too.
     used: AtomicU64,
     open: Mutex<HashSet<String>>,
-    _lock: Flock<File>,
 }
 
 impl Spool {
@@ -80,11 +79,10 @@ impl Spool {
     }
 
     fn open_on(config: &SpoolConfig, disk: Arc<dyn Disk>) -> Result<Self, SpoolError> {
-        let (folder, lock) = slot::take(&config.dir, &*disk)?;
-        let used = AtomicU64::new(slot::bytes(&folder)?);
-        let config = config.clone();
-        let open = Mutex::default();
-        Ok(Self(Arc::new(Shared { config, disk, folder, used, open, _lock: lock })))
+        let slot = slot::take(&config.dir, &*disk, Wanted::Full, 0)?;
+        let used = AtomicU64::new(slot::bytes(&slot.folder)?);
+        let (config, slot, open) = (config.clone(), Mutex::new(slot), Mutex::default());
+        Ok(Self(Arc::new(Shared { config, disk, slot, used, open })))
     }
 
     /// Opens a source's queue, and puts right what an end of its last owner without warning has left. `pin` goes
@@ -96,8 +94,9 @@ impl Spool {
         check_source_name(source)
             .map_err(|error| SpoolError::Name { name: source.to_owned(), source: error })?;
         let claim = Claim::new(&self.0, source)?;
-        let folder = slot::source_folder(&self.0.folder, source, &*self.0.disk)?;
-        Queue::recover(claim, folder, source.to_owned(), pin)
+        let (slot, generation) = self.0.slot()?;
+        let folder = slot::source_folder(&slot, source, &*self.0.disk)?;
+        Queue::recover(claim, (folder, generation), source.to_owned(), pin)
     }
 
     /// The sources of which something waits in this slot, configured or not.
@@ -106,7 +105,7 @@ impl Spool {
     /// The slot's folder cannot be read.
     pub fn sources(&self) -> Result<Vec<String>, SpoolError> {
         let mut sources = Vec::new();
-        for folder in slot::folders(&self.0.folder)? {
+        for folder in slot::folders(&self.0.slot()?.0)? {
             if slot::has_segments(&folder)?
                 && let Some(source) = slot::source_of(&folder)
             {
@@ -150,10 +149,21 @@ struct Shortage {
 }
 
 impl Shared {
+    /// The slot's folder, and which of those it is that this process has had; another one is taken where it is gone.
+    fn slot(&self) -> Result<(PathBuf, u64), SpoolError> {
+        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if !slot.is_there() {
+            let generation = slot.generation + 1;
+            *slot = slot::take(&self.config.dir, &*self.disk, Wanted::Empty, generation)?;
+            self.used.store(slot::bytes(&slot.folder)?, Ordering::SeqCst);
+        }
+        Ok((slot.folder.clone(), slot.generation))
+    }
+
     /// Whether so many bytes more would fit.
     fn shortage(&self, bytes: u64) -> Result<Option<Shortage>, SpoolError> {
-        let free =
-            self.disk.free(&self.folder).map_err(failed("ask for the room on", &self.folder))?;
+        let (folder, _) = self.slot()?;
+        let free = self.disk.free(&folder).map_err(failed("ask for the room on", &folder))?;
         let (used, max) = (self.used.load(Ordering::SeqCst), self.config.max_bytes);
         Ok(self.over_disk(bytes, free).or_else(|| {
             let over = used.saturating_add(bytes).checked_sub(max).filter(|over| *over > 0)?;

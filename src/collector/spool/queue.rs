@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use super::disk::write_whole;
@@ -13,7 +14,7 @@ use super::read::Reader;
 use super::record::{Kind, encode, is_prefix};
 use super::recover::{Recovered, recover};
 use super::segment::{RECORDS, Record, SEGMENT, Segment, TEMPORARY, path_of};
-use super::{Claim, Report, Shared, SpoolError};
+use super::{Claim, Report, Shared, SpoolError, slot};
 use crate::config::WhenFull;
 use crate::domain::{Instant, Snapshot};
 use crate::exchange::{Pin, write_line};
@@ -34,6 +35,8 @@ pub struct Queue {
     pub(super) source: String,
     pin: Option<Pin>,
     pub(super) folder: PathBuf,
+    /// Of the slot that the folder is in.
+    generation: u64,
     pub(super) segments: VecDeque<Segment>,
     pub(super) writer: Option<Writer>,
     pub(super) reader: Reader,
@@ -57,7 +60,7 @@ pub(super) struct Writer {
 impl Queue {
     pub(super) fn recover(
         claim: Claim,
-        folder: PathBuf,
+        (folder, generation): (PathBuf, u64),
         source: String,
         pin: Option<Pin>,
     ) -> Result<Self, SpoolError> {
@@ -70,6 +73,7 @@ impl Queue {
             source,
             pin,
             folder,
+            generation,
             segments,
             writer,
             reader,
@@ -92,6 +96,7 @@ impl Queue {
     /// # Errors
     /// There is no room, or the disk fails: then it is not in the queue, and the queue is as it was.
     pub fn append(&mut self, snapshot: &Snapshot) -> Result<Appended, SpoolError> {
+        self.keep_place()?;
         self.mend()?;
         let line = self.line_of(snapshot)?;
         let kind = Kind::of(snapshot);
@@ -126,6 +131,40 @@ impl Queue {
         written.inspect_err(|_| self.shared().release(bytes))?;
         self.largest = self.largest.max(bytes);
         Ok(Appended { bytes, dropped })
+    }
+
+    /// Makes sure that what is written is where others look for it. Somebody may have taken the folder away, or
+    /// files out of it.
+    pub(super) fn keep_place(&mut self) -> Result<(), SpoolError> {
+        let (slot, generation) = self.shared().slot()?;
+        if self.generation != generation || !self.folder.is_dir() {
+            let (folder, snapshots) = (self.folder.clone(), self.len());
+            if self.generation == generation {
+                self.shared().release(self.bytes());
+            }
+            (self.writer, self.reader) = (None, Reader::default());
+            self.segments.clear();
+            self.folder = slot::source_folder(&slot, &self.source, &*self.shared().disk)?;
+            self.generation = generation;
+            let anew = Some(self.folder.clone());
+            self.reports.push(Report::Gone { path: folder, snapshots, anew });
+        }
+        // What is written into a file without a name is nowhere once it is closed.
+        let is_nameless = |writer: &Writer| writer.file.metadata().is_ok_and(|it| it.nlink() == 0);
+        if self.writer.as_ref().is_some_and(is_nameless) {
+            self.forget_gone(self.segments.len() - 1);
+        }
+        Ok(())
+    }
+
+    /// Goes on without a segment whose file somebody has taken away.
+    pub(super) fn forget_gone(&mut self, at: usize) {
+        let Some(segment) = self.segments.remove(at) else { return };
+        self.writer.take_if(|writer| writer.number == segment.number);
+        self.reader.forget(segment.number);
+        self.shared().release(segment.length);
+        let (path, snapshots) = (self.path(segment.number), segment.waiting().len());
+        self.reports.push(Report::Gone { path, snapshots, anew: None });
     }
 
     pub(super) fn line_of(&self, snapshot: &Snapshot) -> Result<Vec<u8>, SpoolError> {
@@ -204,7 +243,8 @@ impl Queue {
     ///
     /// # Errors
     /// The system does not say how much is free.
-    pub fn has_room(&self) -> Result<bool, SpoolError> {
+    pub fn has_room(&mut self) -> Result<bool, SpoolError> {
+        self.keep_place()?;
         let Some(shortage) = self.shared().shortage(self.largest)? else { return Ok(true) };
         let drops = self.shared().config.when_full == WhenFull::DropOldest;
         Ok(drops && self.droppable() >= shortage.bytes)

@@ -1,5 +1,7 @@
 //! Taking snapshots out: oldest first, each checked once more, and deleted only when they are recorded.
 
+use std::io;
+
 use chrono::TimeDelta;
 
 use super::error::failed;
@@ -38,6 +40,9 @@ impl Queue {
     /// one is given.
     #[expect(clippy::should_implement_trait, reason = "an iterator could not be rewound")]
     pub fn next(&mut self) -> Result<Option<Snapshot>, SpoolError> {
+        if !self.is_empty() {
+            self.keep_place()?;
+        }
         while let Some((at, index)) = self.position() {
             let number = self.segments[at].number;
             match self.load(at, index) {
@@ -45,6 +50,7 @@ impl Queue {
                     (self.reader.number, self.reader.index) = (number, index + 1);
                     return Ok(Some(snapshot));
                 }
+                Err(Fault::Gone) => self.forget_gone(at),
                 Err(Fault::Io(error)) => return Err(failed("read", &self.path(number))(error)),
                 Err(Fault::Bad(reason)) => self.give_up(at, index, reason)?,
             }
@@ -92,7 +98,10 @@ impl Queue {
         let (number, path) = (segment.number, self.path(segment.number));
         let lines = match self.reader.lines.take() {
             Some(lines) if lines.number == number && lines.next <= index => lines,
-            _ => Lines::open(&path, number).map_err(Fault::Io)?,
+            _ => Lines::open(&path, number).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => Fault::Gone,
+                _ => Fault::Io(error),
+            })?,
         };
         let lines = self.reader.lines.insert(lines);
         while lines.next < index {
@@ -126,7 +135,8 @@ impl Queue {
         self.writer.take_if(|writer| writer.number == number);
         self.reader.forget(number);
         let file = path_of(&self.folder, number, CORRUPT);
-        self.reports.push(Report::SetAside { file, reason, at_least });
+        let until_then = (!self.segments[at].waiting().is_empty()).then(|| self.path(number));
+        self.reports.push(Report::SetAside { file, until_then, reason, at_least });
         self.clear_away()
     }
 
@@ -145,9 +155,9 @@ impl Queue {
             let disk = &*self.shared().disk;
             if is_bad {
                 let aside = path_of(&self.folder, number, CORRUPT);
-                disk.rename(&path, &aside).map_err(failed("set aside", &path))?;
+                unless_gone(disk.rename(&path, &aside)).map_err(failed("set aside", &path))?;
             } else {
-                disk.remove(&path).map_err(failed("remove", &path))?;
+                unless_gone(disk.remove(&path)).map_err(failed("remove", &path))?;
                 self.shared().release(length);
             }
             self.writer.take_if(|writer| writer.number == number);
@@ -157,8 +167,16 @@ impl Queue {
         }
         if is_changed {
             let folder = &self.folder;
-            self.shared().disk.sync_folder(folder).map_err(failed("sync", folder))?;
+            unless_gone(self.shared().disk.sync_folder(folder)).map_err(failed("sync", folder))?;
         }
         Ok(())
+    }
+}
+
+/// What is not needed any more may be gone already.
+fn unless_gone(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
     }
 }

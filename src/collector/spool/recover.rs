@@ -20,7 +20,8 @@ use super::{Shared, SpoolError};
 /// What was found that is not as it should be, for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
-    /// The last write was cut short, most likely by a kill or a power cut; it had not been promised.
+    /// The last write was cut short, most likely by a kill or a power cut, and had not been promised; or the last
+    /// record is whole and does not check.
     Torn {
         /// The segment, which goes on without it.
         segment: PathBuf,
@@ -31,12 +32,23 @@ pub enum Report {
     },
     /// Part of a segment does not check: snapshots are lost.
     SetAside {
-        /// Where the segment is once the good snapshots before that part are recorded.
+        /// Where the segment is, or will be.
         file: PathBuf,
+        /// Where it is until the good snapshots before that part are recorded, if there are any.
+        until_then: Option<PathBuf>,
         /// What does not check.
         reason: &'static str,
         /// So many snapshots are lost, or more.
         at_least: usize,
+    },
+    /// A folder or a segment that was in use is not there any more, and neither are the snapshots in it.
+    Gone {
+        /// The folder or file.
+        path: PathBuf,
+        /// How many snapshots waited in it.
+        snapshots: usize,
+        /// The folder that was made in its place.
+        anew: Option<PathBuf>,
     },
 }
 
@@ -45,20 +57,48 @@ impl fmt::Display for Report {
         match self {
             Self::Torn { segment, bytes, kept } => {
                 let segment = segment.display();
-                write!(
-                    f,
-                    "the last write to `{segment}` was cut short, and its {bytes} bytes are cut off"
-                )?;
                 match kept {
-                    Some(kept) => write!(f, ", kept as `{}`", kept.display()),
-                    None => Ok(()),
+                    None => write!(
+                        f,
+                        "the last write to `{segment}` was cut short, and its {bytes} bytes are cut off"
+                    ),
+                    // Whole, but not what was written: a write that was not on disk yet, or rot.
+                    Some(kept) => write!(
+                        f,
+                        "the last record of `{segment}` has a wrong checksum: its snapshot is LOST, unless its write \
+                         was under way when the recorder ended; its {bytes} bytes are cut off, and kept as `{}`",
+                        kept.display()
+                    ),
                 }
             }
-            Self::SetAside { file, reason, at_least } => write!(
-                f,
-                "{at_least} snapshots or more are LOST: {reason}; the segment is kept as `{}`",
-                file.display()
-            ),
+            Self::SetAside { file, until_then, reason, at_least } => {
+                write!(
+                    f,
+                    "{at_least} snapshots or more are LOST: {reason}; the segment is kept as "
+                )?;
+                let file = file.display();
+                match until_then {
+                    None => write!(f, "`{file}`"),
+                    Some(now) => write!(
+                        f,
+                        "`{}`, and as `{file}` from when the good snapshots in it are recorded",
+                        now.display()
+                    ),
+                }
+            }
+            Self::Gone { path, snapshots, anew } => {
+                write!(f, "`{}` was taken away while it was in use, ", path.display())?;
+                match snapshots {
+                    0 => f.write_str("and nothing waited in it")?,
+                    snapshots => {
+                        write!(f, "and {snapshots} snapshots that waited in it are LOST")?;
+                    }
+                }
+                match anew {
+                    None => Ok(()),
+                    Some(anew) => write!(f, "; what comes goes to `{}`, made anew", anew.display()),
+                }
+            }
         }
     }
 }
@@ -131,11 +171,9 @@ impl Recovered {
                 let kept = end == End::Unsound;
                 self.cut(shared, folder, &mut segment, good.len() as u64, cut, kept)?;
             }
-            End::Short => segment.is_bad = self.bad(folder, number, "it was cut short", 1),
-            End::Unsound => {
-                segment.is_bad = self.bad(folder, number, "a record's checksum is wrong", 1);
-            }
-            End::Bad { reason, lost } => segment.is_bad = self.bad(folder, number, reason, lost),
+            End::Short => self.bad(folder, &mut segment, "it was cut short", 1),
+            End::Unsound => self.bad(folder, &mut segment, "a record's checksum is wrong", 1),
+            End::Bad { reason, lost } => self.bad(folder, &mut segment, reason, lost),
         }
         if segment.is_bad && segment.records.is_empty() {
             let aside = path_of(folder, number, CORRUPT);
@@ -147,10 +185,12 @@ impl Recovered {
         Ok(())
     }
 
-    fn bad(&mut self, folder: &Path, number: u64, reason: &'static str, at_least: usize) -> bool {
-        let file = path_of(folder, number, CORRUPT);
-        self.reports.push(Report::SetAside { file, reason, at_least });
-        true
+    fn bad(&mut self, folder: &Path, segment: &mut Segment, reason: &'static str, at_least: usize) {
+        segment.is_bad = true;
+        let of_kind = |kind| path_of(folder, segment.number, kind);
+        let until_then = (!segment.records.is_empty()).then(|| of_kind(SEGMENT));
+        let file = of_kind(CORRUPT);
+        self.reports.push(Report::SetAside { file, until_then, reason, at_least });
     }
 
     /// Cuts off what a write has left that was cut short. What has to be kept is kept before it is cut.

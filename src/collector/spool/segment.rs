@@ -164,6 +164,8 @@ fn following(mut rest: &[u8]) -> usize {
 /// Why a record could not be read.
 #[derive(Debug)]
 pub(super) enum Fault {
+    /// Its file is not there any more.
+    Gone,
     Io(io::Error),
     /// It does not check.
     Bad(&'static str),

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,8 +28,42 @@ const LONGEST: usize = 200;
 /// counts as another's: taking the next one would leave what waits in this one.
 const ATTEMPTS: usize = 5;
 
+/// A slot that is held.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) folder: PathBuf,
+    lock: Flock<File>,
+    /// Another number for each slot that a process takes in turn, since one was taken away.
+    pub(super) generation: u64,
+}
+
+impl Slot {
+    /// Whether the lock that is held is the one that others find in the folder: not once somebody has taken the folder
+    /// away, be there another one by now or not.
+    pub(super) fn is_there(&self) -> bool {
+        let (held, found) =
+            (self.lock.metadata(), std::fs::symlink_metadata(self.folder.join(LOCK)));
+        let key = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+        matches!((held.map(key), found.map(key)), (Ok(held), Ok(found)) if held == found)
+    }
+}
+
+/// Which slots are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Before all others one that something waits in.
+    Full,
+    /// None of those: of what waits there nothing is known here.
+    Empty,
+}
+
 /// Takes a slot.
-pub(super) fn take(dir: &Path, disk: &dyn Disk) -> Result<(PathBuf, Flock<File>), SpoolError> {
+pub(super) fn take(
+    dir: &Path,
+    disk: &dyn Disk,
+    wanted: Wanted,
+    generation: u64,
+) -> Result<Slot, SpoolError> {
     make_folder(disk, dir).map_err(failed("make the folder", dir))?;
     let mut found = slots(dir)?;
     let mut with_content = Vec::new();
@@ -46,13 +80,13 @@ pub(super) fn take(dir: &Path, disk: &dyn Disk) -> Result<(PathBuf, Flock<File>)
     // After those with content the lowest number that is free, be there a folder or not.
     let last = found.iter().map(|(number, _)| *number).max().unwrap_or(0);
     let rest = (1..=last).filter(|number| !with_content.contains(number));
-    let wanted = with_content.iter().copied().chain(rest).chain(last + 1..);
-    for number in wanted {
+    let full = if wanted == Wanted::Full { &*with_content } else { &[] };
+    for number in full.iter().copied().chain(rest).chain(last + 1..) {
         let folder = dir.join(number.to_string());
         make_folder(disk, &folder).map_err(failed("make the folder", &folder))?;
         let path = folder.join(LOCK);
         if let Some(lock) = try_lock(&path).map_err(failed("lock", &path))? {
-            return Ok((folder, lock));
+            return Ok(Slot { folder, lock, generation });
         }
     }
     unreachable!("the numbers have no end")
@@ -136,8 +170,13 @@ pub(super) fn bytes(folder: &Path) -> Result<u64, SpoolError> {
     let mut bytes = 0;
     for source in folders(folder)? {
         for path in list(&source)? {
+            let metadata = match path.symlink_metadata() {
+                Ok(metadata) => metadata,
+                // Its owner may be at work.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(failed("look at", &path)(error)),
+            };
             // A link is nothing of ours.
-            let metadata = path.symlink_metadata().map_err(failed("look at", &path))?;
             bytes += if metadata.is_file() { metadata.len() } else { 0 };
         }
     }

@@ -193,7 +193,9 @@ fn two_owners_have_different_slots_and_what_one_left_is_taken_first() {
     let config = config(folder.path());
     let open = || Spool::open(&config).expect("it opens");
     let (first, second) = (open(), open());
-    let slot = |spool: &Spool| spool.0.folder.file_name().expect("it has one").to_owned();
+    let slot = |spool: &Spool| {
+        spool.0.slot().expect("it is there").0.file_name().expect("it has one").to_owned()
+    };
     assert_eq!((slot(&first), slot(&second)), ("1".into(), "2".into()));
     fill(&mut second.queue("b", None).expect("it opens"), 0..1);
     drop((first, second));
@@ -205,6 +207,100 @@ fn two_owners_have_different_slots_and_what_one_left_is_taken_first() {
     assert!(matches!(first.queue("b", None), Err(SpoolError::InUse(_))));
     drop(held);
     assert_eq!(first.queue("b", None).expect("it opens").len(), 1);
+}
+
+/// What there is of a spool that somebody takes away under it goes; what comes next is kept where others look for it.
+#[test]
+fn folders_that_are_taken_away_are_made_anew_and_it_is_said_what_went_with_them() {
+    let folder = folder();
+    let dir = folder.path().join("spool/ledger");
+    let spool = Spool::open(&config(&dir)).expect("it opens");
+    let mut queue = spool.queue("a", None).expect("it opens");
+    let mut other = spool.queue("b", None).expect("it opens");
+    let own = |slot: &str| dir.join(slot).join("a");
+    for (gone, from) in [(own("1"), 0), (dir.join("1"), 10), (folder.path().join("spool"), 20)] {
+        fill(&mut queue, from..from + 3);
+        std::fs::remove_dir_all(gone).expect("it goes");
+        assert!(queue.has_room().expect("it says"));
+        fill(&mut queue, from + 3..from + 5);
+        let anew = Some(own("1"));
+        assert_eq!(queue.reports(), [Report::Gone { path: own("1"), snapshots: 3, anew }]);
+        assert_eq!(all(&mut queue), numbers(from + 3, from + 5));
+        queue.acknowledge().expect("the disk works");
+        let mode = own("1").metadata().expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        assert_eq!(queue.shared().used.load(Ordering::SeqCst), 0);
+    }
+    fill(&mut other, 0..1);
+    let reports = other.reports();
+    assert!(
+        matches!(reports[..], [Report::Gone { snapshots: 0, anew: Some(_), .. }]),
+        "{reports:?}"
+    );
+    // The slot is held still.
+    let second = Spool::open(&config(&dir)).expect("it opens");
+    assert_eq!(second.sources().expect("it reads"), Vec::<String>::new());
+    assert_eq!(second.0.slot().expect("it is there").0, dir.join("2"));
+}
+
+/// Both would write into the same files.
+#[test]
+fn a_slot_that_another_one_has_taken_meanwhile_is_left_to_it() {
+    let folder = folder();
+    let spool = Spool::open(&config(folder.path())).expect("it opens");
+    let mut queue = spool.queue("a", None).expect("it opens");
+    fill(&mut queue, 0..1);
+    std::fs::remove_dir_all(folder.path().join("1")).expect("it goes");
+    let second = Spool::open(&config(folder.path())).expect("it opens");
+    let mut theirs = second.queue("a", None).expect("it opens");
+    fill(&mut theirs, 10..12);
+    fill(&mut queue, 1..4);
+    assert_eq!(all(&mut queue), numbers(1, 4));
+    assert_eq!(all(&mut theirs), numbers(10, 12));
+    assert!(folder.path().join("2/a/0000000002.seg").exists());
+    // Also while something waits there that nobody holds.
+    drop((theirs, second));
+    std::fs::remove_dir_all(folder.path().join("2")).expect("it goes");
+    fill(&mut queue, 4..6);
+    assert_eq!(all(&mut queue), numbers(4, 6));
+    let first = Spool::open(&config(folder.path())).expect("it opens");
+    assert_eq!(all(&mut first.queue("a", None).expect("it opens")), numbers(10, 12));
+}
+
+#[test]
+fn files_that_are_taken_away_are_passed_over_and_it_is_said() {
+    let folder = folder();
+    let mut queue = Spool::open(&config(folder.path()))
+        .and_then(|spool| spool.queue("a", None))
+        .expect("it opens");
+    fill(&mut queue, 0..70);
+    let (first, last) = (queue.path(1), queue.path(3));
+    for file in [&first, &last] {
+        std::fs::remove_file(file).expect("it goes");
+    }
+    // The last was being written to: what is written there now would be nowhere.
+    fill(&mut queue, 70..72);
+    let gone =
+        |path: &Path, snapshots| Report::Gone { path: path.to_owned(), snapshots, anew: None };
+    assert_eq!(queue.reports(), [gone(&last, 6)]);
+    assert_eq!(all(&mut queue), [numbers(32, 64), numbers(70, 72)].concat());
+    assert_eq!(queue.reports(), [gone(&first, 32)]);
+    queue.acknowledge().expect("the disk works");
+    assert!(queue.is_empty() && queue.shared().used.load(Ordering::SeqCst) == 0);
+}
+
+/// Read, and gone before that is said to be recorded: there is nothing to complain of.
+#[test]
+fn a_file_that_is_gone_when_it_is_not_needed_any_more_is_no_failure() {
+    let folder = folder();
+    let mut queue = Spool::open(&config(folder.path()))
+        .and_then(|spool| spool.queue("a", None))
+        .expect("it opens");
+    fill(&mut queue, 0..2);
+    assert_eq!(all(&mut queue), numbers(0, 2));
+    std::fs::remove_file(queue.path(1)).expect("it goes");
+    queue.acknowledge().expect("nothing is missing");
+    assert!(queue.is_empty());
 }
 
 #[test]
@@ -256,6 +352,9 @@ fn without_room_nothing_is_taken() {
     };
     assert!(taken > 3, "{taken}");
     assert!(matches!(error, SpoolError::Full { bound: Bound::Size { max: 2_000, .. }, .. }));
+    let said = error.to_string();
+    assert!(said.starts_with("the spool has no room for a snapshot of `a`: it takes 1."), "{said}");
+    assert!(said.ends_with("KiB of the 2kB that it may (`max_size`)"), "{said}");
     // The bound is the slot's, not a queue's.
     assert!(other.append(&snapshot(0)).is_err() && !one.has_room().expect("it says"));
     assert_eq!(all(&mut one), numbers(0, taken));
@@ -314,7 +413,9 @@ fn the_oldest_make_room_and_say_so_in_their_place() {
         .chain(numbers(10 + count, end))
         .collect();
     assert_eq!(all(&mut queue), expected);
-    assert!(slot::bytes(&spool.0.folder).expect("it is there") <= max_bytes);
+    assert!(
+        slot::bytes(&spool.0.slot().expect("it is there").0).expect("it is there") <= max_bytes
+    );
     let [slot] = &inspect(folder.path()).expect("it reads")[..] else { panic!("there is one") };
     assert!(slot.is_in_use);
     assert_eq!((slot.sources[0].waiting, slot.sources[0].dropped), (end - 10, count));
@@ -375,7 +476,7 @@ fn room_is_asked_for_the_largest_record_wherever_it_stood() {
     fill_up(&mut queue);
     drop((queue, spool));
     let spool = Spool::open(&config).expect("it opens");
-    let queue = spool.queue("a", None).expect("it opens");
+    let mut queue = spool.queue("a", None).expect("it opens");
     assert!(!queue.has_room().expect("it says"), "after a restart, too");
 }
 
