@@ -7,9 +7,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::postgres::PgConnectOptions;
 
 use crate::config::Config;
-use crate::error::{usage, with_hint};
+use crate::error::{Chain, usage, with_hint};
 use crate::store::private::{Options, Private, acquire};
-use crate::store::{Store, StoreError, is_away};
+use crate::store::{self, Store, StoreError};
 
 /// How to connect to a configured database.
 ///
@@ -22,6 +22,11 @@ pub(super) fn connect_options(url: &SecretString) -> anyhow::Result<PgConnectOpt
             "the database's URL cannot be read: write `postgres://user:password@host:5432/database`"
         ))
     })
+}
+
+/// Whether it failed since the database was not there, or not ready, rather than unwilling.
+pub(super) fn is_away(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|cause| cause.downcast_ref()).any(store::is_away)
 }
 
 /// A connected ledger; the private server runs for as long as this is held.
@@ -68,9 +73,12 @@ impl Ledger {
             Ok(ledger) => return Ok(ledger),
             Err(error) => error,
         };
-        let is_away = error.chain().filter_map(|cause| cause.downcast_ref()).any(is_away);
-        let Some(url) = config.database_url.as_ref().filter(|_| is_away) else { return Err(error) };
-        tracing::error!("{error:#}: what is read waits in the spool until the database answers");
+        let url = config.database_url.as_ref().filter(|_| is_away(&error));
+        let Some(url) = url else { return Err(error) };
+        tracing::error!(
+            "{}: what is read waits in the spool until the database answers",
+            Chain(error.as_ref())
+        );
         Ok(Self {
             store: Store::connect_later(connect_options(url)?),
             is_away: true,

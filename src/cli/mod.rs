@@ -16,6 +16,7 @@ pub mod demo;
 pub mod doctor;
 pub mod export;
 pub mod import;
+mod lease;
 pub mod ledger;
 pub mod progress;
 pub mod psql;

@@ -6,11 +6,13 @@ use chrono::TimeDelta;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde_json::json;
 
-use super::Globals;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, is_away};
+use super::{Globals, lease};
 use crate::clock::Clock;
+use crate::collector::spool::inspect;
+use crate::config::Config;
 use crate::domain::{Instant, format_duration, harmless};
-use crate::error::refusal;
+use crate::error::{refusal, with_hint};
 use crate::store::SourceStatus;
 
 /// Arguments of `status`.
@@ -30,7 +32,15 @@ pub struct Args {
 /// The ledger cannot be read.
 pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     let config = globals.configuration()?;
-    let ledger = Ledger::open_to_read(&config).await?;
+    let ledger = Ledger::open_to_read(&config).await.map_err(|error| match waiting(&config) {
+        Some(waiting) if is_away(&error) => with_hint(
+            error,
+            format!(
+                "{waiting} snapshots wait on this machine for it: `deskledger spool` shows them"
+            ),
+        ),
+        _ => error,
+    })?;
     let result = async {
         let sources = ledger.store.source_status().await?;
         let size = ledger.store.size_bytes().await?;
@@ -57,12 +67,20 @@ const WIDTH: u16 = 110;
 /// How far ahead of our clock another machine's may be without anything being wrong.
 const AHEAD: TimeDelta = TimeDelta::minutes(5);
 
+/// How many snapshots wait on disk; `None`: nobody can tell.
+fn waiting(config: &Config) -> Option<usize> {
+    let slots = inspect(&config.spool_config().ok()?.dir).ok()?;
+    Some(slots.iter().flat_map(|slot| &slot.sources).map(|source| source.waiting).sum())
+}
+
 /// What is wrong with a source, in the words of whoever is on call; empty: nothing.
 fn complaints(status: &SourceStatus, now: Instant) -> Vec<String> {
+    let mut complaints: Vec<String> =
+        lease::complaint(status.leased_until, now).into_iter().collect();
     let Some(last) = status.last_snapshot_at else {
-        return vec!["nothing was ever recorded".to_owned()];
+        complaints.push("nothing was ever recorded".to_owned());
+        return complaints;
     };
-    let mut complaints = Vec::new();
     let max_gap = TimeDelta::seconds(status.max_gap.unwrap_or(0).into());
     let age = now - last;
     if age < -AHEAD {

@@ -158,10 +158,10 @@ impl<V: Visitor> Cycle<V> {
             self.has_learned = false;
             return Step::StoodBy { leader, until };
         }
-        if self.keeper.is_full().is_some() {
+        if self.keeper.is_full().await.is_some() {
             self.keeper.catch_up().await;
         }
-        if let Some(withheld) = self.withheld() {
+        if let Some(withheld) = self.withheld().await {
             return Step::Withheld(withheld);
         }
         if !self.has_learned
@@ -180,7 +180,7 @@ impl<V: Visitor> Cycle<V> {
     }
 
     /// Why nothing may be visited now.
-    fn withheld(&mut self) -> Option<Withheld> {
+    async fn withheld(&mut self) -> Option<Withheld> {
         let now = self.clock.now();
         if let Some(newest) = self.keeper.newest().filter(|newest| *newest >= now) {
             self.note("clock", || {
@@ -191,7 +191,7 @@ impl<V: Visitor> Cycle<V> {
             });
             return Some(Withheld::ClockBehind { now, newest });
         }
-        let full = self.keeper.is_full()?;
+        let full = self.keeper.is_full().await?;
         self.note("spool", || format!("nothing was visited from {} on: {full}", shown(now)));
         Some(Withheld::Full(full))
     }

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant as Moment};
 use tokio::task::JoinHandle;
 
 use super::spool::{Queue, SpoolError};
-use super::writer::{Attempt, CaughtUp, Opening, SharedQueue, WriteError, Writer, Written, lock};
+use super::writer::{
+    Attempt, CaughtUp, Opening, Probe, SharedQueue, WriteError, Writer, Written, lock, on_queue,
+};
 use crate::clock::Clock;
 use crate::domain::{Beliefs, Instant, Snapshot};
 use crate::error::Chain;
@@ -91,7 +93,17 @@ pub struct Keeper {
     patience: Duration,
     /// The ledger did not answer when it was last asked.
     is_away: bool,
+    probe: Option<Asking>,
     make: Make,
+}
+
+/// Asks why a ledger says nothing.
+struct Asking(Probe);
+
+impl std::fmt::Debug for Asking {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Asking").finish_non_exhaustive()
+    }
 }
 
 /// What a writer is made from, should one be lost to a panic.
@@ -138,6 +150,7 @@ impl Keeper {
             newest,
             patience: PATIENCE,
             is_away: false,
+            probe: None,
             make,
         };
         keeper.writer = Some(keeper.new_writer());
@@ -158,6 +171,23 @@ impl Keeper {
     pub fn giving_leaders(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
+    }
+
+    /// Asks so why the ledger says nothing: a pool of connections only says that it has waited.
+    #[must_use]
+    pub fn asking_why_with(mut self, probe: Probe) -> Self {
+        self.probe = Some(Asking(probe));
+        self
+    }
+
+    /// That the ledger says nothing, and why, as far as that can be learnt at once.
+    async fn silence(&self) -> String {
+        let Some(Asking(probe)) = &self.probe else { return AWAY.to_owned() };
+        match tokio::time::timeout(BRIEF_PATIENCE, probe()).await {
+            Ok(Err(error)) => format!("{AWAY}: {}", root(&error)),
+            Ok(Ok(())) => format!("{AWAY}, though it can be connected to"),
+            Err(_) => AWAY.to_owned(),
+        }
     }
 
     /// How long the ledger is waited for now.
@@ -202,7 +232,7 @@ impl Keeper {
 
     /// Why nothing more can be kept; `None`: it can.
     #[must_use]
-    pub fn is_full(&self) -> Option<String> {
+    pub async fn is_full(&self) -> Option<String> {
         if self.held.is_some() {
             return Some("the last snapshot has found no place on disk".to_owned());
         }
@@ -210,7 +240,7 @@ impl Keeper {
         if lock(&self.queue).is_empty() && self.task.is_none() {
             return None;
         }
-        match lock(&self.queue).has_room() {
+        match on_queue(&self.queue, Queue::has_room).await {
             Ok(true) => None,
             Ok(false) => Some("the spool is full".to_owned()),
             Err(error) => Some(Chain(&error).to_string()),
@@ -281,23 +311,35 @@ impl Keeper {
         self.newest = self.newest.max(Some(snapshot.observed_at));
         self.settle(Duration::ZERO).await;
         let why = if self.task.is_some() {
-            if self.is_away { AWAY } else { "the ledger is busy with what came before" }.to_owned()
+            if self.is_away {
+                self.silence().await
+            } else {
+                "the ledger is busy with what came before".to_owned()
+            }
         } else {
             self.start(Some(Arc::clone(snapshot)));
             match self.settle(self.patience()).await {
-                None => AWAY.to_owned(),
+                None => self.silence().await,
                 Some(Ok(Some(written))) => return Kept::Written(written),
                 Some(Ok(None)) => unreachable!("a snapshot was given"),
+                Some(Err(WriteError::Store(error))) if error.is_silence() => self.silence().await,
                 Some(Err(error)) => Chain(&error).to_string(),
             }
         };
-        self.spool(snapshot, why)
+        self.spool(snapshot, why).await
     }
 
-    fn spool(&mut self, snapshot: &Arc<Snapshot>, why: String) -> Kept {
-        let mut queue = lock(&self.queue);
-        match queue.append(snapshot) {
-            Ok(appended) => Kept::Spooled { why, waiting: queue.len(), dropped: appended.dropped },
+    async fn spool(&mut self, snapshot: &Arc<Snapshot>, why: String) -> Kept {
+        let appending = Arc::clone(snapshot);
+        let appended = on_queue(&self.queue, move |queue| {
+            let appended = queue.append(&appending);
+            appended.map(|appended| (appended, queue.len()))
+        });
+        let appended = appended.await;
+        // Somebody may have taken files away.
+        self.report_damage();
+        match appended {
+            Ok((appended, waiting)) => Kept::Spooled { why, waiting, dropped: appended.dropped },
             Err(error) => {
                 self.held = Some(Arc::clone(snapshot));
                 Kept::Held { why, error }
@@ -320,7 +362,7 @@ impl Keeper {
                     tracing::debug!(source.name = self.source, "not caught up: {}", Chain(&error));
                 }
                 if let Some(held) = held {
-                    self.spool(&held, String::new());
+                    self.spool(&held, String::new()).await;
                 }
             }
         }
@@ -334,7 +376,7 @@ impl Keeper {
             self.start(held.clone());
             let written = self.settle(patience).await;
             if let (Some(held), Some(Err(_)) | None) = (held, written) {
-                self.spool(&held, String::new());
+                self.spool(&held, String::new()).await;
             }
         }
         self.task.is_none() && self.waiting() == 0
@@ -438,4 +480,13 @@ impl Keeper {
             tracing::error!(source.name = self.source, "cannot read the spool: {}", Chain(error));
         }
     }
+}
+
+/// What is behind all else that an error says.
+fn root(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut root = error;
+    while let Some(cause) = root.source() {
+        root = cause;
+    }
+    root.to_string()
 }

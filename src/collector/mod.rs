@@ -13,4 +13,4 @@ mod writer;
 pub use cycle::{Cycle, Outcome, Step, Visitor, Withheld, take};
 pub use keeper::{Keeper, Kept, PATIENCE, Standing};
 pub use schedule::{Skipped, Tick, Ticker, next_tick};
-pub use writer::{CaughtUp, Opening, WriteError, Written};
+pub use writer::{CaughtUp, Opening, Probe, WriteError, Written};

@@ -24,12 +24,32 @@ const ATTEMPTS: usize = 5;
 /// How to get a recorder of the source; asked again until it gives one.
 pub type Opening = Arc<dyn Fn() -> BoxFuture<'static, Result<Recorder, StoreError>> + Send + Sync>;
 
+/// How to learn why a ledger says nothing: connects once, by itself.
+pub type Probe = Arc<dyn Fn() -> BoxFuture<'static, Result<(), StoreError>> + Send + Sync>;
+
 /// A source's spool, which whoever fetches fills and whoever writes empties.
 pub(super) type SharedQueue = Arc<Mutex<Queue>>;
 
 pub(super) fn lock(queue: &SharedQueue) -> MutexGuard<'_, Queue> {
     // A queue is consistent between its calls, so one that a panic left is, too.
     queue.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Works on a source's spool on a thread of its own: a disk may take its time, and other sources' tasks would wait
+/// for it.
+pub(super) async fn on_queue<T: Send + 'static>(
+    queue: &SharedQueue,
+    work: impl FnOnce(&mut Queue) -> T + Send + 'static,
+) -> T {
+    let queue = Arc::clone(queue);
+    match tokio::task::spawn_blocking(move || work(&mut lock(&queue))).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The program ends, and this with it.
+            Err(_) => std::future::pending().await,
+        },
+    }
 }
 
 /// Why a snapshot could not be written.
@@ -215,7 +235,7 @@ impl Writer {
         let mut newest = self.newest().await?;
         let mut waiting = 0;
         loop {
-            let next = lock(&queue).next()?;
+            let next = on_queue(&queue, Queue::next).await?;
             let Some(snapshot) = next else { break };
             if newest.is_some_and(|newest| newest >= snapshot.observed_at) {
                 self.hand_in_late(&snapshot, &mut waiting, caught_up).await?;
@@ -242,11 +262,11 @@ impl Writer {
             let (snapshots, rows) = recorder.waiting();
             if snapshots >= BATCH_SNAPSHOTS || rows >= BATCH_ROWS {
                 self.commit(&mut waiting, caught_up).await?;
-                lock(&queue).acknowledge()?;
+                on_queue(&queue, Queue::acknowledge).await?;
             }
         }
         self.commit(&mut waiting, caught_up).await?;
-        Ok(lock(&queue).acknowledge()?)
+        Ok(on_queue(&queue, Queue::acknowledge).await?)
     }
 
     /// Commits what was added. Only after it may the spool forget that; should we die between, it comes again.
@@ -276,7 +296,7 @@ impl Writer {
             Late::Recorded => caught_up.already += 1,
         }
         self.progress.fetch_add(1, Ordering::Relaxed);
-        Ok(lock(&self.queue).acknowledge()?)
+        Ok(on_queue(&self.queue, Queue::acknowledge).await?)
     }
 
     async fn write_late(&mut self, snapshot: &Snapshot) -> Result<Late, StoreError> {

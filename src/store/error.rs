@@ -85,6 +85,12 @@ impl StoreError {
         matches!(self, Self::Database { source, .. } if is_away(source))
     }
 
+    /// Whether it only says that nobody answered in time, and not why.
+    #[must_use]
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::Database { source: sqlx::Error::PoolTimedOut, .. })
+    }
+
     /// Wraps a driver's error with what was attempted.
     pub(crate) fn while_trying(attempt: &'static str) -> impl Fn(sqlx::Error) -> Self {
         move |source| Self::Database { attempt, source }

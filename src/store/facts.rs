@@ -84,6 +84,10 @@ pub struct Standing {
     pub failed_snapshots: Option<i64>,
     /// The newest error in that gap.
     pub last_error: Option<String>,
+    /// The recorder that records it, if one does.
+    pub leader: Option<String>,
+    /// When its lease runs out, unless it is renewed.
+    pub leased_until: Option<Instant>,
 }
 
 /// What a ledger knows of one source's desktops: those that can be asked for when a listing lacks them.
@@ -223,7 +227,7 @@ impl Store {
              select s.source, s.region, s.project_id, s.endpoint, s.last_snapshot_at, s.complete_until,
                     n.desktops_outcome, n.groups_outcome, n.desktops_recorded, n.desktops_total,
                     nullif(concat_ws(': ', n.error_code, n.error_message), '') as newest_error,
-                    g.gap_from, g.failed_snapshots, g.last_error
+                    g.gap_from, g.failed_snapshots, g.last_error, s.leader, s.leased_until
                from deskledger.sources s
                left join deskledger.snapshots n
                     on n.source = s.source and n.observed_at = s.last_snapshot_at and not n.late

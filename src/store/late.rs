@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::record::{outcome_code, seconds};
+use super::record::{be_quick, outcome_code, seconds};
 use super::source::SourceId;
 use super::{Store, StoreError};
 use crate::domain::digest::{Digest, Header, Kind, Salt, entry_digest, late_commitment};

@@ -19,6 +19,10 @@ use crate::domain::Instant;
 
 /// A renewal is tried so many times before a lease runs out.
 const BEATS: u32 = 3;
+/// No lease is shorter, so that a renewal may be late.
+const SHORTEST_TERM: Duration = Duration::from_secs(2);
+/// No lease is longer, however seldom a source is visited: so long nobody records after a crash.
+pub const LONGEST_TERM: Duration = Duration::from_secs(60);
 
 /// Who asks to lead, and for how long each time.
 #[derive(Clone, Debug)]
@@ -30,6 +34,13 @@ pub struct Candidate {
 }
 
 impl Candidate {
+    /// This process, under the same name each time, for a source that is visited every `step`: a lease lasts that
+    /// long, within bounds, so that another recorder takes over within two steps.
+    #[must_use]
+    pub fn for_visits_every(step: Duration) -> Self {
+        Self::this_process(step.clamp(SHORTEST_TERM, LONGEST_TERM))
+    }
+
     /// This process, under the same name each time.
     #[must_use]
     pub fn this_process(term: Duration) -> Self {

@@ -22,7 +22,7 @@ pub use error::StoreError;
 pub(crate) use error::is_away;
 pub use facts::{Rights, Roster, ServerFacts, Standing, TableSize};
 pub use late::{Late, LateLines};
-pub use lease::{Candidate, Leadership};
+pub use lease::{Candidate, LONGEST_TERM, Leadership};
 pub use recorder::{Recorded, Recorder};
 pub use replay::Replay;
 pub use schema::{Migrated, newest_schema_version};
@@ -51,11 +51,7 @@ impl Store {
         let options = set_up(options);
         let failed = StoreError::while_trying("connect to the database");
         // Once by itself: a pool tries again until its patience ends, and then only says that.
-        let probe = tokio::time::timeout(PATIENCE, options.connect())
-            .await
-            .map_err(|_| failed(sqlx::Error::PoolTimedOut))?
-            .map_err(&failed)?;
-        probe.close().await.map_err(&failed)?;
+        probe(&options).await?;
         let pool = pool_options().connect_with(options).await.map_err(&failed)?;
         Ok(Self { pool })
     }
@@ -72,11 +68,27 @@ impl Store {
         Self { pool }
     }
 
+    /// Connects once, past the pool: says why it cannot be done where the pool only says that it has waited.
+    ///
+    /// # Errors
+    /// The database cannot be reached or refuses the login.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        probe(&self.pool.connect_options()).await
+    }
+
     /// The connections, for reports.
     #[must_use]
     pub fn pool(&self) -> &PgPool {
         &self.pool
     }
+}
+
+async fn probe(options: &PgConnectOptions) -> Result<(), StoreError> {
+    let failed = StoreError::while_trying("connect to the database");
+    let late = || sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+    let connecting = tokio::time::timeout(PATIENCE, options.connect());
+    let connection = connecting.await.map_err(|_| failed(late()))?.map_err(&failed)?;
+    connection.close().await.map_err(failed)
 }
 
 fn set_up(options: PgConnectOptions) -> PgConnectOptions {

@@ -73,12 +73,18 @@ impl Batch {
 
 impl Store {
     /// Begins a transaction that is to hold a source's head. It ends by itself if its client falls silent in the midst
-    /// of it: whoever is going to take over from a recorder that was frozen just then would wait for it.
+    /// of it: whoever is going to take over from a recorder that was frozen just then would wait for it. Where the server
+    /// is less patient, that stays.
     pub(super) async fn begin_recording(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
         let mut transaction = self.pool.begin().await?;
-        sqlx::query("set local idle_in_transaction_session_timeout = '30s'")
-            .execute(&mut *transaction)
-            .await?;
+        sqlx::query(
+            "-- store::record::begin_recording
+             select set_config(name, '30s', true)
+               from (values ('idle_in_transaction_session_timeout')) t (name)
+              where current_setting(name)::interval not between interval '1 ms' and interval '30 s'",
+        )
+        .execute(&mut *transaction)
+        .await?;
         Ok(transaction)
     }
 

@@ -161,6 +161,8 @@ fn a_place_that_differs_from_the_ledgers_names_both() {
         gap_from: None,
         failed_snapshots: None,
         last_error: None,
+        leader: None,
+        leased_until: None,
     }]);
     assert_eq!(pinned(&place("one"), &recorded).state, State::Ok);
     let check = pinned(&place("two"), &recorded);

@@ -4,8 +4,9 @@ use chrono::TimeDelta;
 
 use super::check::Check;
 use super::database::Known;
+use crate::cli::lease::complaint;
 use crate::config::SourceConfig;
-use crate::domain::{Instant, format_duration};
+use crate::domain::{Instant, format_duration, harmless};
 use crate::store::Standing;
 
 /// How far ahead of our clock another machine's may be without anything being wrong.
@@ -19,7 +20,8 @@ pub(super) fn check(source: &SourceConfig, known: &Known) -> Vec<Check> {
         }
         Ok(known) => {
             let (standing, now) = (known.standing(&source.name), known.read_at);
-            vec![recorded(source, standing, now), newest(standing), gaps(standing, now)]
+            let checks = [recorded(source, standing, now), newest(standing), gaps(standing, now)];
+            checks.into_iter().chain(lease(standing, now)).collect()
         }
     }
 }
@@ -123,6 +125,18 @@ fn gaps(standing: Option<&Standing>, now: Instant) -> Check {
     }
 }
 
+/// Said only where it is wrong: whether a recorder is needed at all is none of ours.
+fn lease(standing: Option<&Standing>, now: Instant) -> Option<Check> {
+    let standing = standing?;
+    let found = complaint(standing.leased_until, now)?;
+    let leader = harmless(standing.leader.as_deref().unwrap_or_default());
+    Some(Check::failed(
+        "lease",
+        format!("{found}; it names {leader}"),
+        "if that one does not record, end its lease: \"Two recorders\" in docs/recording.md says how",
+    ))
+}
+
 /// In its two largest units.
 fn rounded(length: TimeDelta) -> String {
     let seconds = length.num_seconds().max(0);
@@ -170,6 +184,8 @@ mod tests {
             gap_from: None,
             failed_snapshots: None,
             last_error: None,
+            leader: None,
+            leased_until: None,
         }
     }
 

@@ -123,3 +123,58 @@ async fn a_recorder_that_dies_while_the_database_is_away_has_lost_nothing() {
     let all = rows(&database.pool, "select * from deskledger.snapshots where not late").await;
     assert_eq!(all.len(), 6);
 }
+
+/// What PostgreSQL answers when its disk is full, here without one that is.
+#[tokio::test]
+async fn an_answer_that_the_databases_disk_is_full_sends_snapshots_to_the_spool() {
+    let (database, store) = ledger().await;
+    let (folder, (clock, hands)) = (tempfile::tempdir().unwrap(), Clock::manual(start()));
+    let mut cycle = recorder(&store, &folder, (1 << 20, WhenFull::Stop), &clock);
+    assert!(is_recorded(&visited(tick(&mut cycle, &hands).await)));
+    let full = "create function full_disk() returns trigger language plpgsql as
+                  $$ begin raise exception 'could not extend file: No space left on device' using errcode = '53100'; end $$;
+                create trigger full_disk before insert on deskledger_data.snapshot
+                  for each row execute function full_disk()";
+    sqlx::raw_sql(full).execute(&database.pool).await.unwrap();
+    for nth in 1..=3 {
+        let outcome = visited(tick(&mut cycle, &hands).await);
+        let Kept::Spooled { why, waiting, dropped: 0 } = outcome.kept else {
+            panic!("{outcome:?}")
+        };
+        assert!(why.contains("No space left on device"), "{why}");
+        assert_eq!(waiting, nth);
+    }
+    sqlx::raw_sql("drop function full_disk cascade").execute(&database.pool).await.unwrap();
+    assert!(is_recorded(&visited(tick(&mut cycle, &hands).await)));
+    assert_eq!(cycle.keeper.waiting(), 0);
+    let all = rows(&database.pool, "select * from deskledger.snapshots where not late").await;
+    assert_eq!(all.len(), 5);
+    let verdicts = store.verify(None, &Default::default(), &Default::default()).await.unwrap();
+    assert!(verdicts[0].fault.is_none(), "{:?}", verdicts[0].fault);
+}
+
+/// Somebody tidies up under a running recorder.
+#[tokio::test]
+async fn a_spool_that_is_taken_away_under_a_recorder_holds_up_nothing_and_keeps_what_comes() {
+    let (database, store) = ledger().await;
+    let (folder, (clock, hands)) = (tempfile::tempdir().unwrap(), Clock::manual(start()));
+    let mut cycle = recorder(&store, &folder, (1 << 20, WhenFull::Stop), &clock);
+    let spooled = async |cycle: &mut Cycle<Fleet>| {
+        let outcome = visited(tick(cycle, &hands).await);
+        let Kept::Spooled { waiting, .. } = outcome.kept else { panic!("{outcome:?}") };
+        waiting
+    };
+    set_away(&database.pool, true).await;
+    assert_eq!([spooled(&mut cycle).await, spooled(&mut cycle).await], [1, 2]);
+    let slot = folder.path().join("1");
+    std::fs::remove_dir_all(&slot).unwrap();
+    assert_eq!([spooled(&mut cycle).await, spooled(&mut cycle).await], [1, 2]);
+    // And a file alone, before that is read.
+    let files = std::fs::read_dir(slot.join("prod")).unwrap();
+    files.for_each(|file| std::fs::remove_file(file.unwrap().path()).unwrap());
+    set_away(&database.pool, false).await;
+    assert!(is_recorded(&visited(tick(&mut cycle, &hands).await)));
+    assert_eq!(cycle.keeper.waiting(), 0);
+    let all = rows(&database.pool, "select * from deskledger.snapshots").await;
+    assert_eq!(all.len(), 1, "the others were taken away");
+}

@@ -1,0 +1,132 @@
+//! A source's worker: visits on schedule, and between them writes what waits, and looks whether it is to lead.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{LAST_PATIENCE, log};
+use crate::clock::Clock;
+use crate::collector::{Cycle, Standing, Step, Tick};
+use crate::config::SourceConfig;
+use crate::domain::format_duration;
+use crate::workspace::Client;
+
+/// How often one that stands by looks whether it is to lead.
+const STANDBY: Duration = Duration::from_secs(1);
+/// How often what waits in the spool is tried again between visits.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Records a source until told to stop: a visit at once if the newest is a step old, then one at each tick.
+pub(super) async fn record(
+    source: SourceConfig,
+    mut cycle: Cycle<Client>,
+    mut ticks: tokio::sync::mpsc::Receiver<Tick>,
+    stop: CancellationToken,
+) {
+    let mut said = Said::default();
+    let step = source.schedule.shortest_step();
+    let mut is_due = true;
+    loop {
+        if std::mem::take(&mut is_due) {
+            let standing = cycle.keeper.lead().await;
+            said.follow(&source, &standing);
+            let is_recent =
+                cycle.keeper.newest().is_some_and(|at| (Clock::System.now() - at).abs() < step);
+            if !is_recent && !stop.is_cancelled() {
+                said.log(&source, &cycle.run(None).await);
+            }
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            tick = ticks.recv() => match tick {
+                Some(tick) => {
+                    said.log(&source, &cycle.run(Some(tick.scheduled_at)).await);
+                }
+                None => break,
+            },
+            () = tokio::time::sleep(STANDBY), if said.is_standing_by() => {
+                is_due = cycle.keeper.lead().await == Standing::Leading;
+            }
+            () = tokio::time::sleep(RETRY), if cycle.keeper.waiting() > 0 => {
+                cycle.keeper.catch_up().await;
+            }
+        }
+    }
+    if !cycle.keeper.finish(LAST_PATIENCE).await {
+        if cycle.keeper.is_holding() {
+            tracing::error!(
+                source.name = source.name,
+                "source `{}`: the last snapshot is LOST: it has found a place neither in the ledger nor on disk",
+                source.name
+            );
+        }
+        tracing::warn!(
+            source.name = source.name,
+            "source `{}`: {} snapshots wait in the spool until the next start",
+            source.name,
+            cycle.keeper.waiting()
+        );
+    }
+    cycle.keeper.step_down().await;
+}
+
+/// What was last said of who records a source, so that it is said once.
+#[derive(Debug, Default)]
+enum Said {
+    #[default]
+    Nothing,
+    Recording,
+    /// Whom we stand by for.
+    StandingBy(String),
+}
+
+impl Said {
+    fn is_standing_by(&self) -> bool {
+        matches!(self, Self::StandingBy(_))
+    }
+
+    fn follow(&mut self, source: &SourceConfig, standing: &Standing) {
+        let name = &source.name;
+        match (&*self, standing) {
+            (Self::StandingBy(before), Standing::StandingBy { leader, .. }) if before == leader => {
+            }
+            (_, Standing::StandingBy { leader, .. }) => {
+                tracing::info!(
+                    source.name = name,
+                    leader,
+                    "source `{name}`: standing by, it is recorded by {leader}"
+                );
+                *self = Self::StandingBy(leader.clone());
+            }
+            (Self::Recording, _) | (Self::StandingBy(_), Standing::Unknown) => {}
+            (Self::StandingBy(_), Standing::Leading) => {
+                tracing::info!(source.name = name, "leading now: recording source `{name}`");
+                *self = Self::Recording;
+            }
+            (Self::Nothing, Standing::Leading | Standing::Unknown) => {
+                tracing::info!(
+                    source.name = name,
+                    "recording source `{name}` {}; observations hold for up to {}",
+                    source.schedule,
+                    format_duration(source.max_gap)
+                );
+                *self = Self::Recording;
+            }
+        }
+    }
+
+    /// One line for what was done, and one more where who records has changed.
+    fn log(&mut self, source: &SourceConfig, step: &Step) {
+        match step {
+            Step::StoodBy { leader, until } => {
+                let (leader, until) = (leader.clone(), *until);
+                self.follow(source, &Standing::StandingBy { leader, until });
+            }
+            step => {
+                self.follow(source, &Standing::Leading);
+                log::step(&source.name, step);
+            }
+        }
+    }
+}
