@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use chrono::{SecondsFormat, TimeDelta};
 
-use super::keeper::{Keeper, Kept, Standing};
+use super::keeper::{Keeper, Kept};
+use super::succession::Standing;
 use crate::clock::Clock;
 use crate::domain::{Beliefs, Instant, Snapshot, format_duration};
 use crate::workspace::{Client, Effort, Visit};

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant as Moment};
 use tokio::task::JoinHandle;
 
 use super::spool::{Queue, SpoolError};
+use super::succession::{Standing, Succession};
 use super::writer::{
     Attempt, CaughtUp, Opening, Probe, SharedQueue, WriteError, Writer, Written, lock, on_queue,
 };
@@ -54,22 +55,6 @@ pub enum Kept {
     },
 }
 
-/// Who records the source, as far as is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// We do.
-    Leading,
-    /// Somebody else does.
-    StandingBy {
-        /// Its name.
-        leader: String,
-        /// Until when at least.
-        until: Instant,
-    },
-    /// The ledger is away, and nothing was heard of another one.
-    Unknown,
-}
-
 /// Keeps one source's snapshots.
 #[derive(Debug)]
 pub struct Keeper {
@@ -82,13 +67,7 @@ pub struct Keeper {
     alive: (Moment, u64),
     /// What found a place neither in the ledger nor in the spool.
     held: Option<Arc<Snapshot>>,
-    standing: Standing,
-    /// How long a leader is given to show itself again after the ledger was away, when standing by.
-    grace: Duration,
-    /// Until when it is given that.
-    patient_until: Option<Moment>,
-    /// Whether what the leader before has recorded is known.
-    is_informed: bool,
+    succession: Succession,
     newest: Option<Instant>,
     patience: Duration,
     /// The ledger did not answer when it was last asked.
@@ -143,10 +122,7 @@ impl Keeper {
             task: None,
             alive: (Moment::now(), 0),
             held: None,
-            standing: Standing::Unknown,
-            grace: Duration::ZERO,
-            patient_until: None,
-            is_informed: false,
+            succession: Succession::new(Duration::ZERO),
             newest,
             patience: PATIENCE,
             is_away: false,
@@ -169,7 +145,7 @@ impl Keeper {
     /// meanwhile, whether it lives or not; and if it does, it has on disk what belongs into the history.
     #[must_use]
     pub fn giving_leaders(mut self, grace: Duration) -> Self {
-        self.grace = grace;
+        self.succession = Succession::new(grace);
         self
     }
 
@@ -251,50 +227,30 @@ impl Keeper {
     pub async fn lead(&mut self) -> Standing {
         self.settle(Duration::ZERO).await;
         let patience = self.patience();
-        let Some(writer) = &mut self.writer else { return self.standing.clone() };
-        if self.standing == Standing::Leading && writer.leads() && self.is_informed {
+        let Some(writer) = &mut self.writer else { return self.succession.standing() };
+        if self.succession.is_settled(writer.leads()) {
             return Standing::Leading;
         }
-        self.is_informed = false;
-        if self.is_away && matches!(self.standing, Standing::StandingBy { .. }) {
-            self.patient_until = Some(Moment::now() + self.grace);
-        }
-        let is_patient = self.patient_until.is_some_and(|until| Moment::now() < until);
+        self.succession.ask(self.is_away);
+        let is_patient = self.succession.is_patient();
         let asked = tokio::time::timeout(patience, async {
-            let standby = match if is_patient { writer.leader().await? } else { None } {
-                Some(leader) => Some(leader),
-                None => writer.lead().await?,
-            };
-            Ok::<_, StoreError>((standby, writer.newest().await?))
+            let other = writer.lead(is_patient).await?;
+            Ok::<_, StoreError>((other, writer.newest().await?))
         });
-        match asked.await {
-            Ok(Ok((standby, newest))) => {
+        let why = match asked.await {
+            Ok(Ok((other, newest))) => {
                 self.is_away = false;
-                self.is_informed = true;
                 self.newest = self.newest.max(newest);
-                self.standing = match standby {
-                    None => Standing::Leading,
-                    Some((leader, until)) => Standing::StandingBy { leader, until },
-                };
+                self.succession.answered(other);
+                return self.succession.standing();
             }
-            Ok(Err(error)) => {
-                self.is_away = true;
-                tracing::debug!(
-                    source.name = self.source,
-                    "cannot tell who leads: {}",
-                    Chain(&error)
-                );
-            }
-            Err(_) => {
-                self.is_away = true;
-                tracing::debug!(source.name = self.source, "cannot tell who leads: no answer");
-            }
-        }
-        if !self.is_informed && writer.leads() {
-            // The lease was taken, and only then the ledger went away. Nobody else visits.
-            self.standing = Standing::Leading;
-        }
-        self.standing.clone()
+            Ok(Err(error)) => Chain(&error).to_string(),
+            Err(_) => "no answer".to_owned(),
+        };
+        self.is_away = true;
+        tracing::debug!(source.name = self.source, "cannot tell who leads: {why}");
+        self.succession.unanswered(writer.leads());
+        self.succession.standing()
     }
 
     /// What is believed of the source, if the ledger answers.
@@ -386,7 +342,7 @@ impl Keeper {
     pub async fn step_down(&mut self) {
         let Some(writer) = &mut self.writer else { return };
         match tokio::time::timeout(self.patience, writer.step_down()).await {
-            Ok(Ok(())) => self.standing = Standing::Unknown,
+            Ok(Ok(())) => self.succession.forget(),
             Ok(Err(error)) => tracing::debug!(
                 source.name = self.source,
                 "did not give the lease back, so it runs out by itself: {}",
@@ -399,8 +355,9 @@ impl Keeper {
     fn start(&mut self, snapshot: Option<Arc<Snapshot>>) {
         let mut writer = self.writer.take().expect("no task is under way");
         self.alive = (Moment::now(), self.make.progress.load(Ordering::Relaxed));
+        let is_patient = self.succession.is_patient();
         self.task = Some(tokio::spawn(async move {
-            let attempt = writer.attempt(snapshot.as_deref()).await;
+            let attempt = writer.attempt(snapshot.as_deref(), is_patient).await;
             (writer, attempt)
         }));
     }
@@ -432,7 +389,7 @@ impl Keeper {
         match &attempt.written {
             Ok(_) => {}
             Err(WriteError::Standby { .. } | WriteError::Store(StoreError::Deposed { .. })) => {
-                self.standing = Standing::Unknown;
+                self.succession.forget();
             }
             Err(_) => self.is_away = true,
         }

@@ -8,9 +8,11 @@ mod cycle;
 mod keeper;
 mod schedule;
 pub mod spool;
+mod succession;
 mod writer;
 
 pub use cycle::{Cycle, Outcome, Step, Visitor, Withheld, take};
-pub use keeper::{Keeper, Kept, PATIENCE, Standing};
+pub use keeper::{Keeper, Kept, PATIENCE};
 pub use schedule::{Skipped, Tick, Ticker, next_tick};
+pub use succession::Standing;
 pub use writer::{CaughtUp, Opening, Probe, WriteError, Written};

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::future::BoxFuture;
 
 use super::spool::{Queue, SpoolError};
+use super::succession::Leader;
 use crate::clock::Clock;
 use crate::domain::{Beliefs, HistoryError, Instant, Snapshot};
 use crate::exchange::write_line;
@@ -142,11 +143,18 @@ impl Writer {
         Ok(self.recorder.as_mut().expect("opened above"))
     }
 
-    /// Sees to it that we lead. `Some`: somebody else does, and until when at least.
-    pub(super) async fn lead(&mut self) -> Result<Option<(String, Instant)>, StoreError> {
+    /// Sees to it that we lead; `is_patient`: unless another one has led, be its lease run out or not. `Some`: that
+    /// one leads.
+    pub(super) async fn lead(&mut self, is_patient: bool) -> Result<Option<Leader>, StoreError> {
         let candidate = self.candidate.clone();
         let recorder = self.recorder().await?;
         let Some(candidate) = candidate else { return Ok(None) };
+        if is_patient
+            && let Some(leader) = recorder.leader().await?
+            && leader.0 != *candidate.name
+        {
+            return Ok(Some(leader));
+        }
         match recorder.lead(&candidate).await? {
             Leadership::Ours { .. } => Ok(None),
             Leadership::Others { leader, until } => {
@@ -155,13 +163,6 @@ impl Writer {
                 Ok(Some((leader, until)))
             }
         }
-    }
-
-    /// Who leads, if it is somebody else, be the lease run out or not.
-    pub(super) async fn leader(&mut self) -> Result<Option<(String, Instant)>, StoreError> {
-        let own = self.candidate.as_ref().map(|candidate| Arc::clone(&candidate.name));
-        let leader = self.recorder().await?.leader().await?;
-        Ok(leader.filter(|(leader, _)| own.as_deref() != Some(leader)))
     }
 
     /// Whether we lead, as far as is known.
@@ -187,10 +188,14 @@ impl Writer {
         }
     }
 
-    /// Empties the spool, and then writes the snapshot.
-    pub(super) async fn attempt(&mut self, snapshot: Option<&Snapshot>) -> Attempt {
+    /// Empties the spool, and then writes the snapshot; `is_patient` as for [`Self::lead`].
+    pub(super) async fn attempt(
+        &mut self,
+        snapshot: Option<&Snapshot>,
+        is_patient: bool,
+    ) -> Attempt {
         let mut caught_up = CaughtUp::default();
-        let written = self.attempt_all(snapshot, &mut caught_up).await;
+        let written = self.attempt_all(snapshot, is_patient, &mut caught_up).await;
         if written.is_err() {
             lock(&self.queue).rewind();
             if let Some(recorder) = &mut self.recorder {
@@ -203,9 +208,10 @@ impl Writer {
     async fn attempt_all(
         &mut self,
         snapshot: Option<&Snapshot>,
+        is_patient: bool,
         caught_up: &mut CaughtUp,
     ) -> Result<Option<Written>, WriteError> {
-        let standby = self.lead().await?;
+        let standby = self.lead(is_patient).await?;
         let mut attempts = 0;
         while let Err(error) = self.empty_spool(standby.is_none(), caught_up).await {
             attempts += 1;

@@ -6,8 +6,8 @@ use chrono::TimeDelta;
 use deskledger::collector::{Kept, Standing, Step, Written};
 use deskledger::store::{Candidate, Leadership, Recorder, StoreError};
 
-use super::{prod, recording, set_away};
-use crate::support::cycle::{is_recorded, visited};
+use super::{prod, recording, recording_with, set_away};
+use crate::support::cycle::{is_recorded, spool, visited};
 use crate::support::ledger::{ledger, lines, rows};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -98,6 +98,40 @@ async fn after_the_database_was_away_the_leader_is_given_time_to_come_back() {
     assert_eq!(all.len(), 4);
     // While the leader lives, time does not run against it.
     assert!(matches!(other.tick().await, Step::StoodBy { .. }));
+}
+
+/// What it has on disk itself is no reason to take over: it is newer than all that the leader has recorded yet.
+#[tokio::test]
+async fn a_standby_with_snapshots_on_disk_gives_the_leader_the_same_time() {
+    let (database, store) = ledger().await;
+    let mut one = recording(&store, "one", MINUTE);
+    assert!(is_recorded(&visited(one.tick().await)));
+    let folder = tempfile::tempdir().unwrap();
+    let mut queue = spool(folder.path()).queue("prod", None).unwrap();
+    let line =
+        r#"{"source":"prod","observed_at":"2026-10-05T08:12:00Z","desktops":[],"statics":[]}"#;
+    queue.append(&lines(line)[0].snapshot).unwrap();
+    let mut other = recording_with(&store, "other", MINUTE, queue);
+    assert!(matches!(other.tick().await, Step::StoodBy { .. }));
+    assert_eq!(other.cycle.keeper.waiting(), 1);
+    expire(&database.pool).await;
+    set_away(&database.pool, true).await;
+    assert!(matches!(visited(one.tick().await).kept, Kept::Spooled { .. }));
+    assert!(matches!(other.tick().await, Step::StoodBy { .. }));
+    set_away(&database.pool, false).await;
+    assert!(matches!(other.tick().await, Step::StoodBy { .. }));
+    let sources = rows(&database.pool, "select leader from deskledger.sources").await;
+    assert_eq!(sources[0]["leader"], "one");
+    // The leader comes back, and records what came before and what comes after.
+    for _ in 0..2 {
+        assert!(is_recorded(&visited(one.tick().await)));
+    }
+    assert!(matches!(other.tick().await, Step::StoodBy { .. }));
+    assert_eq!(other.cycle.keeper.waiting(), 0);
+    let all =
+        rows(&database.pool, "select late from deskledger.snapshots order by observed_at").await;
+    let late: Vec<bool> = all.iter().map(|row| row["late"].as_bool().unwrap()).collect();
+    assert_eq!(late, [false, false, true, false, false]);
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! Several recorders of one source, and what somebody does to their clocks.
 
 mod clocks;
+// A small disk is a mount of the recorder's own.
+#[cfg(target_os = "linux")]
+mod disks;
 mod leases;
 mod outages;
 mod processes;
@@ -10,6 +13,7 @@ mod wires;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use deskledger::clock::{Clock, ManualClock};
+use deskledger::collector::spool::Queue;
 use deskledger::collector::{Cycle, Visitor};
 use deskledger::domain::{Desktop, Listing, Source};
 use deskledger::store::{Candidate, Store};
@@ -17,7 +21,7 @@ use deskledger::workspace::{Effort, Visit};
 use sqlx::{AssertSqlSafe, PgPool};
 use tempfile::TempDir;
 
-use crate::support::cycle::keeper;
+use crate::support::cycle::{keeper_of, spool};
 
 /// A fleet whose desktops connect and disconnect in turn.
 struct Fleet {
@@ -61,7 +65,8 @@ impl Visitor for Fleet {
 struct Recording {
     cycle: Cycle<Fleet>,
     hands: ManualClock,
-    folder: TempDir,
+    /// Where its spool is; of a queue that the test has opened, the test knows.
+    folder: Option<TempDir>,
 }
 
 fn start() -> DateTime<Utc> {
@@ -74,13 +79,20 @@ fn prod() -> Source {
 
 /// A recorder of the fleet with a name of its own, which steps five minutes on with [`Recording::tick`].
 fn recording(store: &Store, name: &str, term: std::time::Duration) -> Recording {
-    let (clock, hands) = Clock::manual(start());
     let folder = tempfile::tempdir().unwrap();
+    let queue = spool(folder.path()).queue("prod", None).unwrap();
+    let recording = recording_with(store, name, term, queue);
+    Recording { folder: Some(folder), ..recording }
+}
+
+/// The same, with a queue that the test has opened itself.
+fn recording_with(store: &Store, name: &str, term: std::time::Duration, queue: Queue) -> Recording {
+    let (clock, hands) = Clock::manual(start());
     let candidate = Candidate { name: name.into(), term };
-    let keeper = keeper(store, &prod(), folder.path(), &clock, Some(candidate))
+    let keeper = keeper_of(store, &prod(), queue, &clock, Some(candidate))
         .giving_leaders(std::time::Duration::from_secs(60));
     let cycle = Cycle::new("prod", ONE, keeper, clock, TimeDelta::minutes(15));
-    Recording { cycle, hands, folder }
+    Recording { cycle, hands, folder: None }
 }
 
 /// Takes a table away that every recording needs, or brings it back.

@@ -87,8 +87,14 @@ impl Home {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_deskledger"));
-        command.args(arguments).current_dir(self.path()).kill_on_drop(true);
+        self.command_under(&[], arguments)
+    }
+
+    /// The program, started by another one that becomes it.
+    fn command_under(&self, wrapper: &[&str], arguments: &[&str]) -> Command {
+        let all: Vec<&str> = [wrapper, &[env!("CARGO_BIN_EXE_deskledger")], arguments].concat();
+        let mut command = Command::new(all[0]);
+        command.args(&all[1..]).current_dir(self.path()).kill_on_drop(true);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", self.path()).env("DATABASE_URL", &self.url);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -122,6 +128,11 @@ impl Home {
     /// Starts a command, and leaves it running.
     pub fn start(&self, arguments: &[&str]) -> Running {
         Running::over(self.command(arguments).spawn().unwrap())
+    }
+
+    /// Starts a command by another program that becomes it in the end, such as a shell.
+    pub fn start_under(&self, wrapper: &[&str], arguments: &[&str]) -> Running {
+        Running::over(self.command_under(wrapper, arguments).spawn().unwrap())
     }
 
     /// Runs a command whose output nobody reads: its reader is gone before it writes.
@@ -175,6 +186,11 @@ impl Running {
         if tokio::time::timeout(PATIENCE, heard).await.is_err() {
             panic!("it never said `{text}`, but:\n{}", self.said.0.lock().unwrap());
         }
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap()
     }
 
     /// Sends it a signal.
