@@ -1,8 +1,9 @@
 //! Snapshots that came too late for the history: kept whole, outside the spans, as entries of the chain.
 
-use sqlx::PgConnection;
+use sqlx::postgres::PgArguments;
+use sqlx::{Arguments as _, PgConnection};
 
-use super::record::{be_quick, outcome_code, seconds};
+use super::record::{outcome_code, seconds};
 use super::source::SourceId;
 use super::{Store, StoreError};
 use crate::domain::digest::{Digest, Header, Kind, Salt, entry_digest, late_commitment};
@@ -126,65 +127,63 @@ impl<'a> Row<'a> {
         }
     }
 
+    /// What tells it from other visits of its source, as parameters 1 to 12 of a statement.
+    fn arguments(&self) -> sqlx::Result<PgArguments> {
+        let header = &self.header;
+        let mut arguments = PgArguments::default();
+        let mut add = || {
+            arguments.add(self.source_id)?;
+            arguments.add(header.observed_at)?;
+            arguments.add(header.finished_at)?;
+            arguments.add(header.scheduled_at)?;
+            arguments.add(self.max_gap)?;
+            arguments.add(outcome_code(header.desktops_outcome))?;
+            arguments.add(outcome_code(header.groups_outcome))?;
+            arguments.add(header.total)?;
+            arguments.add(self.desktops_recorded)?;
+            arguments.add(self.groups_recorded)?;
+            arguments.add(header.error_code)?;
+            arguments.add(header.error_message)
+        };
+        add().map_err(sqlx::Error::Encode)?;
+        Ok(arguments)
+    }
+
     /// Whether the ledger holds this visit, in the history or among the late ones.
     async fn is_recorded(&self, connection: &mut PgConnection) -> sqlx::Result<bool> {
-        let header = &self.header;
-        sqlx::query_scalar(
+        sqlx::query_scalar_with(
             "-- store::late::is_recorded
-             select exists (
-                 select from (
-                     select source_id, observed_at, finished_at, scheduled_at, max_gap, desktops_outcome, groups_outcome,
-                            desktops_total, desktops_recorded, groups_recorded, error_code, error_message
-                       from deskledger_data.snapshot
-                      union all
-                     select source_id, observed_at, finished_at, scheduled_at, max_gap, desktops_outcome, groups_outcome,
-                            desktops_total, desktops_recorded, groups_recorded, error_code, error_message
-                       from deskledger_data.late) n
-                  where source_id = $1 and observed_at = $2 and finished_at = $3
-                    and scheduled_at is not distinct from $4 and max_gap = $5
-                    and desktops_outcome = $6 and groups_outcome = $7
-                    and desktops_total is not distinct from $8 and desktops_recorded is not distinct from $9
-                    and groups_recorded is not distinct from $10
-                    and error_code is not distinct from $11 and error_message is not distinct from $12)",
+             with given as (
+                 select $3::timestamptz as finished_at, $4::timestamptz as scheduled_at, $5::integer as max_gap,
+                        $6::smallint as desktops_outcome, $7::smallint as groups_outcome,
+                        $8::bigint as desktops_total, $9::integer as desktops_recorded,
+                        $10::integer as groups_recorded, $11::text as error_code, $12::text as error_message
+             ), of_its_instant as (
+                 select finished_at, scheduled_at, max_gap, desktops_outcome, groups_outcome, desktops_total,
+                        desktops_recorded, groups_recorded, error_code, error_message
+                   from deskledger_data.snapshot where source_id = $1 and observed_at = $2
+                  union all
+                 select finished_at, scheduled_at, max_gap, desktops_outcome, groups_outcome, desktops_total,
+                        desktops_recorded, groups_recorded, error_code, error_message
+                   from deskledger_data.late where source_id = $1 and observed_at = $2
+             )
+             select exists (select from of_its_instant n, given g where n is not distinct from g)",
+            self.arguments()?,
         )
-        .bind(self.source_id)
-        .bind(header.observed_at)
-        .bind(header.finished_at)
-        .bind(header.scheduled_at)
-        .bind(self.max_gap)
-        .bind(outcome_code(header.desktops_outcome))
-        .bind(outcome_code(header.groups_outcome))
-        .bind(header.total)
-        .bind(self.desktops_recorded)
-        .bind(self.groups_recorded)
-        .bind(header.error_code)
-        .bind(header.error_message)
         .fetch_one(connection)
         .await
     }
 
     async fn insert(&self, connection: &mut PgConnection, entry: &Entry<'_>) -> sqlx::Result<()> {
-        let header = &self.header;
-        sqlx::query(
+        sqlx::query_with(
             "-- store::late::insert
              insert into deskledger_data.late
                     (source_id, observed_at, finished_at, scheduled_at, max_gap, desktops_outcome, groups_outcome,
                      desktops_total, desktops_recorded, groups_recorded, error_code, error_message,
                      sequence, received_at, line, salt, body_hash, digest)
              values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+            self.arguments()?,
         )
-        .bind(self.source_id)
-        .bind(header.observed_at)
-        .bind(header.finished_at)
-        .bind(header.scheduled_at)
-        .bind(self.max_gap)
-        .bind(outcome_code(header.desktops_outcome))
-        .bind(outcome_code(header.groups_outcome))
-        .bind(header.total)
-        .bind(self.desktops_recorded)
-        .bind(self.groups_recorded)
-        .bind(header.error_code)
-        .bind(header.error_message)
         .bind(entry.sequence)
         .bind(entry.received_at)
         .bind(entry.line)
