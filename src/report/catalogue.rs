@@ -25,6 +25,8 @@ const BUILT_IN: &[(&str, &str, &str)] = built_in![
     "group-utilisation",
     "busy-hours",
     "concurrency",
+    "capacity",
+    "forecast",
     "outages",
     "flapping",
     "lingering",

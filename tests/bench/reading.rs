@@ -133,7 +133,7 @@ async fn report(ledger: &Ledger, args: &Args, figures: &mut Figures) -> Outcome 
     .await?;
     let by_day = time(ledger, "utilisation", args, &[("bucket", "day")], 5).await?;
     figures.below("utilisation by day", by_day, "ms", 1_000.0);
-    let others: [Asked<'_>; 16] = [
+    let others: [Asked<'_>; 18] = [
         ("utilisation by hour", "utilisation", &[("bucket", "hour")]),
         (
             "utilisation of a day by hour",
@@ -149,6 +149,8 @@ async fn report(ledger: &Ledger, args: &Args, figures: &mut Figures) -> Outcome 
         ("group-utilisation by day", "group-utilisation", &[("bucket", "day")]),
         ("busy-hours", "busy-hours", &[]),
         ("concurrency", "concurrency", &[]),
+        ("capacity", "capacity", &[]),
+        ("forecast", "forecast", &[]),
         ("outages", "outages", &[]),
         ("flapping", "flapping", &[]),
         ("lingering", "lingering", &[]),

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::oracle::generate::{Question, cases};
 use crate::oracle::ledger::{Ledger, Micros};
+use crate::oracle::reports::Work;
 use crate::oracle::rows::{Row, difference, sorted};
 use crate::oracle::{reports, views};
 use crate::support::ledger::{ledger, parameter, record, report_sql, rows};
@@ -78,6 +79,17 @@ fn questions(oracle: &Ledger, asked: &Question) -> Vec<(String, Vec<Row>)> {
         ),
         (sql("busy-hours", &[]), reports::busy_hours(oracle, range, asked.buckets.tz, source)),
         (sql("concurrency", &[]), reports::concurrency(oracle, range, source)),
+        (
+            sql(
+                "capacity",
+                &work(asked.headroom, asked.work).each_ref().map(|(n, v)| (*n, v.as_str())),
+            ),
+            reports::capacity(oracle, range, asked.buckets.tz, source, asked.headroom, asked.work),
+        ),
+        (
+            sql("forecast", &[("horizon_days", &asked.horizon.to_string())]),
+            reports::forecast(oracle, range, asked.horizon, asked.buckets.tz, source),
+        ),
         (sql("lingering", &[]), reports::lingering(oracle, range, source)),
         (
             sql(
@@ -104,6 +116,16 @@ fn questions(oracle: &Ledger, asked: &Question) -> Vec<(String, Vec<Row>)> {
             sql("desktop-history", &[("desktop", &asked.desktop)]),
             reports::desktop_history(oracle, &asked.desktop, range, source),
         ),
+    ]
+}
+
+/// What `capacity` is asked besides.
+pub fn work(headroom: i64, work: Work) -> [(&'static str, String); 4] {
+    [
+        ("headroom_pct", headroom.to_string()),
+        ("workdays", work.workdays.to_owned()),
+        ("day_from", work.from.to_string()),
+        ("day_to", work.to.to_string()),
     ]
 }
 

@@ -13,6 +13,7 @@ mod crash;
 mod doctor;
 mod doctor_spool;
 mod exchange;
+mod forecasts;
 mod late;
 mod oracle;
 mod planted;

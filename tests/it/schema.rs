@@ -19,13 +19,15 @@ use crate::support::program::Home;
 const EXAMPLE: &str = include_str!("../data/example/history.ndjson");
 
 /// The reports that name nobody.
-pub const PLANNING: [&str; 7] = [
+pub const PLANNING: [&str; 9] = [
     "utilisation",
     "disconnects",
     "group-utilisation",
     "coverage",
     "busy-hours",
     "concurrency",
+    "capacity",
+    "forecast",
     "outages",
 ];
 
@@ -52,6 +54,11 @@ pub fn report(name: &str) -> String {
             ("within", "1h"),
             ("share", "20"),
             ("days", "30"),
+            ("headroom_pct", "10"),
+            ("workdays", "1-5"),
+            ("day_from", "8"),
+            ("day_to", "18"),
+            ("horizon_days", "14"),
         ],
     )
 }

@@ -30,6 +30,8 @@ fn answers(ledger: &Ledger, ask: &Question) -> Vec<(&'static str, Vec<Row>)> {
         ("desktop-history", reports::desktop_history(ledger, &ask.desktop, range, source)),
         ("busy-hours", reports::busy_hours(ledger, range, buckets.tz, source)),
         ("concurrency", reports::concurrency(ledger, range, source)),
+        ("capacity", reports::capacity(ledger, range, buckets.tz, source, ask.headroom, ask.work)),
+        ("forecast", reports::forecast(ledger, range, ask.horizon, buckets.tz, source)),
         ("lingering", reports::lingering(ledger, range, source)),
         ("flapping", reports::flapping(ledger, range, source, ask.times, ask.within)),
         ("outages", reports::outages(ledger, range, source, ask.share)),

@@ -78,6 +78,11 @@
 //!     observations say how long it was observed.
 //! 29. A hold that ends where the days of `idle-desktops` begin is before them, an observation at that
 //!     instant is in them. An observation that holds for no time still divides what was not observed.
+//! 30. The desktops of `capacity` are those held up to the last covered instant of the range; what was
+//!     observed of them counts in all of the range, also after that instant. Without working hours
+//!     `coverage_pct` is NULL.
+//! 31. `forecast` learns of the civil days that lie whole in the range, and foretells those that begin
+//!     at or after its end, by the distance in civil dates from the last whole day.
 
 pub mod buckets;
 pub mod connections;

@@ -56,15 +56,13 @@ use std::time::{Duration, Instant};
 use op::Op;
 use run::{Run, Tally};
 
+use crate::support::number;
+
 /// How many ops a run has.
 const OPS: usize = 40;
 
 /// What is held back for longer stays so for ever: PostgreSQL ends the transaction of a silent recorder after 30 s.
 const LONGEST_OP: Duration = Duration::from_secs(60);
-
-fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 /// Executes ops; says what went wrong.
 fn execute(seed: u64, ops: &[Op]) -> Result<Tally, String> {

@@ -13,7 +13,7 @@ mod plan;
 mod question;
 mod world;
 
-pub use question::Question;
+pub use question::{Question, WORK};
 
 use std::fmt;
 

@@ -9,7 +9,7 @@ use super::world::{DESKTOP_NAMES, GROUPS, SOURCES, USERS, desktop_id};
 use crate::oracle::buckets::Unit;
 use crate::oracle::coverage::{Period, runs};
 use crate::oracle::ledger::{DAY, HOUR, Ledger, MINUTE, Micros, SECOND};
-use crate::oracle::reports::Buckets;
+use crate::oracle::reports::{Buckets, Work};
 
 /// One value for each parameter of all reports, and `now` for the view `gaps`.
 #[derive(Clone, Debug)]
@@ -27,6 +27,11 @@ pub struct Question {
     pub within: Micros,
     /// In percent.
     pub share: i64,
+    /// What `capacity` is asked: percent, and when people work.
+    pub headroom: i64,
+    pub work: Work,
+    /// Days ahead.
+    pub horizon: usize,
     /// Hundredths of a day, up to an instant just after the newest snapshot.
     pub idle: Micros,
     pub idle_until: Micros,
@@ -45,6 +50,7 @@ pub struct Seed {
     reconnect_within: Micros,
     counted: (usize, Micros, i64),
     idle: (Micros, Micros),
+    planned: (i64, Work, usize),
 }
 
 /// A place in a history, and the distance from it.
@@ -59,6 +65,14 @@ enum Place {
 
 const ZONES: [Tz; 4] = [Tz::UTC, Tz::Europe__Berlin, Tz::Asia__Kolkata, Tz::Australia__Lord_Howe];
 
+/// Ordinary hours, all, those after midnight, and some of an odd week.
+pub const WORK: [Work; 4] = [
+    Work { workdays: "1-5", days: &[1, 2, 3, 4, 5], from: 8, to: 18 },
+    Work { workdays: "1-7", days: &[1, 2, 3, 4, 5, 6, 7], from: 0, to: 24 },
+    Work { workdays: "5-7,1", days: &[1, 5, 6, 7], from: 22, to: 6 },
+    Work { workdays: "1, 3-4, 7", days: &[1, 3, 4, 7], from: 0, to: 12 },
+];
+
 pub fn seeds() -> impl Strategy<Value = Seed> {
     let range = (places(), offsets(), places(), offsets());
     let at = (places(), offsets(), 0..3 * HOUR);
@@ -67,8 +81,10 @@ pub fn seeds() -> impl Strategy<Value = Seed> {
     let within = select(vec![15 * MINUTE, 10 * MINUTE, 5 * MINUTE, HOUR, 0, 15 * MINUTE - 1]);
     let counted = (1_usize..4, select(vec![0, 5 * MINUTE, 10 * MINUTE, HOUR, DAY]), 0_i64..101);
     let idle = (select(vec![1, 2, 3, 5, 10, 100, 700]), select(vec![0, 0, 1, MINUTE, HOUR]));
-    (range, at, unit, select(ZONES.to_vec()), names, within, counted, idle).prop_map(
-        |(range, at, unit, tz, names, reconnect_within, counted, idle)| Seed {
+    let planned = (0_i64..60, select(WORK.to_vec()), 0_usize..4);
+    let zones = select(ZONES.to_vec());
+    (range, at, unit, zones, names, within, counted, idle, planned).prop_map(
+        |(range, at, unit, tz, names, reconnect_within, counted, idle, planned)| Seed {
             from: (range.0, range.1),
             to: (range.2, range.3),
             at: (at.0, at.1),
@@ -79,6 +95,7 @@ pub fn seeds() -> impl Strategy<Value = Seed> {
             reconnect_within,
             counted,
             idle,
+            planned,
         },
     )
 }
@@ -113,6 +130,9 @@ impl Seed {
             times: self.counted.0,
             within: self.counted.1,
             share: self.counted.2,
+            headroom: self.planned.0,
+            work: self.planned.1,
+            horizon: self.planned.2,
             idle: self.idle.0,
             idle_until: snapshots.iter().max().unwrap() + self.idle.1,
         }

@@ -19,7 +19,7 @@ pub fn busy_hours(ledger: &Ledger, range: Period, tz: Tz, source: &str) -> Vec<R
     if sources.is_empty() {
         return Vec::new();
     }
-    let concurrency = concurrency(&sources);
+    let concurrency = together(&sources);
     let mut parts: BTreeMap<(u32, u32), Vec<Period>> = BTreeMap::new();
     for bucket in buckets(range, Unit::Hour, tz) {
         let shown = civil(bucket.start, tz);
@@ -52,7 +52,7 @@ pub fn busy_hours(ledger: &Ledger, range: Period, tz: Tz, source: &str) -> Vec<R
 
 /// The stretches in which every source is covered, cut at the snapshots of all of them, each with
 /// the number of desktops held CONNECTED in all sources together.
-fn concurrency(sources: &[&Source]) -> Vec<(Period, i64)> {
+pub fn together(sources: &[&Source]) -> Vec<(Period, i64)> {
     let all_time = Period { from: Micros::MIN, to: Micros::MAX };
     let mut common = vec![all_time];
     for source in sources {

@@ -61,7 +61,7 @@ pub fn idle_desktops(ledger: &Ledger, period: Period, source: &str) -> Vec<Row> 
 }
 
 /// The longest stretch of `period` in which one desktop was neither held in a state nor observed in one.
-fn longest_gap(holds: &[(Period, &State)], period: Period) -> Micros {
+pub fn longest_gap(holds: &[(Period, &State)], period: Period) -> Micros {
     let mut longest = 0;
     let mut gap_from = period.from;
     for (hold, _) in holds.iter().filter(|(hold, _)| hold.to >= period.from) {

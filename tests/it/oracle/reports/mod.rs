@@ -1,12 +1,14 @@
 //! The reports, each from the definitions alone. An empty `source` means all.
 
 mod busy_hours;
+mod capacity;
 mod concurrency;
 mod connected_at;
 mod coverage;
 mod desktop_history;
 mod disconnects;
 mod flapping;
+mod forecast;
 mod group_utilisation;
 mod idle_desktops;
 mod lingering;
@@ -15,12 +17,14 @@ mod user_history;
 mod utilisation;
 
 pub use busy_hours::busy_hours;
+pub use capacity::{Work, capacity};
 pub use concurrency::concurrency;
 pub use connected_at::connected_at;
 pub use coverage::coverage;
 pub use desktop_history::desktop_history;
 pub use disconnects::disconnects;
 pub use flapping::flapping;
+pub use forecast::forecast;
 pub use group_utilisation::group_utilisation;
 pub use idle_desktops::idle_desktops;
 pub use lingering::lingering;

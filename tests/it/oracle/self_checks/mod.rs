@@ -1,5 +1,6 @@
 //! Hand-made cases, one for each rule that is easily got wrong.
 
+mod ahead;
 mod answers;
 mod clocks;
 mod figures;
