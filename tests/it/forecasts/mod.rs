@@ -8,8 +8,8 @@ use chrono_tz::Tz;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
+use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
 use serde_json::json;
 
 use crate::answers::work;
@@ -17,8 +17,9 @@ use crate::oracle::coverage::Period;
 use crate::oracle::generate::WORK;
 use crate::oracle::ledger::{DAY, HOUR, Ledger, MINUTE, Micros};
 use crate::oracle::reports::{self, Work};
-use crate::oracle::rows::difference;
+use crate::oracle::rows::{Row, difference};
 use crate::support::ledger::{ledger, parameter, record, report_sql, rows};
+use crate::support::program::Home;
 
 /// A history of weeks with a visit every six hours, and what is asked of it.
 #[derive(Clone, Debug)]
@@ -94,6 +95,47 @@ fn history(case: &Case) -> String {
         }
     }
     lines.join("\n")
+}
+
+/// The values are bound there, and stand in the text here.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_program_says_what_psql_says() {
+    let (database, store) = ledger().await;
+    let plain = Case {
+        seed: 3,
+        days: 40,
+        hours: (0, 0),
+        tz: Tz::Europe__Berlin,
+        source: "",
+        horizon: 3,
+        headroom: 25,
+        work: WORK[0],
+    };
+    record(&store, &history(&plain), 50, usize::MAX).await;
+    let (from, to) = (parameter(start()), parameter(start() + 40 * DAY));
+    let home = Home::new(&database);
+    for (name, more) in [
+        ("forecast", vec![("horizon_days", "3".to_owned())]),
+        ("capacity", work(plain.headroom, plain.work).to_vec()),
+    ] {
+        let mut given =
+            vec![("from", from.as_str()), ("to", &to), ("tz", plain.tz.name()), ("source", "")];
+        given.extend(more.iter().map(|(name, value)| (*name, value.as_str())));
+        let mut arguments = vec!["report".to_owned(), name.to_owned(), "--format=json".to_owned()];
+        arguments.extend(
+            given.iter().map(|(name, value)| format!("--{}={value}", name.replace('_', "-"))),
+        );
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let done = home.run(&arguments).await.expect(0);
+        let mut told: Vec<Row> = serde_json::from_str(&done.out).unwrap();
+        let mut expected = rows(store.pool(), &report_sql(name, &given)).await;
+        assert!(expected.len() >= 2, "{name}: {expected:?}");
+        for row in told.iter_mut().chain(&mut expected) {
+            // Written otherwise.
+            row.shift_remove("day");
+        }
+        assert_eq!(difference(&expected, &told), None, "{name}");
+    }
 }
 
 #[test]
