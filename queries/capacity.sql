@@ -179,8 +179,8 @@ select l.source, l.desktops, f.p95 as concurrency_p95, f.peak, l.idle as never_c
        need.desktops as desktops_needed, l.desktops - need.desktops as surplus,
        (100 * coalesce(f.covered, 0) / nullif((select sum(micros) from bucket where is_work), 0)
        )::double precision as coverage_pct,
-       format('desktops are pooled, a personal one serves its own user alone; the peak is sampled, so a lower bound; '
-              'working hours are weekdays %s, %s to %s h, %s; headroom %s %%; what was not observed is in no figure',
+       format('desktops are pooled (a personal one serves its user alone); the peak is sampled, a lower bound; '
+              'weekdays %s, %s to %s h, %s; headroom %s %%; what was not observed is left out',
               :'workdays', :'day_from', :'day_to', :'tz', :'headroom_pct')
            || case when l.is_all then '; any desktop serves users of every source' else '' end as assumptions
   from line l

@@ -169,10 +169,9 @@ select a.bucket_start as day, h.source, e.peak as expected_peak,
        case when b.low is not null then 80 end as band_pct,
        m.error as method_error, m.error_pct as method_error_pct, m.in_band_pct,
        coalesce(m.days, 0) as tested_days, h.days as history_days, h.coverage_pct,
-       case when e.peak is null then 'no forecast: this weekday never taught in the last 8 weeks of the history'
+       case when e.peak is null then 'no forecast: this weekday never taught in the last 8 weeks'
             when b.low is null
-            then format('no band: the method could be tested on %s days at this distance, and 9 are needed',
-                        coalesce(m.days, 0))
+            then format('no band: tested on %s days at this distance, 9 are needed', coalesce(m.days, 0))
        end as note
   from history h
   join origin o on o.source_id = h.source_id and o.origin = (select date from today)
@@ -183,8 +182,8 @@ select a.bucket_start as day, h.source, e.peak as expected_peak,
  union all
 select null, h.source, null, null, null, null, null, null, null, 0, h.days, h.coverage_pct,
        case when h.late_days < 14
-            then format('no forecast: %s days of the last 8 weeks of the history were covered for 90 %% or more, '
-                        'and 14 are needed', h.late_days)
+            then format('no forecast: %s days of the last 8 weeks were covered for 90 %% or more, 14 are needed',
+                        h.late_days)
             else format('no forecast: the last day that taught is %s, more than a week before the history ends',
                         to_char(h.newest, 'YYYY-MM-DD'))
        end

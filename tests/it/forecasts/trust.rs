@@ -159,7 +159,9 @@ async fn bands_hold_about_as_many_days_as_they_say() {
         sum(|tally| tally.naive_error),
     );
     println!("seeds {first} to {}: inside {inside:.1} %", first + runs - 1);
-    let tolerance = if runs >= 20 { 5.0 } else { 12.0 };
-    assert!((inside - 80.0).abs() <= tolerance, "{inside:.1} % of the days lay in the band");
+    let (tolerance, of_each) = if runs >= 20 { (5.0, 10.0) } else { (12.0, 20.0) };
+    let is_near = |inside: f64, tolerance: f64| (inside - 80.0).abs() <= tolerance;
+    assert!(is_near(inside, tolerance), "{inside:.1} % of the days lay in the band");
+    assert!(tallies.values().all(|tally| is_near(tally.inside_pct(), of_each)));
     assert!(sum(|tally| tally.error) < naive, "no better than last week's day");
 }

@@ -63,8 +63,8 @@ pub fn capacity(
         .collect();
     let length: Micros = parts.iter().map(|part| part.length()).sum();
     let assumptions = format!(
-        "desktops are pooled, a personal one serves its own user alone; the peak is sampled, so a lower bound; \
-         working hours are weekdays {}, {} to {} h, {tz}; headroom {headroom} %; what was not observed is in no figure",
+        "desktops are pooled (a personal one serves its user alone); the peak is sampled, a lower bound; \
+         weekdays {}, {} to {} h, {tz}; headroom {headroom} %; what was not observed is left out",
         work.workdays, work.from, work.to,
     );
     let row_of = |name: &str, sources: &[&Source], more: &str| {

@@ -102,11 +102,11 @@ pub fn forecast(ledger: &Ledger, range: Period, horizon: usize, tz: Tz, source: 
             let week = weeks(date(*start) - today);
             let figures = figures(&tests, today, week, expected);
             let note = match (expected, figures.band) {
-                (None, _) => Value::from(
-                    "no forecast: this weekday never taught in the last 8 weeks of the history",
-                ),
+                (None, _) => {
+                    Value::from("no forecast: this weekday never taught in the last 8 weeks")
+                }
                 (_, None) => Value::from(format!(
-                    "no band: the method could be tested on {} days at this distance, and 9 are needed",
+                    "no band: tested on {} days at this distance, 9 are needed",
                     figures.tested
                 )),
                 _ => Value::Null,
@@ -181,8 +181,7 @@ fn why(history: &[Day], today: Option<i32>) -> String {
                 .date_naive()
         ),
         _ => format!(
-            "no forecast: {} days of the last 8 weeks of the history were covered for 90 % or more, \
-             and 14 are needed",
+            "no forecast: {} days of the last 8 weeks were covered for 90 % or more, 14 are needed",
             lessons.len()
         ),
     }

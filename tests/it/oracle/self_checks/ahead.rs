@@ -53,9 +53,8 @@ fn the_peak_of_working_hours_decides_how_many_are_needed() {
         (
             "assumptions",
             json!(
-                "desktops are pooled, a personal one serves its own user alone; the peak is sampled, so a lower \
-                 bound; working hours are weekdays 1-5, 8 to 18 h, UTC; headroom 10 %; what was not observed is in \
-                 no figure"
+                "desktops are pooled (a personal one serves its user alone); the peak is sampled, a lower bound; \
+                 weekdays 1-5, 8 to 18 h, UTC; headroom 10 %; what was not observed is left out"
             ),
         ),
     ]);
@@ -145,8 +144,8 @@ fn without_two_weeks_nothing_is_foretold_and_without_tests_no_band() {
     let silent = foretold(&lines, 13, 3);
     assert_eq!(column(&silent, "day"), json!([null]));
     assert_eq!(column(&silent, "expected_peak"), json!([null]));
-    let why = "no forecast: 13 days of the last 8 weeks of the history were covered for 90 % or more, and 14 \
-               are needed";
+    let why =
+        "no forecast: 13 days of the last 8 weeks were covered for 90 % or more, 14 are needed";
     assert_eq!(silent[0]["note"], json!(why));
     let rows = foretold(&lines, 14, 1);
     assert_eq!(column(&rows, "expected_peak"), json!([5.0]));
