@@ -72,8 +72,8 @@ pub struct Eyes {
 impl Visitor for Eyes {
     async fn visit(&mut self) -> Visit {
         let observed_at = self.hands.now();
-        let number = self.book.lock().unwrap().len() as u64;
-        // No two visits take equally long.
+        // No two visits take equally long, also if both recorders are at it.
+        let number = self.book.lock().unwrap().len() as u64 * 2 + self.who as u64;
         let seconds = Dice::of(&[self.seed, 7, number]).below(20);
         let took = TimeDelta::microseconds((seconds * 1_000_000 + 1 + number) as i64);
         let visit = read(self.seed, *self.time.lock().unwrap(), self.fault.lock().unwrap().take());

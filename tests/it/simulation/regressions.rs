@@ -2,7 +2,7 @@
 
 use super::execute;
 use super::op::Op::{self, *};
-use super::op::{Disk, Moment, Then};
+use super::op::{Disk, Fault, Moment, Then};
 use super::run::Tally;
 
 #[track_caller]
@@ -33,4 +33,10 @@ fn one_that_is_cut_off_right_after_it_took_the_lease_visits() {
 fn one_that_is_frozen_while_it_keeps_a_late_snapshot_does_not_hold_the_others_up() {
     let stalls = Strike { who: 0, nth: 6, moment: Moment::After, then: Then::Stall };
     check(100_047, &[Tick(0), Tick(0), stalls, Tick(0), LeaseEnds]);
+}
+
+/// Two visits at once had the very same instants, and so passed for one that is there twice: the fleet's own mistake.
+#[test]
+fn two_visits_at_the_same_moment_are_two() {
+    check(110_961, &[Api(0, Fault::NoListing), DatabaseDown, Both]);
 }
