@@ -305,10 +305,10 @@ async fn one_unreachable_source_does_not_stop_the_others() {
     })
     .await;
     running.signal(Signal::SIGTERM);
-    running.end().await.expect(0);
+    let done = running.end().await.expect(0);
 
     let all = outcomes(&database.pool, "good").await;
-    assert!(all.iter().all(|one| *one == both("complete", "complete")), "{all:?}");
+    assert!(all.iter().all(|one| *one == both("complete", "complete")), "{all:?}: {}", done.err);
     let failures = rows(
         &database.pool,
         "select distinct source, desktops_outcome, groups_outcome, error_code

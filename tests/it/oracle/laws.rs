@@ -178,6 +178,9 @@ fn corners(history: &History, ask: &Question, found: &mut BTreeSet<String>) {
         let counted = row["coverage_pct"] == 0.0 && !row["disconnects"].is_null();
         found.insert(format!("counted without covered time: {counted}"));
     }
+    for row in views::gaps(&ledger, ask.now) {
+        find(found, &row, &["reason"]);
+    }
     let range = ask.buckets.range;
     for row in reports::outages(&ledger, range, "", ask.share) {
         found.insert(format!(
@@ -211,7 +214,7 @@ fn corners(history: &History, ask: &Question, found: &mut BTreeSet<String>) {
 fn the_histories_reach_the_corners() {
     let mut runner = TestRunner::deterministic();
     let mut found = BTreeSet::new();
-    for _ in 0..250 {
+    for _ in 0..400 {
         let (history, ask) = cases().new_tree(&mut runner).unwrap().current();
         corners(&history, &ask, &mut found);
     }
@@ -238,6 +241,10 @@ fn the_histories_reach_the_corners() {
         "{\"nobody\": Bool(false), \"certainty\": String(\"latest\")}",
         "{\"nobody\": Bool(false), \"certainty\": String(\"not observed\")}",
         "{\"nobody\": Bool(true), \"certainty\": String(\"not observed\")}",
+        "reason clock",
+        "reason spool",
+        "reason dropped",
+        "reason null",
         "reconnects true",
         "counted without covered time: true",
         "an outage that all came back from: true",
