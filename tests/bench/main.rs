@@ -17,6 +17,7 @@ mod recording;
 mod server;
 mod spooling;
 mod workload;
+mod writing;
 
 use clap::Parser;
 use figures::Figures;
@@ -61,6 +62,8 @@ enum Part {
     Spool,
     /// Size, reports and replay of a long history.
     Ledger,
+    /// A long result, in every format.
+    Write,
 }
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
@@ -99,6 +102,9 @@ async fn measure_on(server: &Server, args: &Args) -> Outcome {
     }
     if is_wanted(Part::Ledger) {
         reading::measure(server, args, &mut figures).await?;
+    }
+    if is_wanted(Part::Write) {
+        writing::measure(server, &mut figures).await?;
     }
     figures.end();
     Ok(())

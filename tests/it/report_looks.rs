@@ -4,6 +4,7 @@
 
 use std::io::{Cursor, Read as _};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use calamine::{Data, Reader as _, Xlsx, open_workbook_from_rs};
 use deskledger::report::catalogue::{Catalogue, Report};
@@ -214,4 +215,36 @@ async fn wide_characters_stay_in_line() {
     }
     let chart = written(&database.pool, &report, Format::Chart, wide(60)).await;
     assert_snapshot!("chart-wide-characters", chart);
+}
+
+/// What the program says on a terminal, and its exit code.
+fn on_terminal(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
+    let terminal = nix::pty::openpty(None, None).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_deskledger"))
+        .args(arguments)
+        .env_clear()
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(terminal.slave.try_clone().unwrap())
+        .stderr(terminal.slave)
+        .spawn()
+        .unwrap();
+    let mut said = Vec::new();
+    // Ends with an error once nobody has the other side open any more; what was read before is kept.
+    let _ = std::fs::File::from(terminal.master).read_to_end(&mut said);
+    let code = child.wait().unwrap().code();
+    (code, String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn a_terminal_gets_colours_unless_told_otherwise_and_never_a_workbook() {
+    let (code, styled) = on_terminal(&["report"], &[]);
+    assert!(code == Some(0) && styled.contains("\x1b[1mReports\x1b[0m"), "{styled}");
+    let (code, plain) = on_terminal(&["report"], &[("NO_COLOR", "1")]);
+    assert!(code == Some(0) && plain.contains("Reports") && !plain.contains('\x1b'), "{plain}");
+    let (code, refused) = on_terminal(&["report", "--format", "xlsx"], &[("NO_COLOR", "1")]);
+    assert_eq!(
+        (code, refused.trim_end()),
+        (Some(2), "error: a workbook is nothing for a terminal; give `--output FILE.xlsx`")
+    );
 }

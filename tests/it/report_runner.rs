@@ -393,9 +393,19 @@ fn the_command_line_is_refused_in_one_line() {
             "report example -o x.docx",
             "`x.docx` does not end in a format's name; give `--format`, or end it in .txt, .csv, .json, .ndjson, .md or .xlsx",
         ),
+        (
+            "report types --chart --text x",
+            "`types` has no chart; there is one of utilisation, disconnects, group-utilisation, busy-hours, concurrency, lingering, coverage",
+        ),
+        (
+            "report utilisation --chart -o x.csv",
+            "a chart is text: end `x.csv` in .txt, or leave `--chart` out",
+        ),
     ] {
         assert_eq!(parse(line).unwrap_err(), message, "{line}");
     }
+    let both = parse("report utilisation --chart --format csv").unwrap_err();
+    assert!(both.contains("cannot be used with"), "{both}");
     assert!(parse("report example --timeout 0s").unwrap_err().contains("at least 1s"));
 }
 
