@@ -1,4 +1,4 @@
-//! Every format as it is, held by snapshots: a change of them is a change that users see.
+//! Every format as it is, held by snapshots in `tests/data/looks`: a change of them is a change that users see.
 //!
 //! `INSTA_UPDATE=always cargo test --test it report_looks` takes new ones; look at them before they are committed.
 
@@ -11,7 +11,6 @@ use deskledger::report::catalogue::{Catalogue, Report};
 use deskledger::report::params::Values;
 use deskledger::report::render::{Format, Look};
 use deskledger::report::{DEFAULT_TIMEOUT, run};
-use insta::assert_snapshot;
 use sqlx::PgPool;
 use unicode_width::UnicodeWidthStr as _;
 
@@ -59,6 +58,16 @@ fn own(text: &str) -> Report {
     Report::read("own", Path::new("own.sql"), text, true).unwrap()
 }
 
+/// Fails unless a text is the one that is kept under this name.
+#[track_caller]
+fn held(name: impl AsRef<str>, text: impl AsRef<str>) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../data/looks");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name.as_ref(), text.as_ref()));
+}
+
 const SHOWN: [&str; 3] = ["utilisation", "connected-at", "group-utilisation"];
 
 #[tokio::test]
@@ -70,15 +79,15 @@ async fn tables_fit_the_terminal() {
             for line in table.lines() {
                 assert!(line.width() <= usize::from(width), "{name} {width}\n{table}");
             }
-            assert_snapshot!(format!("table-{name}-{width}"), table);
+            held(format!("table-{name}-{width}"), table);
         }
     }
     let look = Look { is_styled: true, ..wide(200) };
     let styled = written(&database.pool, &built_in("utilisation"), Format::Table, look).await;
-    assert_snapshot!("table-utilisation-styled", styled.replace('\x1b', "␛"));
+    held("table-utilisation-styled", styled.replace('\x1b', "␛"));
     let bare = Look { is_bare: true, ..Look::default() };
     let file = written(&database.pool, &built_in("utilisation"), Format::Table, bare).await;
-    assert_snapshot!("table-utilisation-file-without-legend", file);
+    held("table-utilisation-file-without-legend", file);
 }
 
 #[tokio::test]
@@ -92,7 +101,7 @@ async fn the_other_texts_keep_their_form() {
             (Format::Ndjson, "ndjson"),
         ] {
             let text = written(&database.pool, &built_in(name), format, Look::default()).await;
-            assert_snapshot!(format!("{ending}-{name}"), text);
+            held(format!("{ending}-{name}"), text);
         }
     }
 }
@@ -130,7 +139,7 @@ async fn workbooks_are_typed_and_say_what_they_are() {
     let database = example().await;
     for name in SHOWN {
         let bytes = bytes(&database.pool, &built_in(name), Format::Xlsx, Look::default()).await;
-        assert_snapshot!(format!("xlsx-{name}"), sheets(bytes));
+        held(format!("xlsx-{name}"), sheets(bytes));
     }
     let report = own("-- Types\n--\n-- Mine.\n--\n-- Parameters\n--   tz  timezone  Europe/Berlin  zone\n--\n\
          -- Columns\n--   n  how many: a lower bound\n--   lasted  how long: a lower bound\n\
@@ -140,7 +149,7 @@ async fn workbooks_are_typed_and_say_what_they_are() {
                 timestamptz 'infinity' as never, array['anna', null] as users, '{\"a\": 1}'::jsonb as document,
                 null::float8 as nothing, :'tz' as zone");
     let bytes = bytes(&database.pool, &report, Format::Xlsx, Look::default()).await;
-    assert_snapshot!("xlsx-types", sheets(bytes.clone()));
+    held("xlsx-types", sheets(bytes.clone()));
 
     let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).unwrap();
     let mut read = |name: &str| {
@@ -165,7 +174,7 @@ async fn charts_hatch_what_was_not_observed() {
     for name in ["utilisation", "disconnects", "coverage", "concurrency", "busy-hours"] {
         let chart = written(&database.pool, &built_in(name), Format::Chart, wide(100)).await;
         assert!(chart.lines().all(|line| line.width() <= 100), "{chart}");
-        assert_snapshot!(format!("chart-{name}"), chart);
+        held(format!("chart-{name}"), chart);
     }
     // A day by the hour with an hour that nobody looked at, a figure with a band, and in colour.
     let report = own("-- Sine\n--\n-- Columns\n--   at  when\n--   sine  a figure\n--   low  low\n--   high  high\n--\n\
@@ -177,10 +186,10 @@ async fn charts_hatch_what_was_not_observed() {
            from generate_series(0, 40) n
           where n not between 20 and 24");
     let chart = written(&database.pool, &report, Format::Chart, wide(80)).await;
-    assert_snapshot!("chart-band", chart);
+    held("chart-band", chart);
     let look = Look { is_styled: true, ..wide(60) };
     let chart = written(&database.pool, &report, Format::Chart, look).await;
-    assert_snapshot!("chart-styled", chart.replace('\x1b', "␛"));
+    held("chart-styled", chart.replace('\x1b', "␛"));
 }
 
 #[tokio::test]
@@ -205,7 +214,7 @@ async fn wide_characters_stay_in_line() {
            from (values ('桌面-001', '研发部的桌面'), ('DESK-2', 'plain'), ('데스크톱', '🙂')) t (name, note)");
     for width in [24, 60] {
         let table = written(&database.pool, &report, Format::Table, wide(width)).await;
-        assert_snapshot!(format!("table-wide-characters-{width}"), table);
+        held(format!("table-wide-characters-{width}"), &table);
         let widths: Vec<usize> = table
             .lines()
             .filter(|line| line.contains("000") && !line.contains(" to "))
@@ -214,7 +223,7 @@ async fn wide_characters_stay_in_line() {
         assert_eq!(widths, [widths[0]; 3], "figures stand below one another\n{table}");
     }
     let chart = written(&database.pool, &report, Format::Chart, wide(60)).await;
-    assert_snapshot!("chart-wide-characters", chart);
+    held("chart-wide-characters", chart);
 }
 
 /// What the program says on a terminal, and its exit code.
