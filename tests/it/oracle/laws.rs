@@ -202,6 +202,12 @@ fn corners(history: &History, ask: &Question, found: &mut BTreeSet<String>) {
         let (named, used) = (!row["desktop_id"].is_null(), !row["last_connected"].is_null());
         found.insert(format!("idle: {named}, used before: {used}"));
     }
+    for row in reports::capacity(&ledger, range, ask.buckets.tz, "", ask.headroom, ask.work) {
+        let all = row["source"] == "(all)";
+        let never = row["never_connected"].as_i64().map(|desktops| desktops > 0);
+        found.insert(format!("as one: {all}, never connected: {never:?}"));
+        found.insert(format!("as one: {all}, enough: {:?}", row["surplus"].as_i64() >= Some(0)));
+    }
     for source in &ledger.sources {
         for pair in source.visits.windows(2) {
             let limit = pair[0].max_gap.min(pair[1].max_gap);
@@ -258,6 +264,14 @@ fn the_histories_reach_the_corners() {
         "idle: true, used before: true",
         "idle: true, used before: false",
         "idle: false, used before: false",
+        "as one: false, never connected: Some(true)",
+        "as one: false, never connected: Some(false)",
+        "as one: false, never connected: None",
+        "as one: true, never connected: Some(true)",
+        "as one: true, never connected: None",
+        "as one: false, enough: true",
+        "as one: false, enough: false",
+        "as one: true, enough: true",
         "apart 0",
         "apart 1",
         "apart -1",

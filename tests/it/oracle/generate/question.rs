@@ -51,6 +51,8 @@ pub struct Seed {
     counted: (usize, Micros, i64),
     idle: (Micros, Micros),
     planned: (i64, Work, usize),
+    /// The range is the whole history: what is rare is then asked for.
+    whole: bool,
 }
 
 /// A place in a history, and the distance from it.
@@ -81,7 +83,7 @@ pub fn seeds() -> impl Strategy<Value = Seed> {
     let within = select(vec![15 * MINUTE, 10 * MINUTE, 5 * MINUTE, HOUR, 0, 15 * MINUTE - 1]);
     let counted = (1_usize..4, select(vec![0, 5 * MINUTE, 10 * MINUTE, HOUR, DAY]), 0_i64..101);
     let idle = (select(vec![1, 2, 3, 5, 10, 100, 700]), select(vec![0, 0, 1, MINUTE, HOUR]));
-    let planned = (0_i64..60, select(WORK.to_vec()), 0_usize..4);
+    let planned = ((0_i64..60, select(WORK.to_vec()), 0_usize..4), prop::bool::weighted(0.25));
     let zones = select(ZONES.to_vec());
     (range, at, unit, zones, names, within, counted, idle, planned).prop_map(
         |(range, at, unit, tz, names, reconnect_within, counted, idle, planned)| Seed {
@@ -95,7 +97,8 @@ pub fn seeds() -> impl Strategy<Value = Seed> {
             reconnect_within,
             counted,
             idle,
-            planned,
+            planned: planned.0,
+            whole: planned.1,
         },
     )
 }
@@ -112,7 +115,9 @@ impl Seed {
             Place::RunEnd(index) if !run_ends.is_empty() => index.get(&run_ends) + offset,
             Place::Snapshot(index) | Place::RunEnd(index) => index.get(&snapshots) + offset,
         };
-        let (from, to) = (near(&self.from), near(&self.to));
+        let (first, last) = (*snapshots.iter().min().unwrap(), *snapshots.iter().max().unwrap());
+        let (from, to) =
+            if self.whole { (first, last + 1) } else { (near(&self.from), near(&self.to)) };
         let [source, user, desktop, group] = self.names.clone();
         Question {
             buckets: Buckets {
@@ -121,7 +126,7 @@ impl Seed {
                 tz: self.tz,
             },
             at: near(&self.at),
-            now: snapshots.iter().max().unwrap() + self.now,
+            now: last + self.now,
             source,
             user,
             desktop,
@@ -134,7 +139,7 @@ impl Seed {
             work: self.planned.1,
             horizon: self.planned.2,
             idle: self.idle.0,
-            idle_until: snapshots.iter().max().unwrap() + self.idle.1,
+            idle_until: last + self.idle.1,
         }
     }
 }
