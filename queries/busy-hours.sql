@@ -12,7 +12,7 @@
 --   from    instant   -28d  start of the period
 --   to      instant   now   end of the period, not included
 --   tz      timezone  UTC   time zone of weekdays and hours, and of dates given without one
---   source  source    ''    one source; empty: all, summed
+--   source  fleet     ''    one source; empty or (all): all, summed
 --
 -- Columns
 --   weekday         1 to 7, Monday first
@@ -32,36 +32,12 @@ with bucket as materialized (
 edge as materialized (
     select array_agg(bucket_from order by bucket_from) as froms from bucket
 ),
-asked as materialized (
-    select count(*) as sources from deskledger_report.source where :'source' = '' or source = :'source'
-),
-step as materialized (
-    select s.from_at, s.to_at, s.connected
-      from edge,
-           deskledger_report.steps(
-               (select deskledger.instant(:'from', :'tz')), (select deskledger.instant(:'to', :'tz')),
-               edge.froms, :'source') s
-     where s.is_covered
-),
--- The sources' steps laid over one another. Every source has a mark at every edge, so none is crossed.
-change as (
-    select at, sum(covered) as covered, sum(connected) as connected
-      from (select from_at as at, 1 as covered, connected from step
-             union all
-            select to_at, -1, -connected from step) c
-     group by at
-),
-piece as (
-    select at, lead(at) over seen as until, sum(covered) over seen as covered, sum(connected) over seen as connected
-      from change
-    window seen as (order by at)
-),
 held as (
-    select width_bucket(p.at, (select froms from edge)) as nth,
-           sum(micros) as covered, sum(micros * p.connected) as connected, max(p.connected) as peak
-      from piece p
-     cross join lateral deskledger_report.micros(p.until - p.at) micros
-     where p.covered = (select sources from asked)
+    select s.edge as nth, sum(s.micros) as covered, sum(s.micros * s.connected) as connected, max(s.connected) as peak
+      from edge,
+           deskledger_report.covered_steps(
+               (select deskledger.instant(:'from', :'tz')), (select deskledger.instant(:'to', :'tz')),
+               edge.froms, case :'source' when '' then '(all)' else :'source' end) s
      group by 1
 )
 select extract(isodow from b.bucket_start at time zone :'tz')::integer as weekday,
@@ -72,6 +48,6 @@ select extract(isodow from b.bucket_start at time zone :'tz')::integer as weekda
            / sum(deskledger_report.micros(b.bucket_to - b.bucket_from)))::double precision as coverage_pct
   from bucket b
   left join held h using (nth)
- where (select sources from asked) > 0
+ where exists (select from deskledger_report.asked(case :'source' when '' then '(all)' else :'source' end))
  group by 1, 2
  order by 1, 2

@@ -6,16 +6,20 @@
 -- Covered time alone counts; what was not observed is in no figure, so read coverage_pct first: a night that was
 -- not observed raises every percentile, a busy day that was not lowers it. Nights and weekends count as much as
 -- mornings: ask for a shorter period, or see busy-hours. A peak is sampled, so the true one may be higher, and
--- where listings were partial all figures are lower bounds. Sources are not summed: they peak at different times.
+-- where listings were partial all figures are lower bounds.
+--
+-- Of several sources the last row, `(all)`, shows all of them as one: how many were connected in all of them together,
+-- over the time in which every one of them was covered. That is less than the sum of the rows above where they peak at
+-- different times, and it is what a licence that they share needs.
 --
 -- Parameters
 --   from    instant   -30d  start of the period
 --   to      instant   now   end of the period, not included
 --   tz      timezone  UTC   time zone of dates given without one
---   source  source    ''    one source; empty: all, a row for each
+--   source  fleet     ''    one source; (all): all as one; empty: each, and where there are several, all as one
 --
 -- Columns
---   source         the source
+--   source         the source; (all): all of them as one
 --   p50            connections not exceeded during at least 50 % of covered time; null: nothing was covered
 --   p90            during at least 90 %
 --   p95            during at least 95 %
@@ -23,7 +27,7 @@
 --   peak           the most at one instant of covered time: a lower bound
 --   peak_at        the earliest instant in the period at the peak
 --   covered_hours  hours covered: between visits no more than max_gap apart
---   coverage_pct   covered time / the period's length
+--   coverage_pct   covered time / the period's length; of (all), time in which every source was covered
 --
 -- Chart
 --   bars  source  p50, p90, p95, p99, peak
@@ -31,10 +35,9 @@
 -- psql -v from=-30d -v to=now -v tz=UTC -v source= -f queries/concurrency.sql
 with at_once as (
     select source_id, connected, sum(micros) as micros, min(from_at) as first_at
-      from deskledger_report.steps(
+      from deskledger_report.covered_steps(
                (select deskledger.instant(:'from', :'tz')), (select deskledger.instant(:'to', :'tz')),
                array[]::timestamptz[], :'source')
-     where is_covered
      group by source_id, connected
 ),
 -- For how long no more than so many were connected.
@@ -63,7 +66,6 @@ select s.source, f.p50, f.p90, f.p95, f.p99, f.peak, f.peak_at,
            / nullif(deskledger_report.micros(
                (select deskledger.instant(:'to', :'tz')) - (select deskledger.instant(:'from', :'tz'))), 0)
        )::double precision as coverage_pct
-  from deskledger_report.source s
+  from deskledger_report.asked(:'source') s
   left join figure f using (source_id)
- where :'source' = '' or s.source = :'source'
- order by s.source
+ order by s.source_id = 0, s.source

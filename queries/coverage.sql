@@ -3,16 +3,19 @@
 -- How much of the time was observed at all, how many visits failed or were partial, and the longest
 -- stretch without any. Read it beside every other report: what was not observed is in none of them.
 --
+-- Of several sources the row `(all)`, last in its bucket, shows all of them as one: its visits are those of all of them,
+-- and only the time in which every one of them was covered is covered.
+--
 -- Parameters
 --   from    instant   -7d  start of the period
 --   to      instant   now  end of the period, not included
---   bucket  bucket    day  hour, day, week or month
+--   bucket  bucket    day  hour, day, week, month, or all: the whole period as one
 --   tz      timezone  UTC  time zone of the buckets, and of dates given without one
---   source  source    ''   one source; empty: all
+--   source  fleet     ''   one source; (all): all as one; empty: each, and where there are several, all as one
 --
 -- Columns
 --   bucket_start   the bucket's civil start
---   source         the source
+--   source         the source; (all): all of them as one
 --   snapshots      visits made, of any outcome; null: none, and nothing was covered
 --   failed         those whose listing of desktops failed
 --   partial        those whose listing was partial
@@ -33,11 +36,10 @@ with bucket as materialized (
 cell as (
     select b.*, s.source_id, s.source
       from bucket b
-     cross join deskledger_report.source s
-     where :'source' = '' or s.source = :'source'
+     cross join deskledger_report.asked(:'source') s
 ),
 visited as (
-    select v.source_id,
+    select coalesce(v.source_id, 0) as source_id,
            width_bucket(v.observed_at, (select array_agg(bucket_from order by bucket_from) from bucket)) as nth,
            count(*) as snapshots,
            count(*) filter (where v.desktops_outcome = 0) as failed,
@@ -45,19 +47,26 @@ visited as (
       from deskledger_report.visit v
      where v.observed_at >= (select deskledger.instant(:'from', :'tz'))
        and v.observed_at < (select deskledger.instant(:'to', :'tz'))
+     group by grouping sets ((v.source_id, 2), (2))
+),
+listed as (
+    select source_id, edge as nth, sum(micros) as covered, sum(micros * listed) as listed
+      from deskledger_report.covered_steps(
+               (select deskledger.instant(:'from', :'tz')), (select deskledger.instant(:'to', :'tz')),
+               (select array_agg(bucket_from order by bucket_from) from bucket), :'source', with_desktops => false)
      group by 1, 2
 ),
--- A listing's cover may reach into several buckets.
-listed as (
-    select c.source_id, c.nth,
-           sum(micros) as covered,
-           sum(micros * l.listed) as listed
-      from deskledger_report.listings(
-               (select deskledger.instant(:'from', :'tz')), (select deskledger.instant(:'to', :'tz')), :'source') l
-      join cell c on c.source_id = l.source_id and c.bucket_from < l.covered_to and c.bucket_to > l.observed_at
-     cross join lateral deskledger_report.micros(
-               least(l.covered_to, c.bucket_to) - greatest(l.observed_at, c.bucket_from)) micros
-     group by 1, 2
+run as (
+    select source_id, covered_from, covered_to from deskledger_report.run
+     union all
+    -- Where runs of all sources meet, be it for one instant.
+    select 0, at, until
+      from (select at, lead(at) over seen as until, sum(sign) over seen as sources
+              from (select covered_from as at, 1 as sign from deskledger_report.run
+                     union all
+                    select covered_to, -1 from deskledger_report.run) b
+            window seen as (order by at, sign desc rows unbounded preceding)) o
+     where sources = (select count(*) from deskledger_report.source)
 ),
 -- The bucket's bounds and the runs in it, one after the other: what lies between is not covered.
 bound as (
@@ -67,7 +76,7 @@ bound as (
      union all
     select c.source_id, c.nth, greatest(r.covered_from, c.bucket_from), least(r.covered_to, c.bucket_to)
       from cell c
-      join deskledger_report.run r
+      join run r
         on r.source_id = c.source_id and r.covered_from < c.bucket_to and r.covered_to >= c.bucket_from
 ),
 gap as (
@@ -92,4 +101,4 @@ select c.bucket_start,
   left join listed l on l.source_id = c.source_id and l.nth = c.nth
   join gap g on g.source_id = c.source_id and g.nth = c.nth
  cross join lateral (select l.covered > 0 or v.snapshots > 0 as is_any) seen
- order by c.bucket_from, c.source
+ order by c.bucket_from, c.source_id = 0, c.source

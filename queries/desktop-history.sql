@@ -34,9 +34,10 @@ with asked as (
       join deskledger_report.source s using (source_id)
      where (:'source' = '' or s.source = :'source')
        and (d.desktop_id = :'desktop'
-            or exists (select from deskledger_report.named_piece p
-                        where p.source_id = d.source_id and p.desktop_no = d.desktop_no
-                          and p.desktop_name = :'desktop'))
+            or (d.source_id, d.desktop_no) in (select p.source_id, p.desktop_no
+                                                 from deskledger_report.label l
+                                                 join deskledger_report.labelled_piece p using (source_id, label_no)
+                                                where l.desktop_name = :'desktop'))
 ),
 span as materialized (
     select a.source, a.source_id, a.desktop_no, a.desktop_id, p.desktop_name,

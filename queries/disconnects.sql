@@ -11,7 +11,7 @@
 -- Parameters
 --   from              instant   -7d  start of the period
 --   to                instant   now  end of the period, not included
---   bucket            bucket    day  hour, day, week or month
+--   bucket            bucket    day  hour, day, week, month, or all: the whole period as one
 --   tz                timezone  UTC  time zone of the buckets, and of dates given without one
 --   source            source    ''   one source; empty: all
 --   reconnect_within  duration  15m  how soon a connection must be back to count as a reconnect
@@ -73,26 +73,6 @@ over as (
        and p.piece_to < (select deskledger.instant(:'to', :'tz'))
      group by 1, 2
 ),
--- The disconnects of the period, which need a closer look.
-broken as (
-    select p.source_id, p.desktop_no, p.disconnected_at
-      from deskledger_report.piece p
-     where p.is_first and p.disconnected_at = p.first_seen
-       and p.piece_from >= (select deskledger.instant(:'from', :'tz'))
-       and p.piece_from < (select deskledger.instant(:'to', :'tz'))
-       and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
-       and (p.is_open or p.piece_to <= (select deskledger_report.month_end(deskledger.instant(:'to', :'tz'))))
-),
-back as (
-    select p.source_id, p.desktop_no, p.disconnected_at
-      from deskledger_report.piece p
-     where p.status_id = 1 and p.is_first and p.disconnected_at >= (select deskledger.instant(:'from', :'tz'))
-       and p.disconnected_at < (select deskledger.instant(:'to', :'tz'))
-       and p.piece_from - p.disconnected_at <= deskledger.duration(:'reconnect_within')
-       and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
-       and (p.is_open or p.piece_to <= (select deskledger_report.month_end(
-               deskledger.instant(:'to', :'tz') + deskledger.duration(:'reconnect_within'))))
-),
 -- Complete listings in a row: while a desktop is absent, these are what observes it.
 complete as materialized (
     select source_id, min(observed_at) as run_from, max(observed_at) as run_to
@@ -110,7 +90,7 @@ complete as materialized (
      group by source_id, run
 ),
 -- Where a desktop's observations break off: after a span that nothing followed in time, or in its absence.
-break as (
+break as materialized (
     select p.source_id, p.desktop_no, p.last_seen as at
       from deskledger_report.piece p
      where p.ended = -4
@@ -130,7 +110,40 @@ break as (
                           and n.piece_to >= (select deskledger.instant(:'from', :'tz'))
                           and n.started_after <= c.run_to)
 ),
--- What came of each, by sorting and not by joins: the planner cannot know how many there are.
+-- The instants at which something breaks off are few, and only the disconnects just before one need a closer look.
+break_instant as materialized (
+    select array_agg(at order by at) as ats from (select distinct at from break) b
+),
+broken as (
+    select p.source_id, p.desktop_no, p.disconnected_at
+      from deskledger_report.piece p
+     cross join break_instant i
+     where p.is_first and p.disconnected_at = p.first_seen
+       and p.piece_from >= (select deskledger.instant(:'from', :'tz'))
+       and p.piece_from < (select deskledger.instant(:'to', :'tz'))
+       and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
+       and (p.is_open or p.piece_to <= (select deskledger_report.month_end(deskledger.instant(:'to', :'tz'))))
+       -- The first such instant that is not before it.
+       and i.ats[width_bucket(p.piece_from - interval '1 microsecond', i.ats) + 1]
+           < p.piece_from + deskledger.duration(:'reconnect_within')
+),
+-- Each reconnect has a row of its own: the connected span that follows it names the disconnect.
+back as materialized (
+    select p.source_id, p.desktop_no, p.disconnected_at
+      from deskledger_report.piece p
+     where p.status_id = 1 and p.is_first and p.disconnected_at >= (select deskledger.instant(:'from', :'tz'))
+       and p.disconnected_at < (select deskledger.instant(:'to', :'tz'))
+       and p.piece_from - p.disconnected_at <= deskledger.duration(:'reconnect_within')
+       and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
+       and (p.is_open or p.piece_to <= (select deskledger_report.month_end(
+               deskledger.instant(:'to', :'tz') + deskledger.duration(:'reconnect_within'))))
+),
+reconnected as (
+    select source_id, width_bucket(disconnected_at, (select froms from edge)) as nth, count(*) as reconnects
+      from back
+     group by 1, 2
+),
+-- What came of those, by sorting and not by joins: the planner cannot know how many there are.
 fate as (
     select source_id, desktop_no, disconnected_at, is_broken, is_back,
            -- Where the desktop's observations break off next; at the same instant counts.
@@ -139,21 +152,20 @@ fate as (
                    true as is_broken, false as is_back, null::timestamptz as break_at
               from broken
              union all
-            select source_id, desktop_no, disconnected_at, disconnected_at, false, true, null from back
+            select source_id, desktop_no, disconnected_at, disconnected_at, false, true, null
+              from back
+             where exists (select from broken)
              union all
             select source_id, desktop_no, at, null, false, false, at from break) sign
 ),
-told as (
-    select source_id, width_bucket(disconnected_at, (select froms from edge)) as nth,
-           count(*) filter (where is_back) as reconnects,
-           count(*) filter (where is_back or break_at is null
-                                  or break_at >= disconnected_at + deskledger.duration(:'reconnect_within')) as known
+untold as (
+    select source_id, width_bucket(disconnected_at, (select froms from edge)) as nth, count(*) as disconnects
       from (select source_id, desktop_no, disconnected_at, bool_or(is_broken) as is_broken,
                    bool_or(is_back) as is_back, min(break_at) as break_at
               from fate
              where disconnected_at is not null
              group by 1, 2, 3) f
-     where is_broken
+     where is_broken and not is_back and break_at < disconnected_at + deskledger.duration(:'reconnect_within')
      group by 1, 2
 )
 select b.bucket_start,
@@ -165,8 +177,9 @@ select b.bucket_start,
        (h.connected / 3600000000)::double precision as connected_hours,
        (100 * coalesce(g.disconnects, 0) * 3600000000
            / nullif(h.connected, 0))::double precision as disconnects_per_100_hours,
-       case when seen.is_any then coalesce(t.reconnects, 0) end as reconnects,
-       100 * t.reconnects::double precision / nullif(t.known, 0) as reconnect_pct,
+       case when seen.is_any then coalesce(r.reconnects, 0) end as reconnects,
+       100 * coalesce(r.reconnects, 0)::double precision
+           / nullif(g.disconnects - coalesce(u.disconnects, 0), 0) as reconnect_pct,
        (100 * coalesce(h.covered, 0)
            / deskledger_report.micros(b.bucket_to - b.bucket_from))::double precision as coverage_pct
   from bucket b
@@ -174,7 +187,8 @@ select b.bucket_start,
   left join held h on h.source_id = s.source_id and h.nth = b.nth
   left join begun g on g.source_id = s.source_id and g.nth = b.nth
   left join over o on o.source_id = s.source_id and o.nth = b.nth
-  left join told t on t.source_id = s.source_id and t.nth = b.nth
+  left join reconnected r on r.source_id = s.source_id and r.nth = b.nth
+  left join untold u on u.source_id = s.source_id and u.nth = b.nth
  cross join lateral (select h.covered > 0 or g.started > 0 or g.disconnects > 0 or o.ended > 0 as is_any) seen
  where :'source' = '' or s.source = :'source'
  order by b.bucket_from, s.source

@@ -10,7 +10,7 @@
 -- Parameters
 --   from    instant   -7d  start of the period
 --   to      instant   now  end of the period, not included
---   bucket  bucket    day  hour, day, week or month
+--   bucket  bucket    day  hour, day, week, month, or all: the whole period as one
 --   tz      timezone  UTC  time zone of the buckets, and of dates given without one
 --   source  source    ''   one source; empty: all
 --   group   text      ''   one group, as the report shows it; empty: all

@@ -7,16 +7,20 @@
 -- sampled, so the true one may be higher; where listings were partial (listed_pct below 100) averages
 -- are lower bounds. Read no figure without its coverage_pct: what was not observed is not in it.
 --
+-- Of several sources the row `(all)`, last in its bucket, shows all of them as one: the peak of the sum, which is not
+-- the sum of the peaks. It is over the time in which every one of them was covered, since a source that was not looked
+-- at is unknown and not zero: so before the newest source was first recorded, or after one was given up, there is none.
+--
 -- Parameters
 --   from    instant   -7d  start of the period
 --   to      instant   now  end of the period, not included
---   bucket  bucket    day  hour, day, week or month
+--   bucket  bucket    day  hour, day, week, month, or all: the whole period as one
 --   tz      timezone  UTC  time zone of the buckets, and of dates given without one
---   source  source    ''   one source; empty: all
+--   source  fleet     ''   one source; (all): all as one; empty: each, and where there are several, all as one
 --
 -- Columns
 --   bucket_start      the bucket's civil start
---   source            the source
+--   source            the source; (all): all of them as one
 --   desktops_avg      desktops present, on average over covered time
 --   connected_avg     CONNECTED
 --   connected_peak    the most that were CONNECTED at one instant of covered time: a lower bound
@@ -25,7 +29,7 @@
 --   unregistered_avg  UNREGISTER
 --   connected_hours   summed hours CONNECTED
 --   utilisation_pct   connected time / desktop time
---   coverage_pct      covered time / the bucket's length
+--   coverage_pct      covered time / the bucket's length; of (all), time in which every source was covered
 --   listed_pct        desktops recorded / the API's total, on average over covered time
 --
 -- Chart
@@ -39,7 +43,7 @@ with bucket as materialized (
 ),
 step as (
     select s.*
-      from deskledger_report.steps(
+      from deskledger_report.covered_steps(
                (select deskledger.instant(:'from', :'tz')), (select deskledger.instant(:'to', :'tz')),
                (select array_agg(bucket_from order by bucket_from) from bucket), :'source') s
 ),
@@ -54,7 +58,6 @@ held as (
            sum(micros * unregistered) as unregistered,
            sum(micros * listed) as listed
       from step
-     where is_covered
      group by source_id, edge
 )
 select b.bucket_start,
@@ -71,7 +74,6 @@ select b.bucket_start,
            / deskledger_report.micros(b.bucket_to - b.bucket_from))::double precision as coverage_pct,
        100 * h.listed / h.covered::double precision as listed_pct
   from bucket b
- cross join deskledger_report.source s
+ cross join deskledger_report.asked(:'source') s
   left join held h on h.source_id = s.source_id and h.edge = b.nth
- where :'source' = '' or s.source = :'source'
- order by b.bucket_from, s.source
+ order by b.bucket_from, s.source_id = 0, s.source

@@ -248,6 +248,10 @@ fn each_mistake_is_one_clear_line() {
             "`source. .name` (deskledger.toml:3) is ` `; it must not be empty",
         ),
         (
+            replaced("\"prod\"", "\"(all)\""),
+            "`source.(all).name` (deskledger.toml:3) is `(all)`; a source's name has 1 to 64 characters, all of them printable, neither begins nor ends with a space, and is not `(all)`, as reports call all sources as one",
+        ),
+        (
             replaced("name = \"prod\"", ""),
             "`source[1]` (deskledger.toml:2) has no `name`; choose one, it stays with the history",
         ),

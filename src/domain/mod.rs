@@ -18,7 +18,7 @@ pub use desktop::{AttachUser, AttachUsers, Attribution, Desktop};
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use history::HistoryError;
 pub use snapshot::{
-    COUNTERS, Counters, Failure, GroupStatistics, Instant, Listing, Outcome, Snapshot, Source,
-    SourceNameError, check_source_name, to_micros,
+    ALL_SOURCES_AS_ONE, COUNTERS, Counters, Failure, GroupStatistics, Instant, Listing, Outcome,
+    Snapshot, Source, SourceNameError, check_source_name, to_micros,
 };
 pub use text::harmless;

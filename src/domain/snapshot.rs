@@ -33,17 +33,22 @@ pub struct Source {
 /// Why a text cannot be a source's name.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "a source's name has 1 to 64 characters, all of them printable, and neither begins nor ends with a space"
+    "a source's name has 1 to 64 characters, all of them printable, neither begins nor ends with a space, and is not \
+     `(all)`, as reports call all sources as one"
 )]
 pub struct SourceNameError;
+
+/// What reports call all sources as one. No source may have this name.
+pub const ALL_SOURCES_AS_ONE: &str = "(all)";
 
 /// Checks the name of a source: it stands in every table, log and message.
 ///
 /// # Errors
-/// It is empty, too long, or has characters that do not print.
+/// It is empty, too long, has characters that do not print, or is [`ALL_SOURCES_AS_ONE`].
 pub fn check_source_name(name: &str) -> Result<(), SourceNameError> {
     let is_right = (1..=64).contains(&name.chars().count())
         && name.trim() == name
+        && name != ALL_SOURCES_AS_ONE
         && !name.chars().any(|c| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'));
     if is_right { Ok(()) } else { Err(SourceNameError) }
 }

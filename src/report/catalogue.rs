@@ -27,6 +27,8 @@ const BUILT_IN: &[(&str, &str, &str)] = built_in![
     "concurrency",
     "capacity",
     "forecast",
+    "distribution",
+    "comparison",
     "outages",
     "flapping",
     "lingering",
@@ -34,6 +36,8 @@ const BUILT_IN: &[(&str, &str, &str)] = built_in![
     "connected-at",
     "desktop-history",
     "user-history",
+    "user-days",
+    "user-hours",
     "coverage",
 ];
 

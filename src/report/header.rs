@@ -83,12 +83,14 @@ impl Chart {
 pub enum Kind {
     /// Whatever `deskledger.instant` reads.
     Instant,
-    /// `hour`, `day`, `week` or `month`.
+    /// `hour`, `day`, `week`, `month` or `all`.
     Bucket,
     /// A name of the time zone database.
     TimeZone,
     /// A source of the ledger; empty means all.
     Source,
+    /// The same, or `(all)`: all of them as one.
+    Fleet,
     /// Anything.
     Text,
     /// Whatever `deskledger.duration` reads.
@@ -100,11 +102,12 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [(&'static str, Self); 8] = [
+    const ALL: [(&'static str, Self); 9] = [
         ("instant", Self::Instant),
         ("bucket", Self::Bucket),
         ("timezone", Self::TimeZone),
         ("source", Self::Source),
+        ("fleet", Self::Fleet),
         ("text", Self::Text),
         ("duration", Self::Duration),
         ("integer", Self::Integer),

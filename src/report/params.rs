@@ -10,9 +10,10 @@ use sqlx::PgConnection;
 use super::catalogue::Report;
 use super::error::{ReportError, nearest};
 use super::header::{Kind, Parameter};
+use crate::domain::ALL_SOURCES_AS_ONE;
 
 /// What `deskledger.buckets` cuts into.
-const BUCKETS: [&str; 4] = ["hour", "day", "week", "month"];
+const BUCKETS: [&str; 5] = ["hour", "day", "week", "month", "all"];
 
 /// A value for each parameter of one report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,7 +153,10 @@ pub(super) async fn evaluate(
     values: &Values,
 ) -> Result<Instants, ReportError> {
     let failed = |source| ReportError::Database { report: report.name.clone(), source };
-    for (_, source) in values.of_kind(report, Kind::Source).filter(|(_, name)| !name.is_empty()) {
+    let fleets =
+        values.of_kind(report, Kind::Fleet).filter(|(_, name)| *name != ALL_SOURCES_AS_ONE);
+    let sources = values.of_kind(report, Kind::Source).chain(fleets);
+    for (_, source) in sources.filter(|(_, name)| !name.is_empty()) {
         let known: Vec<String> =
             // The planners' view, which readers may read too.
             sqlx::query_scalar("select source from deskledger_planner.sources order by source")
@@ -174,7 +178,12 @@ pub(super) async fn evaluate(
     }
     let time_zone = values.of_kind(report, Kind::TimeZone).next().map_or("UTC", |(_, name)| name);
     let mut instants = Instants::new();
-    for (parameter, value) in values.of_kind(report, Kind::Instant) {
+    // An instant whose default is empty need not be given: what that means is the report's affair.
+    let is_given = |parameter: &Parameter, value: &str| {
+        !(value.is_empty() && parameter.default.as_deref() == Some(""))
+    };
+    let given = values.of_kind(report, Kind::Instant);
+    for (parameter, value) in given.filter(|(parameter, value)| is_given(parameter, value)) {
         let instant = sqlx::query_scalar("select deskledger.instant($1, $2)")
             .bind(value)
             .bind(time_zone)
@@ -243,7 +252,7 @@ mod tests {
         );
         assert_eq!(
             error(&[anna, ("bucket", "x")]),
-            "there is no bucket `x`; there is hour, day, week, month"
+            "there is no bucket `x`; there is hour, day, week, month, all"
         );
         assert_eq!(
             error(&[anna, ("tz", "Europe/Berln")]),

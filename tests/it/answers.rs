@@ -49,7 +49,10 @@ async fn compare_views(store: &Store, oracle: &Ledger) -> Result<(), String> {
 fn questions(oracle: &Ledger, asked: &Question) -> Vec<(String, Vec<Row>)> {
     let range = asked.buckets.range;
     let (from, to) = (parameter(range.from), parameter(range.to));
-    let (at, tz) = (parameter(asked.at), asked.buckets.tz.name());
+    let zone = asked.buckets.tz;
+    let (at, tz) = (parameter(asked.at), zone.name());
+    let if_given = |at: Option<Micros>| at.map(parameter).unwrap_or_default();
+    let (other_from, other_to) = (if_given(asked.other.0), if_given(asked.other.1));
     let unit = format!("{:?}", asked.buckets.unit).to_lowercase();
     let seconds = |time: Micros| format!("{}s", time / 1_000_000);
     let within = seconds(asked.reconnect_within);
@@ -107,6 +110,28 @@ fn questions(oracle: &Ledger, asked: &Question) -> Vec<(String, Vec<Row>)> {
             reports::idle_desktops(oracle, asked.idle_period(), source),
         ),
         (sql("coverage", &[]), reports::coverage(oracle, asked.buckets, source)),
+        (
+            sql("distribution", &[("bins", &asked.bins.to_string())]),
+            reports::distribution(oracle, range, source, asked.bins),
+        ),
+        (
+            sql("comparison", &[("other_from", &other_from), ("other_to", &other_to)]),
+            reports::comparison(
+                oracle,
+                range,
+                reports::other_period(range, asked.other.0, asked.other.1),
+                source,
+            ),
+        ),
+        (sql("user-days", &[("user", "")]), reports::user_days(oracle, "", range, zone, source)),
+        (
+            sql("user-days", &[("user", &asked.user)]),
+            reports::user_days(oracle, &asked.user, range, zone, source),
+        ),
+        (
+            sql("user-hours", &[("overlap", if asked.once { "once" } else { "each" })]),
+            reports::user_hours(oracle, range, source, asked.once),
+        ),
         (sql("connected-at", &[]), reports::connected_at(oracle, asked.at, source)),
         (
             sql("user-history", &[("user", &asked.user)]),

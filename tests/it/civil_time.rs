@@ -406,7 +406,10 @@ async fn other_refusals_name_the_value_too() {
     let bucket = refusal(&pool, "select deskledger.buckets(now(), now(), 'dya', 'UTC')").await;
     assert_eq!(
         bucket,
-        ("DL003".to_owned(), "`dya` is no bucket; known are hour, day, week and month".to_owned())
+        (
+            "DL003".to_owned(),
+            "`dya` is no bucket; known are hour, day, week, month and all".to_owned()
+        )
     );
     let range =
         refusal(&pool, "select deskledger.buckets('2026-01-02Z', '2026-01-01Z', 'day', 'UTC')")

@@ -14,6 +14,7 @@ mod doctor;
 mod doctor_spool;
 mod exchange;
 mod forecasts;
+mod fleet_reports;
 mod late;
 mod oracle;
 mod planted;

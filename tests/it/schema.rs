@@ -19,7 +19,7 @@ use crate::support::program::Home;
 const EXAMPLE: &str = include_str!("../data/example/history.ndjson");
 
 /// The reports that name nobody.
-pub const PLANNING: [&str; 9] = [
+pub const PLANNING: [&str; 11] = [
     "utilisation",
     "disconnects",
     "group-utilisation",
@@ -29,11 +29,21 @@ pub const PLANNING: [&str; 9] = [
     "capacity",
     "forecast",
     "outages",
+    "distribution",
+    "comparison",
 ];
 
 /// The reports that name desktops and their users.
-pub const NAMED: [&str; 6] =
-    ["connected-at", "user-history", "desktop-history", "lingering", "flapping", "idle-desktops"];
+pub const NAMED: [&str; 8] = [
+    "connected-at",
+    "user-history",
+    "user-days",
+    "user-hours",
+    "desktop-history",
+    "lingering",
+    "flapping",
+    "idle-desktops",
+];
 
 /// A report, with parameters that fit the example.
 pub fn report(name: &str) -> String {
@@ -59,6 +69,10 @@ pub fn report(name: &str) -> String {
             ("day_from", "8"),
             ("day_to", "18"),
             ("horizon_days", "14"),
+            ("bins", "20"),
+            ("other_from", ""),
+            ("other_to", ""),
+            ("overlap", "once"),
         ],
     )
 }
@@ -173,6 +187,7 @@ async fn impossible_rows_are_refused_by_name() {
     for (statement, constraint) in [
         (copy("source", "'{\"source_id\": 99}'"), "source_name_is_unique"),
         (copy("source", "'{\"source_id\": 99, \"name\": \"\"}'"), "source_name_is_not_empty"),
+        (copy("source", "'{\"source_id\": 99, \"name\": \"(all)\"}'"), "source_is_not_called_all"),
         (
             snapshot("'{\"finished_at\": \"2026-10-05T23:59:59Z\"}'"),
             "snapshot_finishes_after_it_starts",
@@ -310,6 +325,7 @@ const NAMING: [&str; 11] = [
     "user_id",
     "assignment_no",
     "person_no",
+    "label_no",
 ];
 
 #[tokio::test]
@@ -387,7 +403,7 @@ async fn the_planner_plans_and_learns_no_name() {
     for name in NAMED {
         assert_eq!(refusal(&mut connection, &report(name)).await.as_deref(), DENIED, "{name}");
     }
-    for view in ["named_piece", "connection", "desktop", "user_label"] {
+    for view in ["named_piece", "connection", "desktop", "user_label", "label", "labelled_piece"] {
         let read = format!("select * from deskledger_report.{view}");
         assert_eq!(refusal(&mut connection, &read).await.as_deref(), DENIED, "{read}");
     }

@@ -14,6 +14,8 @@ pub enum Unit {
     /// From Monday.
     Week,
     Month,
+    /// The whole range.
+    All,
 }
 
 /// A civil bucket, and its part inside the range asked for.
@@ -30,6 +32,10 @@ const GRID: Micros = 15 * MINUTE;
 /// The buckets that `range` meets, oldest first. They tile it; a day across a clock change has 23 or
 /// 25 hours, and a repeated hour is two buckets.
 pub fn buckets(range: Period, unit: Unit, tz: Tz) -> Vec<Bucket> {
+    if unit == Unit::All {
+        let bucket = Bucket { start: range.from, part: range };
+        return (range.length() > 0).then_some(bucket).into_iter().collect();
+    }
     let mut start = range.from.div_euclid(GRID) * GRID;
     while !begins_at(start, unit, tz) {
         start -= GRID;
@@ -70,5 +76,6 @@ fn label(civil: NaiveDateTime, unit: Unit) -> (NaiveDate, u32) {
         Unit::Day => (date, 0),
         Unit::Week => (date.week(chrono::Weekday::Mon).first_day(), 0),
         Unit::Month => (date.with_day(1).unwrap(), 0),
+        Unit::All => unreachable!("it is not cut"),
     }
 }

@@ -85,34 +85,3 @@ pub fn covered(source: &Source) -> Vec<Covered<'_>> {
 pub fn covered_time(source: &Source, part: Period) -> Micros {
     covered(source).iter().map(|piece| piece.period.overlap(part)).sum()
 }
-
-/// The mean, over the covered time in `part`, of desktops recorded ÷ total, in percent: of the
-/// snapshot that opens each piece, 0 where the total is unknown, never more than 100 (also 0 of 0).
-pub fn listed_pct(source: &Source, part: Period) -> Option<f64> {
-    let mut sum = 0.0;
-    let mut time = 0;
-    for piece in covered(source) {
-        let listing = piece.opened_by.listing.as_ref().unwrap();
-        let recorded = listing.desktops.len() as i64;
-        let share = match listing.total {
-            None => 0.0,
-            Some(total) if recorded >= total => 1.0,
-            Some(total) => recorded as f64 / total as f64,
-        };
-        let overlap = piece.period.overlap(part);
-        sum += share * overlap as f64;
-        time += overlap;
-    }
-    (time > 0).then(|| 100.0 * sum / time as f64)
-}
-
-/// The longest stretch of `part` in which nothing is covered and no usable snapshot lies.
-pub fn longest_gap(source: &Source, part: Period) -> Micros {
-    let mut longest = 0;
-    let mut gap_from = Micros::MIN;
-    for run in runs(source) {
-        longest = longest.max(Period { from: gap_from, to: run.period().from }.overlap(part));
-        gap_from = run.period().to;
-    }
-    longest.max(Period { from: gap_from, to: Micros::MAX }.overlap(part))
-}

@@ -60,19 +60,3 @@ pub fn connected_at(held: &[Held<'_>], instant: Micros) -> i64 {
         held.iter().filter(|held| held.state.is_connected() && held.period.contains(instant));
     connected.map(|held| held.desktop).collect::<BTreeSet<_>>().len() as i64
 }
-
-/// The pieces of `part` between which the number of connected desktops can change, each with that
-/// number, oldest first; covered time only.
-pub fn concurrency(source: &Source, held: &[Held<'_>], part: Period) -> Vec<(Period, i64)> {
-    let pieces = covered(source).into_iter().map(|piece| piece.period.intersection(part));
-    // Holds begin and end at snapshots, so within a piece nothing changes.
-    pieces
-        .filter(|piece| piece.length() > 0)
-        .map(|piece| (piece, connected_at(held, piece.from)))
-        .collect()
-}
-
-/// The largest number of desktops held CONNECTED at one instant of the covered time in `part`.
-pub fn peak(source: &Source, held: &[Held<'_>], part: Period) -> Option<i64> {
-    concurrency(source, held, part).into_iter().map(|(_, connected)| connected).max()
-}

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::buckets::Unit;
 use super::coverage::{Period, covered_time};
+use super::fleet::ALL;
 use super::generate::{History, Question, cases, histories};
 use super::ledger::{Ledger, Micros};
 use super::reports::{self, Buckets};
@@ -20,6 +21,7 @@ use super::views;
 fn answers(ledger: &Ledger, ask: &Question) -> Vec<(&'static str, Vec<Row>)> {
     let Question { buckets, source, .. } = ask;
     let (buckets, range) = (*buckets, buckets.range);
+    let other = reports::other_period(range, ask.other.0, ask.other.1);
     vec![
         ("utilisation", reports::utilisation(ledger, buckets, source)),
         ("disconnects", reports::disconnects(ledger, buckets, source, ask.reconnect_within)),
@@ -36,6 +38,10 @@ fn answers(ledger: &Ledger, ask: &Question) -> Vec<(&'static str, Vec<Row>)> {
         ("flapping", reports::flapping(ledger, range, source, ask.times, ask.within)),
         ("outages", reports::outages(ledger, range, source, ask.share)),
         ("idle-desktops", reports::idle_desktops(ledger, ask.idle_period(), source)),
+        ("distribution", reports::distribution(ledger, range, source, ask.bins)),
+        ("comparison", reports::comparison(ledger, range, other, source)),
+        ("user-days", reports::user_days(ledger, "", range, buckets.tz, source)),
+        ("user-hours", reports::user_hours(ledger, range, source, ask.once)),
     ]
 }
 
@@ -136,7 +142,8 @@ proptest! {
         for (name, rows) in answers(&ledger, &ask) {
             for row in &rows {
                 for (column, value) in row {
-                    let share = column.ends_with("_pct") && column != "in_use_pct";
+                    let share = column.ends_with("_pct")
+                        && !["in_use_pct", "change_pct"].contains(&column.as_str());
                     let Some(value) = value.as_f64().filter(|_| share) else { continue };
                     let bounds = -1e-9..=100.0 + 1e-9;
                     prop_assert!(bounds.contains(&value), "{} {}: {}", name, column, value);
@@ -182,7 +189,8 @@ fn corners(history: &History, ask: &Question, found: &mut BTreeSet<String>) {
         find(found, &row, &["reason"]);
     }
     let range = ask.buckets.range;
-    for row in reports::outages(&ledger, range, "", ask.share) {
+    let all_time = Period { from: 0, to: Micros::MAX };
+    for row in reports::outages(&ledger, all_time, "", 0) {
         found.insert(format!(
             "an outage that all came back from: {}",
             row["disconnects"] == row["reconnects"]
@@ -193,6 +201,23 @@ fn corners(history: &History, ask: &Question, found: &mut BTreeSet<String>) {
         found.insert(format!(
             "flapping beyond the window: {}",
             row["disconnects"] != row["most_in_window"]
+        ));
+    }
+    for row in reports::coverage(&ledger, ask.buckets, ALL) {
+        let hours = row["covered_hours"].as_f64() > Some(0.0);
+        found.insert(format!("several covered at once: {}", hours && ledger.sources.len() > 1));
+    }
+    let hours = |is_once| {
+        let rows = reports::user_hours(&ledger, range, "", is_once);
+        rows.iter().filter_map(|row| row["connected_hours"].as_f64()).sum::<f64>()
+    };
+    found.insert(format!("several desktops at once: {}", hours(true) < hours(false) - 1e-3));
+    for row in reports::user_days(&ledger, "", range, ask.buckets.tz, "") {
+        let first_is_start = row["first_connected"] == row["day"];
+        found.insert(format!("a day begun connected: {first_is_start}"));
+        found.insert(format!(
+            "a day of several grades: {}",
+            row["attribution"].as_array().unwrap().len() > 1
         ));
     }
     for row in reports::lingering(&ledger, range, "") {
@@ -272,6 +297,10 @@ fn the_histories_reach_the_corners() {
         "as one: false, enough: true",
         "as one: false, enough: false",
         "as one: true, enough: true",
+        "several covered at once: true",
+        "several desktops at once: true",
+        "a day begun connected: true",
+        "a day of several grades: true",
         "apart 0",
         "apart 1",
         "apart -1",

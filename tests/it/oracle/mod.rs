@@ -83,10 +83,19 @@
 //!     `coverage_pct` is NULL.
 //! 31. `forecast` learns of the civil days that lie whole in the range, and foretells those that begin
 //!     at or after its end, by the distance in civil dates from the last whole day.
+//! 32. All sources as one are covered where every one is. A visit's `listed` is then of the sums of recorded and total
+//!     (none recorded beyond its total, none total below 0); unknown where one total is. Runs meet, ends included.
+//! 33. A source has a row in `distribution` also without covered time, with NULL for its bin.
+//! 34. `comparison` has no rows of an empty period; where one of the two is empty its values are NULL.
+//! 35. Persons are users of type USER exactly. `user-days` shows who was observed or held CONNECTED on a day, also for
+//!     no time; `user-hours` only who was for some time, but then also under a grade whose time counts under a surer one.
+//! 36. In `user-days` a connection that is held beyond the day's end was last connected there; else at its last
+//!     observation, or at the day's start where that was before it.
 
 pub mod buckets;
 pub mod connections;
 pub mod coverage;
+pub mod fleet;
 pub mod generate;
 pub mod held;
 pub mod ledger;

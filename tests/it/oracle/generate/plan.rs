@@ -245,7 +245,7 @@ fn events() -> impl Strategy<Value = Event> {
     prop_oneof![
         10 => (desktop(), statuses())
             .prop_map(|(desktop, status)| Event::Status { desktop, status }),
-        2 => (0usize..2).prop_map(|status| Event::Everybody { status }),
+        4 => (0usize..2).prop_map(|status| Event::Everybody { status }),
         2 => (desktop(), 0usize..8).prop_map(|(desktop, name)| Event::Name { desktop, name }),
         3 => (desktop(), users()).prop_map(|(desktop, users)| Event::Users { desktop, users }),
         1 => desktop().prop_map(|desktop| Event::Regroup { desktop }),

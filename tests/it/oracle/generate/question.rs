@@ -1,6 +1,7 @@
 //! What is asked of a history: every parameter that a report takes.
 
 use chrono_tz::Tz;
+use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
@@ -8,6 +9,7 @@ use super::History;
 use super::world::{DESKTOP_NAMES, GROUPS, SOURCES, USERS, desktop_id};
 use crate::oracle::buckets::Unit;
 use crate::oracle::coverage::{Period, runs};
+use crate::oracle::fleet::ALL;
 use crate::oracle::ledger::{DAY, HOUR, Ledger, MINUTE, Micros, SECOND};
 use crate::oracle::reports::{Buckets, Work};
 
@@ -19,6 +21,11 @@ pub struct Question {
     pub now: Micros,
     pub source: String,
     pub user: String,
+    /// The ends of the period that the range is compared with, where they are given.
+    pub other: (Option<Micros>, Option<Micros>),
+    pub bins: i64,
+    /// Whether desktops that one user has at one time count once.
+    pub once: bool,
     pub desktop: String,
     pub group: String,
     pub reconnect_within: Micros,
@@ -53,6 +60,9 @@ pub struct Seed {
     planned: (i64, Work, usize),
     /// The range is the whole history: what is rare is then asked for.
     whole: bool,
+    other: (Option<Near>, Option<Near>),
+    bins: i64,
+    once: bool,
 }
 
 /// A place in a history, and the distance from it.
@@ -78,15 +88,17 @@ pub const WORK: [Work; 4] = [
 pub fn seeds() -> impl Strategy<Value = Seed> {
     let range = (places(), offsets(), places(), offsets());
     let at = (places(), offsets(), 0..3 * HOUR);
-    let unit = select(vec![Unit::Hour, Unit::Day, Unit::Week, Unit::Month]);
+    let unit = select(vec![Unit::Hour, Unit::Day, Unit::Week, Unit::Month, Unit::All]);
     let names = (sources(), users(), desktops(), groups());
     let within = select(vec![15 * MINUTE, 10 * MINUTE, 5 * MINUTE, HOUR, 0, 15 * MINUTE - 1]);
     let counted = (1_usize..4, select(vec![0, 5 * MINUTE, 10 * MINUTE, HOUR, DAY]), 0_i64..101);
     let idle = (select(vec![1, 2, 3, 5, 10, 100, 700]), select(vec![0, 0, 1, MINUTE, HOUR]));
     let planned = ((0_i64..60, select(WORK.to_vec()), 0_usize..4), prop::bool::weighted(0.25));
+    let other = (option::of((places(), offsets())), option::of((places(), offsets())));
+    let more = (other, select(vec![1, 2, 3, 20]), any::<bool>());
     let zones = select(ZONES.to_vec());
-    (range, at, unit, zones, names, within, counted, idle, planned).prop_map(
-        |(range, at, unit, tz, names, reconnect_within, counted, idle, planned)| Seed {
+    (range, at, unit, zones, names, within, counted, idle, (planned, more)).prop_map(
+        |(range, at, unit, tz, names, reconnect_within, counted, idle, (planned, more))| Seed {
             from: (range.0, range.1),
             to: (range.2, range.3),
             at: (at.0, at.1),
@@ -99,6 +111,9 @@ pub fn seeds() -> impl Strategy<Value = Seed> {
             idle,
             planned: planned.0,
             whole: planned.1,
+            other: more.0,
+            bins: more.1,
+            once: more.2,
         },
     )
 }
@@ -118,6 +133,10 @@ impl Seed {
         let (first, last) = (*snapshots.iter().min().unwrap(), *snapshots.iter().max().unwrap());
         let (from, to) =
             if self.whole { (first, last + 1) } else { (near(&self.from), near(&self.to)) };
+        let other = match (self.other.0.as_ref().map(near), self.other.1.as_ref().map(near)) {
+            (Some(from), Some(to)) => (Some(from.min(to)), Some(from.max(to))),
+            given => given,
+        };
         let [source, user, desktop, group] = self.names.clone();
         Question {
             buckets: Buckets {
@@ -129,6 +148,9 @@ impl Seed {
             now: last + self.now,
             source,
             user,
+            other,
+            bins: self.bins,
+            once: self.once,
             desktop,
             group,
             reconnect_within: self.reconnect_within,
@@ -176,7 +198,8 @@ fn all_or(names: Vec<String>) -> impl Strategy<Value = String> {
 }
 
 fn sources() -> impl Strategy<Value = String> {
-    all_or(SOURCES.map(String::from).to_vec())
+    let names = SOURCES.iter().copied().chain([ALL]);
+    all_or(names.map(String::from).collect())
 }
 
 fn groups() -> impl Strategy<Value = String> {

@@ -6,11 +6,11 @@ use chrono::{Datelike, Timelike};
 use chrono_tz::Tz;
 use serde_json::Value;
 
-use super::busy_hours::together;
 use super::idle_desktops::longest_gap;
 use crate::oracle::buckets::{Unit, buckets, civil};
 use crate::oracle::coverage::{Period, covered};
 use crate::oracle::held::{holds, observed_time};
+use crate::oracle::fleet::together;
 use crate::oracle::ledger::{HOUR, Ledger, Micros, Source};
 use crate::oracle::rows::{Row, percent, row};
 use crate::oracle::time_line::time_line;

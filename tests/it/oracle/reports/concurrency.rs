@@ -1,7 +1,7 @@
 //! `concurrency`: how many connections at once, and for how much of the time.
 
 use crate::oracle::coverage::Period;
-use crate::oracle::held::{concurrency as pieces, held_in_covered_time};
+use crate::oracle::fleet::fleets;
 use crate::oracle::ledger::{Ledger, Micros};
 use crate::oracle::rows::{Row, hours, percent, row};
 
@@ -9,13 +9,13 @@ use crate::oracle::rows::{Row, hours, percent, row};
 /// range at the peak.
 pub fn concurrency(ledger: &Ledger, range: Period, source: &str) -> Vec<Row> {
     let mut rows = Vec::new();
-    for source in ledger.asked(source) {
-        let pieces = pieces(source, &held_in_covered_time(source), range);
+    for fleet in fleets(ledger, source) {
+        let pieces = fleet.concurrency(range);
         let covered: Micros = pieces.iter().map(|(piece, _)| piece.length()).sum();
         let peak = pieces.iter().map(|(_, connected)| *connected).max();
         let peak_at = pieces.iter().find(|(_, connected)| Some(*connected) == peak);
         rows.push(row([
-            ("source", source.name.clone().into()),
+            ("source", fleet.name.clone().into()),
             ("p50", percentile(&pieces, 50).into()),
             ("p90", percentile(&pieces, 90).into()),
             ("p95", percentile(&pieces, 95).into()),

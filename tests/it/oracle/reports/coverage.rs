@@ -1,7 +1,7 @@
 //! `coverage`: how much of the time the ledger knows anything at all.
 
 use super::Buckets;
-use crate::oracle::coverage::{covered_time, listed_pct, longest_gap};
+use crate::oracle::fleet::fleets;
 use crate::oracle::ledger::{Ledger, Visit};
 use crate::oracle::rows::{Row, hours, percent, row};
 
@@ -9,11 +9,12 @@ use crate::oracle::rows::{Row, hours, percent, row};
 /// `partial` the partial ones. In a bucket without covered time the counts are NULL, unless there was
 /// a visit; `covered_hours` and `longest_gap` are never NULL.
 pub fn coverage(ledger: &Ledger, asked: Buckets, source: &str) -> Vec<Row> {
+    let fleets = fleets(ledger, source);
     let mut rows = Vec::new();
     for bucket in asked.list() {
-        for source in ledger.asked(source) {
-            let covered = covered_time(source, bucket.part);
-            let visits = source.visits.iter();
+        for fleet in &fleets {
+            let covered = fleet.covered_time(bucket.part);
+            let visits = fleet.sources.iter().flat_map(|source| &source.visits);
             let visits: Vec<&Visit> =
                 visits.filter(|visit| bucket.part.contains(visit.observed_at)).collect();
             let count = |counted: fn(&Visit) -> bool| {
@@ -25,14 +26,14 @@ pub fn coverage(ledger: &Ledger, asked: Buckets, source: &str) -> Vec<Row> {
             };
             rows.push(row([
                 ("bucket_start", bucket.start.into()),
-                ("source", source.name.clone().into()),
+                ("source", fleet.name.clone().into()),
                 ("snapshots", count(|_| true).into()),
                 ("failed", count(|visit| visit.listing.is_none()).into()),
                 ("partial", count(is_partial).into()),
                 ("covered_hours", hours(covered).into()),
-                ("longest_gap", longest_gap(source, bucket.part).into()),
+                ("longest_gap", fleet.longest_gap(bucket.part).into()),
                 ("coverage_pct", percent(covered, bucket.part.length()).into()),
-                ("listed_pct", listed_pct(source, bucket.part).into()),
+                ("listed_pct", fleet.listed_pct(bucket.part).into()),
             ]));
         }
     }

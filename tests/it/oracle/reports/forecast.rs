@@ -6,9 +6,9 @@ use chrono::{DateTime, Datelike};
 use chrono_tz::Tz;
 use serde_json::Value;
 
-use super::busy_hours::together;
 use crate::oracle::buckets::{Unit, buckets, civil};
 use crate::oracle::coverage::Period;
+use crate::oracle::fleet::together;
 use crate::oracle::ledger::{DAY, Ledger, Micros, Source};
 use crate::oracle::rows::{Row, percent, ratio, row};
 

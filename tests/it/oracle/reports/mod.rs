@@ -2,11 +2,13 @@
 
 mod busy_hours;
 mod capacity;
+mod comparison;
 mod concurrency;
 mod connected_at;
 mod coverage;
 mod desktop_history;
 mod disconnects;
+mod distribution;
 mod flapping;
 mod forecast;
 mod group_utilisation;
@@ -14,15 +16,18 @@ mod idle_desktops;
 mod lingering;
 mod outages;
 mod user_history;
+mod users;
 mod utilisation;
 
 pub use busy_hours::busy_hours;
 pub use capacity::{Work, capacity};
+pub use comparison::{comparison, other_period};
 pub use concurrency::concurrency;
 pub use connected_at::connected_at;
 pub use coverage::coverage;
 pub use desktop_history::desktop_history;
 pub use disconnects::disconnects;
+pub use distribution::distribution;
 pub use flapping::flapping;
 pub use forecast::forecast;
 pub use group_utilisation::group_utilisation;
@@ -30,6 +35,7 @@ pub use idle_desktops::idle_desktops;
 pub use lingering::lingering;
 pub use outages::outages;
 pub use user_history::user_history;
+pub use users::{user_days, user_hours};
 pub use utilisation::utilisation;
 
 use chrono_tz::Tz;

@@ -4,6 +4,8 @@ mod ahead;
 mod answers;
 mod clocks;
 mod figures;
+mod fleets;
+mod people;
 mod planning;
 mod states;
 

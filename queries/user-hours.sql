@@ -1,0 +1,113 @@
+-- Hours per user
+--
+-- For how long desktops were connected that a person is assigned to, for charging it to somebody.
+--
+-- A desktop's assignment is not who sat at it, so hours come with a grade, a row for each: exclusive, on desktops of
+-- which the person was the only one assigned; shared, on desktops of several persons: the whole time stands in the row of
+-- *each* of them, so these rows add up to more than there was; group, on desktops to which a user group was assigned as
+-- well: any member of it may have used them. Charge exclusive hours, and divide the others by a rule of your own. Desktops
+-- that are assigned to groups alone, or to nobody, are in no row: the sum of the rows is not that of the fleet.
+--
+-- With overlap `once` every instant counts once for a person, under the surest grade of the desktops connected then, so a
+-- person's rows add up to the time during which at least one was. With `each` all desktops count by themselves. Hours
+-- are held time inside the period: what was not observed is in none, so they are lower bounds where coverage_pct is low,
+-- and what is shorter than the distance of two visits may be missed, or counted in full; the bounds of each connection
+-- are in the report user-history. Within a day, see user-days. In many places such a list is subject to data
+-- protection law.
+--
+-- Parameters
+--   from     instant   -30d  start of the period
+--   to       instant   now   end of the period, not included
+--   tz       timezone  UTC   time zone of dates given without one
+--   source   source    ''    one source; empty: all
+--   overlap  text      once  once: several desktops at one time count once; each: each of them
+--
+-- Columns
+--   source           the source
+--   user_name        the person
+--   user_id          the person's id
+--   attribution      how far the desktops name the person: exclusive, shared or group; the surest comes first
+--   connected_hours  hours held CONNECTED
+--   desktops         on how many desktops of that grade
+--   coverage_pct     covered time of the source / the period's length
+--
+-- psql -v from=-30d -v to=now -v tz=UTC -v source= -v overlap=once -f queries/user-hours.sql
+with period as materialized (
+    select b.bucket_from as from_at, b.bucket_to as to_at,
+           deskledger_report.one_of(:'overlap', array['once', 'each']) = 'once' as is_once
+      from deskledger.buckets(deskledger.instant(:'from', :'tz'), deskledger.instant(:'to', :'tz'), 'all', :'tz') b
+),
+-- Which labels stand for whom.
+person as materialized (
+    select u.source_id, u.label_no, u.person_no, u.user_name, u.user_id, u.attribution
+      from deskledger_report.user_label u
+     where u.user_type = 'USER'
+       and (:'source' = '' or u.source_id = (select source_id from deskledger_report.source where source = :'source'))
+),
+held as (
+    select h.source_id, h.label_no, h.desktop_no, h.held
+      from period
+     cross join lateral deskledger_report.held_time(from_at, to_at, :'source', 1::smallint) h
+),
+-- By person and grade, each desktop by itself.
+told as materialized (
+    select r.source_id, r.person_no, r.user_name, r.user_id, r.attribution, sum(h.held) as held,
+           count(distinct h.desktop_no) as desktops, min(h.desktop_no) as first_no, max(h.desktop_no) as last_no
+      from held h
+      join person r using (source_id, label_no)
+     group by 1, 2, 3, 4, 5
+),
+-- Who had several, if that matters.
+several as materialized (
+    select source_id, person_no
+      from told
+     where (select is_once from period)
+     group by 1, 2
+    having min(first_no) < max(last_no)
+),
+change as (
+    select v.source_id, v.person_no, c.at,
+           coalesce(sum(c.sign) filter (where v.attribution = 'exclusive'), 0) as exclusive,
+           coalesce(sum(c.sign) filter (where v.attribution = 'shared'), 0) as shared,
+           sum(c.sign) as connected
+      from (select r.source_id, r.person_no, r.label_no, r.attribution
+              from person r
+              join several using (source_id, person_no)) v
+      join (select h.*
+              from period
+             cross join lateral deskledger_report.held_pieces(from_at, to_at, :'source', 1::smallint) h) p
+           using (source_id, label_no)
+     cross join lateral (values (p.held_from, 1), (p.held_to, -1)) c (at, sign)
+     group by 1, 2, 3
+),
+once as (
+    select source_id, person_no,
+           case when exclusive > 0 then 'exclusive' when shared > 0 then 'shared' else 'group' end as attribution,
+           sum(deskledger_report.micros(until - at)) as held
+      from (select source_id, person_no, at, lead(at) over seen as until, sum(exclusive) over seen as exclusive,
+                   sum(shared) over seen as shared, sum(connected) over seen as connected
+              from change
+            window seen as (partition by source_id, person_no order by at)) l
+     where connected > 0
+     group by 1, 2, 3
+),
+covered as (
+    select r.source_id, sum(deskledger_report.micros(least(r.covered_to, p.to_at) - greatest(r.covered_from, p.from_at)))
+               as covered
+      from period p
+      join deskledger_report.run r on r.covered_from < p.to_at and r.covered_to > p.from_at
+     group by 1
+)
+select s.source, t.user_name, t.user_id, t.attribution,
+       (case when v.person_no is null then t.held else coalesce(o.held, 0) end / 3600000000.0)::double precision
+           as connected_hours,
+       t.desktops,
+       (100 * coalesce(c.covered, 0) / deskledger_report.micros(p.to_at - p.from_at))::double precision as coverage_pct
+  from period p
+ cross join told t
+  join deskledger_report.source s using (source_id)
+  left join several v on v.source_id = t.source_id and v.person_no = t.person_no
+  left join once o on o.source_id = t.source_id and o.person_no = t.person_no and o.attribution = t.attribution
+  left join covered c on c.source_id = t.source_id
+ order by s.source, t.user_name, t.user_id, t.person_no,
+          case t.attribution when 'exclusive' then 1 when 'shared' then 2 else 3 end

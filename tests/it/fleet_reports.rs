@@ -1,0 +1,119 @@
+//! What is asked of the reports for all sources, whole periods and persons, through the program itself.
+
+use deskledger::report::catalogue::Catalogue;
+use deskledger::report::params::Values;
+use deskledger::report::{Cell, Collected, DEFAULT_TIMEOUT, ReportError, run};
+use sqlx::PgPool;
+
+use crate::support::ledger::{ledger, record};
+
+const EXAMPLE: &str = include_str!("../data/example/history.ndjson");
+
+const DAY: [(&str, &str); 2] = [("from", "2026-10-05"), ("to", "2026-10-06")];
+
+/// The cells of a column.
+async fn ask(
+    pool: &PgPool,
+    name: &str,
+    given: &[(&str, &str)],
+    column: &str,
+) -> Result<Vec<Cell>, ReportError> {
+    let report = Catalogue::built_in().take(name).unwrap();
+    let values = Values::new(&report, given.iter().copied())?;
+    let mut sink = Collected::default();
+    run(pool, &report, &values, DEFAULT_TIMEOUT, &mut sink).await?;
+    let place = sink.columns.iter().position(|known| known.name == column).unwrap();
+    Ok(sink.rows.into_iter().map(|row| row[place].clone()).collect())
+}
+
+fn texts(cells: &[&str]) -> Vec<Cell> {
+    cells.iter().map(|text| Cell::Text((*text).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn reports_with_a_row_of_all_sources_take_it_as_a_source_and_others_refuse_it() {
+    let (database, store) = ledger().await;
+    let twice = format!("{EXAMPLE}\n{}", EXAMPLE.replace("\"prod\"", "\"test\""));
+    record(&store, &twice, 1, usize::MAX).await;
+    let mut known = 0;
+    for report in Catalogue::built_in().reports() {
+        let name = report.name.as_str();
+        if report.parameter("source").is_none() {
+            continue;
+        }
+        let mut given = vec![("source", "(all)")];
+        given.extend(DAY.into_iter().filter(|(name, _)| report.parameter(name).is_some()));
+        given.extend([("user", "alice")].iter().filter(|_| name == "user-history"));
+        given.extend([("desktop", "d-a")].iter().filter(|_| name == "desktop-history"));
+        let is_fleet = report.parameter("source").unwrap().kind.to_string() == "fleet";
+        let first = &report.columns[0].name;
+        match ask(&database.pool, name, &given, first).await {
+            Ok(rows) => {
+                assert!(is_fleet && !rows.is_empty(), "{name}");
+                known += 1;
+            }
+            Err(error) => assert!(
+                !is_fleet && error.to_string().starts_with("there is no source `(all)`"),
+                "{name}: {error}"
+            ),
+        }
+    }
+    assert_eq!(known, 6);
+    let sources = ask(&database.pool, "concurrency", &DAY, "source").await.unwrap();
+    assert_eq!(sources, texts(&["prod", "test", "(all)"]));
+    let wrong = [DAY[0], DAY[1], ("source", "(al)")];
+    let error = ask(&database.pool, "concurrency", &wrong, "source").await.unwrap_err();
+    assert!(error.to_string().starts_with("there is no source `(al)`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_whole_period_is_one_bucket() {
+    let (database, store) = ledger().await;
+    record(&store, EXAMPLE, 1, usize::MAX).await;
+    let noon = ("from", "2026-10-05T00:30:00Z");
+    for name in ["utilisation", "disconnects", "group-utilisation", "coverage"] {
+        let given = [noon, DAY[1], ("bucket", "all")];
+        let starts = ask(&database.pool, name, &given, "bucket_start").await.unwrap();
+        let from = "2026-10-05T00:30:00Z".parse().unwrap();
+        assert!(!starts.is_empty(), "{name}");
+        assert!(starts.iter().all(|start| *start == Cell::Instant(from)), "{name}: {starts:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_other_period_need_not_be_given() {
+    let (database, store) = ledger().await;
+    record(&store, EXAMPLE, 1, usize::MAX).await;
+    let figures = ask(&database.pool, "comparison", &DAY, "figure").await.unwrap();
+    assert_eq!(figures.len(), 8);
+    let refused = |given: Vec<(&'static str, &'static str)>| {
+        let pool = database.pool.clone();
+        async move { ask(&pool, "comparison", &given, "figure").await.unwrap_err() }
+    };
+    let error = refused(vec![DAY[0], DAY[1], ("other_from", "never")]).await;
+    assert!(
+        error.is_usage() && error.to_string().starts_with("`--other_from`: `never` is no"),
+        "{error}"
+    );
+    let backwards = vec![DAY[0], DAY[1], ("other_from", "2026-10-02"), ("other_to", "2026-10-01")];
+    let error = refused(backwards).await;
+    assert!(error.is_usage() && error.to_string().contains("is no range"), "{error}");
+    // Where an instant has another default it must be one.
+    let error = refused(vec![("from", ""), DAY[1]]).await;
+    assert!(error.is_usage() && error.to_string().contains("is no instant"), "{error}");
+}
+
+#[tokio::test]
+async fn an_overlap_is_counted_once_or_each_and_in_no_other_way() {
+    let (database, store) = ledger().await;
+    record(&store, EXAMPLE, 1, usize::MAX).await;
+    for overlap in ["once", "each"] {
+        let given = [DAY[0], DAY[1], ("overlap", overlap)];
+        let names = ask(&database.pool, "user-hours", &given, "user_name").await.unwrap();
+        assert!(names.contains(&Cell::Text("alice".to_owned())), "{names:?}");
+    }
+    let given = [DAY[0], DAY[1], ("overlap", "twice")];
+    let error = ask(&database.pool, "user-hours", &given, "user_name").await.unwrap_err();
+    assert!(error.is_usage(), "{error}");
+    assert_eq!(error.to_string(), "`twice` is not known here; known are once, each");
+}
