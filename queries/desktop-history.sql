@@ -76,6 +76,8 @@ absence as (
       from between_spans b
       join complete c on c.source_id = b.source_id and c.observed_at > b.after
                      and (b.before is null or c.observed_at < b.before)
+     -- Between spans that touch there is none; nearly all do.
+     where b.before is null or b.absent_since is distinct from b.before
      group by b.source_id, b.desktop_no, b.after, b.absent_since, b.before, b.absent_until, c.run
 ),
 observed as (
