@@ -313,7 +313,7 @@ async fn every_view_and_column_that_people_read_is_explained() {
 }
 
 /// What names a person or a desktop, or may quote one.
-const NAMING: [&str; 11] = [
+const NAMING: [&str; 12] = [
     "desktop_id",
     "desktop_name",
     "users",
