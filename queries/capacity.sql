@@ -34,6 +34,9 @@
 --   coverage_pct     covered working hours / working hours of the period
 --   assumptions      what the figures assume
 --
+-- Chart
+--   bars  source  desktops, desktops_needed, peak
+--
 -- psql -v from=-30d -v to=now -v tz=UTC -v source= -v headroom_pct=10 -v workdays=1-5 -v day_from=8 -v day_to=18 -f queries/capacity.sql
 with period as materialized (
     select deskledger.instant(:'from', :'tz') as since, deskledger.instant(:'to', :'tz') as until

@@ -25,6 +25,10 @@
 --   not_exceeded_pct  covered time with connected_to or fewer / covered time
 --   coverage_pct      covered time / the period's length; of (all), time in which every source was covered
 --
+-- Chart
+--   bars  connected_from  hours
+--   per   source
+--
 -- psql -v from=-30d -v to=now -v tz=UTC -v source= -v bins=20 -f queries/distribution.sql
 with at_once as (
     select source_id, connected, sum(micros) as micros

@@ -26,6 +26,9 @@
 --   window_from     the first disconnect of the earliest such window
 --   coverage_pct    time in which this desktop was observed and present / the period's length
 --
+-- Chart
+--   bars  desktop_name  disconnects
+--
 -- psql -v from=-7d -v to=now -v tz=UTC -v source= -v times=3 -v within=1h -f queries/flapping.sql
 with broken as (
     select p.source_id, p.desktop_no, p.disconnected_at,

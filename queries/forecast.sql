@@ -42,6 +42,11 @@
 --   coverage_pct      covered time / length of the whole days in those weeks
 --   note              why something is missing
 --
+-- Chart
+--   line     day  expected_peak
+--   between  low, high
+--   per      source
+--
 -- psql -v from=-90d -v to=now -v horizon_days=14 -v tz=UTC -v source= -f queries/forecast.sql
 with bucket as materialized (
     select bucket_start, bucket_from, bucket_to, (bucket_start at time zone :'tz')::date as date,

@@ -31,6 +31,9 @@
 --   desktops         on how many desktops of that grade
 --   coverage_pct     covered time of the source / the period's length
 --
+-- Chart
+--   bars  user_name  connected_hours
+--
 -- psql -v from=-30d -v to=now -v tz=UTC -v source= -v overlap=once -f queries/user-hours.sql
 with period as materialized (
     select b.bucket_from as from_at, b.bucket_to as to_at,

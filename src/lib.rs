@@ -77,6 +77,7 @@ pub mod exchange;
 pub mod home;
 pub mod report;
 pub mod seal;
+pub mod serve;
 pub mod simulator;
 pub mod store;
 pub mod telemetry;

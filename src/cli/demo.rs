@@ -77,11 +77,35 @@ async fn demonstrate(args: &Args, store: &Store, data_dir: PathBuf) -> anyhow::R
         }
         writeln!(out)?;
     }
+    let page = data_dir.join("report.html");
+    let path = page.display().to_string();
+    let words = [
+        "deskledger",
+        "report",
+        "--all",
+        "--output",
+        &path,
+        "--",
+        "--from",
+        &from,
+        "--to",
+        &to,
+        "--tz",
+        TIME_ZONE,
+    ];
+    let Command::Report(words) = Cli::try_parse_from(words)?.command else {
+        unreachable!("the words say `report`")
+    };
+    if let report::Plan::Page(job) = words.plan(None)? {
+        job.run(store.pool()).await?;
+    }
     let program = std::env::args().next().unwrap_or_else(|| "deskledger".to_owned());
     let command = format!("{program} --data-dir {}", quoted(&data_dir.display().to_string()));
     writeln!(
         out,
-        "Look further:\n  \
+        "All reports of the month on one page, for a browser: {path}\n\n\
+         Look further:\n  \
+         {command} serve\n  \
          {command} report\n  \
          {command} report connected-at --at '-1d' --tz {TIME_ZONE}\n  \
          {command} report group-utilisation --bucket week\n  \

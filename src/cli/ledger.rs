@@ -139,6 +139,26 @@ impl Ledger {
         }
     }
 
+    /// Connections that can do nothing but read, whatever the login may do.
+    ///
+    /// # Errors
+    /// The database cannot be reached, or has no role for that.
+    pub async fn only_reading(&self, config: &Config, connections: u32) -> anyhow::Result<Store> {
+        let options = match (&self.private, &config.database_url) {
+            (Some(private), _) => private.reading_options(),
+            (None, Some(url)) => connect_options(url)?,
+            (None, None) => return self.reading().await,
+        };
+        Store::connect_to_read(options, connections).await.map_err(|error| match error {
+            StoreError::MayWrite => with_hint(
+                error,
+                "the role `deskledger_reader` is missing or not granted to this login: `deskledger doctor` prints the \
+                 statements that make it",
+            ),
+            other => other.into(),
+        })
+    }
+
     /// The private server, if the ledger is in it.
     #[must_use]
     pub fn private(&self) -> Option<&Private> {

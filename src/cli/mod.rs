@@ -21,6 +21,7 @@ pub mod ledger;
 pub mod progress;
 pub mod psql;
 pub mod report;
+pub mod serve;
 pub mod simulate;
 pub mod sources;
 pub mod spool;
@@ -123,6 +124,8 @@ pub enum Command {
     Verify(verify::Args),
     /// Open a psql shell on the ledger.
     Psql(psql::Args),
+    /// Serve the reports to browsers.
+    Serve(serve::Args),
     /// Serve a simulated Workspace API.
     Simulate(Box<simulate::SimulateArgs>),
     /// Say per source when it was last seen, how complete, and what is wrong.
@@ -151,6 +154,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Import(args) => import::run(args, &globals).await,
         Command::Export(args) => export::run(args, &globals).await,
         Command::Psql(args) => run_psql(&args, &globals).await,
+        Command::Serve(args) => serve::run(args, &globals).await,
         Command::Simulate(args) => simulate::run(*args).await,
         Command::Verify(args) => verify::run(args, &globals).await,
         Command::Status(args) => status::run(args, &globals).await,
@@ -166,6 +170,14 @@ async fn run_report(args: report::Args, globals: &Globals) -> anyhow::Result<()>
     match args.plan(config.queries.as_deref()).map_err(refused)? {
         report::Plan::Local(local) => local.print().map_err(refused),
         report::Plan::Run(job) => {
+            let ledger = Ledger::open_to_read(&config).await?;
+            let reading = ledger.reading().await?;
+            let result = job.run(reading.pool()).await.map_err(refused);
+            reading.pool().close().await;
+            ledger.close().await?;
+            result
+        }
+        report::Plan::Page(job) => {
             let ledger = Ledger::open_to_read(&config).await?;
             let reading = ledger.reading().await?;
             let result = job.run(reading.pool()).await.map_err(refused);

@@ -16,6 +16,7 @@ use sqlx::PgPool;
 
 use crate::domain::parse_duration;
 use crate::report::catalogue::{Catalogue, Report};
+use crate::report::page::{Asking, Page, Style};
 use crate::report::params::{Values, unknown_parameter};
 use crate::report::render::{Format, Look};
 use crate::report::{self, Cell, Column, ColumnKind, Head, ReportError, Sink};
@@ -35,6 +36,9 @@ pub struct Args {
     /// Leave out what the columns mean, under a table
     #[arg(long)]
     no_legend: bool,
+    /// Every report for one period on one page, as HTML; takes --from, --to, --tz, --source and --bucket
+    #[arg(long)]
+    all: bool,
     /// Print the report's file instead of running it
     #[arg(long)]
     show_sql: bool,
@@ -49,7 +53,7 @@ pub struct Args {
     words: Vec<String>,
 }
 
-fn timeout(text: &str) -> Result<Duration, String> {
+pub(super) fn timeout(text: &str) -> Result<Duration, String> {
     let given = parse_duration(text).map_err(|error| error.to_string())?;
     // PostgreSQL counts it in an int4 of milliseconds, and takes 0 for no limit at all.
     match given.to_std() {
@@ -65,6 +69,8 @@ pub enum Plan {
     Local(Local),
     /// Needs the ledger.
     Run(Box<Job>),
+    /// The whole report; needs the ledger.
+    Page(Box<PageJob>),
 }
 
 /// Something to print that needs no database.
@@ -81,6 +87,15 @@ pub enum Local {
 pub struct Job {
     report: Report,
     values: Values,
+    timeout: Duration,
+    target: Target,
+}
+
+/// All reports on one page.
+#[derive(Debug)]
+pub struct PageJob {
+    catalogue: Catalogue,
+    asking: Asking,
     timeout: Duration,
     target: Target,
 }
@@ -137,6 +152,10 @@ pub fn arrange(arguments: Vec<OsString>, command: &clap::Command) -> Vec<OsStrin
             words.push(word);
         }
     }
+    // The whole report has no name before its parameters, which clap would take for its own.
+    if arranged.iter().any(|word| word == "--all") {
+        arranged.push("--".into());
+    }
     arranged.extend(words);
     arranged
 }
@@ -162,6 +181,9 @@ impl Args {
     /// # Errors
     /// Wrong use, with the nearest right answer.
     pub fn plan(self, queries: Option<&Path>) -> Result<Plan, ReportError> {
+        if self.all {
+            return self.plan_page();
+        }
         let format = match (self.format, &self.output) {
             (Some(format), _) => format,
             (None, Some(path)) if path != "-" => match Format::of_file(path)? {
@@ -203,6 +225,51 @@ impl Args {
         }
         let values = Values::new(&report, given)?;
         Ok(Plan::Run(Box::new(Job { report, values, timeout: self.timeout, target })))
+    }
+}
+
+impl Args {
+    fn plan_page(self) -> Result<Plan, ReportError> {
+        let format = match (self.format, &self.output) {
+            (None, Some(path)) if path != "-" => Format::of_file(path)?,
+            (format, _) => format.unwrap_or(Format::Html),
+        };
+        if format != Format::Html {
+            return Err(ReportError::WholeIsHtml);
+        }
+        let output = self.output.filter(|path| path != "-");
+        let target = Target { format, output, is_bare: false };
+        let catalogue = Catalogue::built_in();
+        // It has each parameter that all reports are asked with.
+        let model = catalogue.get("utilisation")?;
+        let Some(given) = read_parameters(model, self.words.into_iter())? else {
+            return Ok(Plan::Local(Local::Text(help(model))));
+        };
+        Values::new(model, given.iter().cloned())?;
+        let mut asking = Asking::default();
+        for (name, value) in given {
+            match name.as_str() {
+                "from" => asking.from = value,
+                "to" => asking.to = value,
+                "tz" => asking.tz = value,
+                "source" => asking.source = value,
+                _ => asking.bucket = value,
+            }
+        }
+        Ok(Plan::Page(Box::new(PageJob { catalogue, asking, timeout: self.timeout, target })))
+    }
+}
+
+impl PageJob {
+    /// Answers everything and writes the page.
+    ///
+    /// # Errors
+    /// See [`ReportError`].
+    pub async fn run(self, pool: &PgPool) -> Result<(), ReportError> {
+        let Self { catalogue, asking, timeout, target } = self;
+        let page = Page { pool, catalogue: &catalogue, timeout };
+        let html = page.html(&asking, &Style::default()).await?;
+        target.write_whole(html.as_bytes())
     }
 }
 
@@ -323,6 +390,7 @@ impl Local {
 fn list(catalogue: &Catalogue, sink: &mut dyn Sink) -> io::Result<()> {
     let text = |name: &str| Column { name: name.to_owned(), kind: ColumnKind::Text };
     let head = Head {
+        report: "reports".to_owned(),
         title: "Reports".to_owned(),
         description: String::new(),
         definitions: Vec::new(),
@@ -393,6 +461,27 @@ impl Target {
         let look = Look { is_bare: self.is_bare, ..Look::default() };
         let sink = self.format.sink(BufWriter::new(file), look);
         Ok(Open { sink, rename: is_file.then(|| (written, path.clone())), name })
+    }
+}
+
+impl Target {
+    /// Writes what is whole already.
+    fn write_whole(&self, whole: &[u8]) -> Result<(), ReportError> {
+        let Some(path) = &self.output else {
+            let written = io::stdout().write_all(whole).and_then(|()| io::stdout().flush());
+            return unless_nobody_reads(
+                written.map_err(|source| unwritable("standard output", source)),
+            );
+        };
+        let name = path.display().to_string();
+        let is_file = fs::metadata(path).map_or(true, |found| found.is_file());
+        let written = if is_file { partial(path) } else { path.clone() };
+        let outcome = fs::write(&written, whole)
+            .and_then(|()| if is_file { fs::rename(&written, path) } else { Ok(()) });
+        if outcome.is_err() && is_file {
+            let _ = fs::remove_file(written);
+        }
+        outcome.map_err(|source| unwritable(&name, source))
     }
 }
 

@@ -14,6 +14,8 @@ pub(super) struct RawConfig {
     pub(super) data_dir: Option<Located<String>>,
     pub(super) queries: Option<Located<String>>,
     pub(super) spool: RawSpool,
+    pub(super) serve_listen: Option<Located<String>>,
+    pub(super) serve_token: Option<Located<SecretString>>,
     pub(super) timing: RawTiming,
     pub(super) requests_per_minute: Option<Located<i64>>,
     pub(super) concurrency: Option<Located<i64>>,
@@ -94,6 +96,11 @@ impl RawConfig {
                 when_full: spool.text("when_full")?,
             };
             spool.finish()?;
+        }
+        if let Some(mut serve) = file.section("serve")? {
+            raw.serve_listen = serve.text("listen")?;
+            raw.serve_token = serve.secret("token")?;
+            serve.finish()?;
         }
         if let Some(mut reports) = file.section("reports")? {
             raw.queries = reports.text("queries")?;

@@ -219,6 +219,19 @@ impl Catalogue {
         &self.defects
     }
 
+    /// The report of that name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn get(&self, name: &str) -> Result<&Report, ReportError> {
+        let known = || self.reports.iter().map(|report| report.name.clone());
+        self.reports.iter().find(|report| report.name == name).ok_or_else(|| {
+            let known: Vec<String> = known().collect();
+            let nearest = nearest(name, known.iter().map(String::as_str));
+            ReportError::UnknownReport { name: name.to_owned(), nearest, known }
+        })
+    }
+
     /// Takes out the report of that name.
     ///
     /// # Errors

@@ -9,6 +9,11 @@ use super::header::Kind;
 /// Why there is no report. Each message is one line and names the value that it is about.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
+    /// All reports on one page were asked for in another form.
+    #[error(
+        "all reports on one page are HTML; give `--format html`, or an output file that ends in .html"
+    )]
+    WholeIsHtml,
     /// No such report.
     #[error("there is no report `{name}`{}", hint(nearest.as_deref(), known))]
     UnknownReport {
@@ -150,6 +155,16 @@ pub enum ReportError {
 }
 
 impl ReportError {
+    /// Whether the database login lacks a right.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        let Self::Database { source, .. } = self else { return false };
+        source
+            .as_database_error()
+            .and_then(|error| error.code())
+            .is_some_and(|code| code == "42501")
+    }
+
     /// The caller can mend it: another value, another file. Exit code 2; everything else is 3.
     #[must_use]
     pub fn is_usage(&self) -> bool {
@@ -170,6 +185,7 @@ impl ReportError {
             | Self::BinaryToTerminal
             | Self::ChartIsText(_)
             | Self::NoChart { .. }
+            | Self::WholeIsHtml
             | Self::Output { .. } => true,
             Self::Timeout(_) | Self::Database { .. } => false,
         }

@@ -228,6 +228,18 @@ fn read_parameter(entry: &str) -> Result<Parameter, String> {
     Ok(Parameter { name: name.to_owned(), kind, default, meaning: meaning.to_owned() })
 }
 
+/// Reads a chart from lines as they stand in a header's section, without what sets them in.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn read_chart_lines(lines: &[&str]) -> Result<Chart, String> {
+    let mut chart = None;
+    for line in lines {
+        read_chart(&mut chart, line)?;
+    }
+    chart.ok_or_else(|| "there is no line".to_owned())
+}
+
 /// An entry of the chart: its first one says what is drawn, the others more about it.
 fn read_chart(chart: &mut Option<Chart>, entry: &str) -> Result<(), String> {
     let names = |list: &str| -> Vec<String> {

@@ -14,6 +14,7 @@
 pub mod catalogue;
 mod error;
 pub mod header;
+pub mod page;
 pub mod params;
 pub mod render;
 mod run;

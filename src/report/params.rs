@@ -13,7 +13,7 @@ use super::header::{Kind, Parameter};
 use crate::domain::ALL_SOURCES_AS_ONE;
 
 /// What `deskledger.buckets` cuts into.
-const BUCKETS: [&str; 5] = ["hour", "day", "week", "month", "all"];
+pub(super) const BUCKETS: [&str; 5] = ["hour", "day", "week", "month", "all"];
 
 /// A value for each parameter of one report.
 #[derive(Debug, Clone, PartialEq, Eq)]

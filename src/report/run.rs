@@ -25,6 +25,8 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 /// What stands above the rows.
 #[derive(Debug, Clone)]
 pub struct Head {
+    /// The report's name.
+    pub report: String,
     /// The report's title.
     pub title: String,
     /// What it answers, for whom, and when not to trust it; lines as its author wrote them.
@@ -225,6 +227,7 @@ fn head(report: &Report, values: &Values, instants: &Instants, sampling: Vec<Sam
         Some((parameter.name.clone(), asked))
     });
     Head {
+        report: report.name.clone(),
         title: report.title.clone(),
         description: report.description.clone(),
         definitions: report.columns.clone(),

@@ -15,6 +15,9 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
+    /// A login that was to read only may write.
+    #[error("this database login may write, and there is no role for it that only reads")]
+    MayWrite,
     /// Migrating the schema failed.
     #[error("could not migrate the ledger's schema")]
     Migrate(#[source] sqlx::migrate::MigrateError),

@@ -62,6 +62,49 @@ impl Store {
         Self { pool: pool_options().connect_lazy_with(set_up(options)) }
     }
 
+    /// Connects as a role that can only read: the reading one, where the login may take it on.
+    ///
+    /// # Errors
+    /// The database cannot be reached, or the login may write all the same ([`StoreError::MayWrite`]).
+    pub async fn connect_to_read(
+        options: PgConnectOptions,
+        connections: u32,
+    ) -> Result<Self, StoreError> {
+        let failed = StoreError::while_trying("connect to the database");
+        let options = set_up(options).options([("default_transaction_read_only", "on")]);
+        let pool = pool_options()
+            .max_connections(connections)
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    sqlx::query(
+                        "-- store::connect_to_read
+                         select set_config('role', rolname, false) from pg_roles
+                          where rolname = 'deskledger_reader' and pg_has_role(oid, 'member')",
+                    )
+                    .execute(connection)
+                    .await
+                    .map(drop)
+                })
+            })
+            .connect_with(options)
+            .await
+            .map_err(&failed)?;
+        let may_write: bool = sqlx::query_scalar(
+            "-- store::connect_to_read
+             select coalesce(bool_or(has_table_privilege(c.oid, 'insert, update, delete, truncate')), false)
+               from pg_class c join pg_namespace n on n.oid = c.relnamespace
+              where n.nspname in ('deskledger', 'deskledger_data') and c.relkind in ('r', 'p')",
+        )
+        .fetch_one(&pool)
+        .await
+        .map_err(&failed)?;
+        if may_write {
+            pool.close().await;
+            return Err(StoreError::MayWrite);
+        }
+        Ok(Self { pool })
+    }
+
     /// A ledger behind a pool that exists already.
     #[must_use]
     pub fn from_pool(pool: PgPool) -> Self {

@@ -17,7 +17,7 @@ pub(super) fn lines(head: &Head) -> Vec<String> {
 }
 
 /// Period, source, the rest, time zone.
-fn subtitle(head: &Head) -> String {
+pub(in crate::report) fn subtitle(head: &Head) -> String {
     let mut parts = Vec::new();
     let period = period(head);
     if let Some((from, to)) = &period {
@@ -47,7 +47,7 @@ fn period(head: &Head) -> Option<(String, String)> {
 }
 
 /// The instant that a parameter came out as.
-pub(super) fn instant(head: &Head, name: &str) -> Option<DateTime<Utc>> {
+pub(in crate::report) fn instant(head: &Head, name: &str) -> Option<DateTime<Utc>> {
     head.asked.iter().find_map(|(known, asked)| match asked {
         Asked::Instant(instant) if known == name => Some(*instant),
         _ => None,
@@ -62,7 +62,7 @@ pub(super) fn edge(instant: DateTime<Utc>, tz: Tz) -> String {
 
 /// How often each source was visited, and up to which distance nothing between two visits is unobserved:
 /// `prod every 5m, covered up to 15m apart`. Sources that are alike stand together. `None` where nothing is known.
-pub(super) fn sampled(head: &Head) -> Option<String> {
+pub(in crate::report) fn sampled(head: &Head) -> Option<String> {
     let said: Vec<(&str, String)> =
         head.sampling.iter().map(|sampling| (sampling.source.as_str(), often(sampling))).collect();
     let mut parts: Vec<(String, Vec<String>)> = Vec::new();

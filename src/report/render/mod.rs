@@ -7,11 +7,11 @@
 mod bar;
 mod chart;
 mod csv;
-mod heading;
+pub(super) mod heading;
 mod json;
 mod legend;
 mod markdown;
-mod people;
+pub(super) mod people;
 mod table;
 mod xlsx;
 
@@ -21,6 +21,7 @@ use std::path::Path;
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::error::ReportError;
+use super::page::Html;
 use super::run::Sink;
 
 /// In what form a result is written.
@@ -41,6 +42,8 @@ pub enum Format {
     Chart,
     /// A workbook for Excel and the like, typed, with a sheet that explains it
     Xlsx,
+    /// A page that opens anywhere, with the chart
+    Html,
 }
 
 /// What the output is like.
@@ -68,9 +71,10 @@ impl Format {
             Some("ndjson" | "jsonl") => Ok(Self::Ndjson),
             Some("md" | "markdown") => Ok(Self::Markdown),
             Some("xlsx") => Ok(Self::Xlsx),
+            Some("html" | "htm") => Ok(Self::Html),
             _ => Err(ReportError::UnknownEnding {
                 path: path.to_owned(),
-                known: ".txt, .csv, .json, .ndjson, .md or .xlsx",
+                known: ".txt, .csv, .json, .ndjson, .md, .xlsx or .html",
             }),
         }
     }
@@ -91,6 +95,7 @@ impl Format {
             Self::Markdown => Box::new(markdown::Markdown::new(out, look)),
             Self::Chart => Box::new(chart::Drawing::new(out, look)),
             Self::Xlsx => Box::new(xlsx::Xlsx::new(out, look)),
+            Self::Html => Box::new(Html::new(out)),
         }
     }
 }

@@ -7,11 +7,11 @@ use crate::domain::harmless;
 use crate::report::value::{Cell, ColumnKind, seconds};
 
 /// Not observed. Never 0.
-pub(super) const NOTHING: &str = "–";
+pub(in crate::report) const NOTHING: &str = "–";
 
 /// How the instants of one column are written: as short as tells them all apart from their neighbours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Precision {
+pub(in crate::report) enum Precision {
     Day,
     Minute,
     Second,
@@ -52,7 +52,7 @@ impl Precision {
 }
 
 /// A cell as text on one line.
-pub(super) fn text(cell: &Cell, precision: Precision, tz: Tz) -> String {
+pub(in crate::report) fn text(cell: &Cell, precision: Precision, tz: Tz) -> String {
     match cell {
         Cell::Null => NOTHING.to_owned(),
         Cell::Text(text) | Cell::Json(text) => harmless(text),
@@ -81,8 +81,13 @@ pub(super) fn number(cell: &Cell) -> Option<f64> {
     value.is_finite().then_some(value)
 }
 
+/// A cell by itself: as short as it can be.
+pub(in crate::report) fn plain(cell: &Cell, tz: Tz) -> String {
+    text(cell, Precision::of(std::iter::once(cell), tz), tz)
+}
+
 /// Numbers and lengths line up on the right.
-pub(super) fn is_right_aligned(kind: ColumnKind) -> bool {
+pub(in crate::report) fn is_right_aligned(kind: ColumnKind) -> bool {
     matches!(kind, ColumnKind::Integer | ColumnKind::Number | ColumnKind::Duration)
 }
 

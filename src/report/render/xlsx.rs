@@ -398,6 +398,7 @@ mod tests {
         let mut sink = Xlsx::new(&mut bytes, Look::default());
         sink.sheet_rows = 4;
         let head = Head {
+            report: "r".to_owned(),
             title: "T".to_owned(),
             description: String::new(),
             definitions: Vec::new(),

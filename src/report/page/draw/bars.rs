@@ -1,0 +1,124 @@
+//! Bars that stand along names or numbers.
+
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::{Drawn, Ink, Part, WIDTH, drawn, number, short, words};
+use crate::report::render::people;
+use crate::report::value::Cell;
+
+/// Pixels for names, and for the value behind a bar.
+const NAMES: i32 = 190;
+const VALUES: i32 = 60;
+
+/// Pixels of a bar, and between rows.
+const BAR: i32 = 14;
+const AIR: i32 = 8;
+
+/// A name must fit its room.
+const LONGEST: usize = 26;
+
+fn shortened(text: &str) -> String {
+    if text.chars().count() <= LONGEST {
+        return text.to_owned();
+    }
+    let mut kept: String = text.chars().take(LONGEST - 1).collect();
+    kept.push('…');
+    kept
+}
+
+/// A row for each name, its bars beneath one another.
+pub(super) fn rows(part: &Part<'_>, svg: &mut String) -> Drawn {
+    let count = |of: usize| i32::try_from(of).unwrap_or(i32::MAX);
+    let row_height = count(part.figures.len()) * BAR + AIR;
+    let height = u32::try_from(count(part.rows.len()) * row_height + AIR).unwrap_or(u32::MAX);
+    let root = SVGBackend::with_string(svg, (WIDTH, height)).into_drawing_area();
+    let room = f64::from(count(WIDTH as usize) - NAMES - VALUES);
+    let top = part.top();
+    for (nth, row) in part.rows.iter().enumerate() {
+        let y = count(nth) * row_height + AIR;
+        let middle = y + (row_height - AIR) / 2;
+        let name = words(12.5, Ink::Text).pos(Pos::new(HPos::Right, VPos::Center));
+        let text = shortened(&people::plain(&row[part.along[0]], part.tz));
+        drawn(root.draw(&Text::new(text, (NAMES - 8, middle), name)))?;
+        for (figure, at) in part.figures.iter().enumerate() {
+            let y = y + count(figure) * BAR;
+            let label = words(11.5, Ink::Text).pos(Pos::new(HPos::Left, VPos::Center));
+            let Some(value) = number(&row[*at]) else {
+                let corners = [(NAMES, y + 1), (NAMES + VALUES, y + BAR - 1)];
+                drawn(root.draw(&Rectangle::new(corners, Ink::Hole.color().filled())))?;
+                continue;
+            };
+            #[expect(clippy::cast_possible_truncation, reason = "within the picture")]
+            let end = NAMES + (room * value / top) as i32;
+            let corners = [(NAMES, y + 1), (end.max(NAMES + 1), y + BAR - 1)];
+            drawn(root.draw(&Rectangle::new(corners, Ink::Figure(figure).color().filled())))?;
+            drawn(root.draw(&Text::new(short(value), (end + 5, y + BAR / 2), label)))?;
+        }
+    }
+    drawn(root.present())
+}
+
+const HEIGHT: u32 = 250;
+
+/// As many labels as can be read side by side.
+const LABELS: usize = 14;
+
+/// A bar for each row, labelled with what it stands along.
+pub(super) fn columns(part: &Part<'_>, svg: &mut String) -> Drawn {
+    if part.rows.is_empty() {
+        return Ok(());
+    }
+    let root = SVGBackend::with_string(svg, (WIDTH, HEIGHT)).into_drawing_area();
+    #[expect(clippy::cast_precision_loss, reason = "a picture has a thousand pixels")]
+    let place = |nth: usize| nth as f64;
+    let count = part.rows.len();
+    let every = count.div_ceil(LABELS);
+    let points: Vec<f64> = (0..count).step_by(every).map(|nth| place(nth) + 0.5).collect();
+    let label = |at: f64| {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a row's number"
+        )]
+        let row = part.rows.get(at.max(0.0) as usize);
+        row.map(|row| people::plain(&row[part.along[0]], part.tz)).unwrap_or_default()
+    };
+    let mut plot = ChartBuilder::on(&root)
+        .margin_top(8)
+        .margin_right(14)
+        .x_label_area_size(40)
+        .y_label_area_size(52)
+        .build_cartesian_2d(
+            super::axis::Marked { range: 0.0..place(count), marks: points },
+            0.0..part.top(),
+        )?;
+    plot.configure_mesh()
+        .disable_x_mesh()
+        .y_labels(5)
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(Ink::Grid.color())
+        .axis_style(Ink::Coverage.color())
+        .label_style(words(12.0, Ink::Text))
+        .x_label_formatter(&|at| label(*at))
+        .y_label_formatter(&|value| short(*value))
+        .x_desc(super::spoken(&part.columns[part.along[0]].name))
+        .draw()?;
+    let figures = place(part.figures.len());
+    for (figure, at) in part.figures.iter().enumerate() {
+        for (nth, row) in part.rows.iter().enumerate() {
+            let (from, to) = (
+                place(nth) + 0.06 + 0.88 * place(figure) / figures,
+                place(nth) + 0.06 + 0.88 * (place(figure) + 1.0) / figures,
+            );
+            let (height, ink) = match number(&row[*at]) {
+                Some(value) => (value, Ink::Figure(figure)),
+                None if row[*at] == Cell::Null => (part.top(), Ink::Hole),
+                None => continue,
+            };
+            plot.draw_series([Rectangle::new([(from, height), (to, 0.0)], ink.color().filled())])?;
+        }
+    }
+    drop(plot);
+    drawn(root.present())
+}

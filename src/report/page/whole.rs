@@ -1,0 +1,300 @@
+//! The whole report: every question of the plan, answered for one period.
+
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use minijinja::context;
+use serde::Serialize;
+use sqlx::PgPool;
+
+use super::draw::Mark;
+use super::headline::cards;
+use super::live::whole_form;
+use super::plan::{PLACES, Place};
+use super::section::{MOST_ROWS, Section, Shown};
+use super::template::{render, shown};
+use crate::domain::{ALL_SOURCES_AS_ONE as ALL, harmless};
+use crate::report::catalogue::{Catalogue, Report};
+use crate::report::error::ReportError;
+use crate::report::header::{Chart, Kind, read_chart_lines};
+use crate::report::params::Values;
+use crate::report::render::heading::{instant, sampled, subtitle};
+use crate::report::run::{Collected, Head, Sink, run};
+use crate::report::value::{Cell, Column};
+
+/// What the whole report is asked for; every field is a parameter of the reports.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct Asking {
+    /// Start of the period; empty: 30 days before now.
+    pub from: String,
+    /// End of the period; empty: now.
+    pub to: String,
+    /// Time zone; empty: UTC.
+    pub tz: String,
+    /// One source; empty: all.
+    pub source: String,
+    /// Of what is told over time; empty: hours of a few days, days of a few months, weeks of more.
+    pub bucket: String,
+}
+
+impl Asking {
+    fn or<'a>(given: &'a str, default: &'a str) -> &'a str {
+        if given.is_empty() { default } else { given }
+    }
+
+    /// The source as a report takes it: one that does not know all sources as one speaks of each of them.
+    fn source_for(&self, report: &Report) -> String {
+        let takes_all = report.parameter("source").is_some_and(|source| source.kind == Kind::Fleet);
+        if self.source == ALL && !takes_all { String::new() } else { self.source.clone() }
+    }
+
+    /// The parameters that a report has of these.
+    fn values(&self, report: &Report, more: &[(&str, String)]) -> Result<Values, ReportError> {
+        let own = [
+            ("from", Self::or(&self.from, "-30d").to_owned()),
+            ("to", Self::or(&self.to, "now").to_owned()),
+            ("tz", Self::or(&self.tz, "UTC").to_owned()),
+            ("source", self.source_for(report)),
+        ];
+        let is_own = |name: &str| more.iter().any(|(known, _)| *known == name);
+        let given = own.into_iter().filter(|(name, _)| !is_own(name)).chain(more.iter().cloned());
+        Values::new(report, given.filter(|(name, _)| report.parameter(name).is_some()))
+    }
+}
+
+/// Where the page will be read.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Style {
+    /// In a browser that can ask again: a form, and links to each figure's SQL. Else in a file.
+    pub is_live: bool,
+    /// For the form to choose from.
+    pub sources: Vec<String>,
+}
+
+/// A result with the head it came with.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    pub head: Option<Head>,
+    pub rows: Collected,
+}
+
+impl Sink for Answer {
+    fn begin(&mut self, head: &Head, columns: &[Column]) -> std::io::Result<()> {
+        self.head = Some(head.clone());
+        self.rows.begin(head, columns)
+    }
+
+    fn row(&mut self, cells: Vec<Cell>) -> std::io::Result<()> {
+        self.rows.row(cells)
+    }
+
+    fn end(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The whole report as one HTML file.
+#[derive(Debug)]
+pub struct Page<'a> {
+    /// The ledger.
+    pub pool: &'a PgPool,
+    /// Where the reports are taken from.
+    pub catalogue: &'a Catalogue,
+    /// Of each report.
+    pub timeout: Duration,
+}
+
+impl Page<'_> {
+    async fn answer(&self, report: &Report, values: &Values) -> Result<Answer, ReportError> {
+        let mut answer = Answer::default();
+        run(self.pool, report, values, self.timeout, &mut answer).await?;
+        Ok(answer)
+    }
+
+    /// Answers everything that is asked.
+    ///
+    /// # Errors
+    /// What is asked is wrong, or the database failed. A report that takes longer than the
+    /// timeout is told in its place.
+    pub async fn html(&self, asking: &Asking, style: &Style) -> Result<String, ReportError> {
+        let all = || [("bucket", "all".to_owned())];
+        let first = self.catalogue.get("utilisation")?;
+        let overview = self.answer(first, &asking.values(first, &all())?).await?;
+        let Some(head) = overview.head else { return Ok(String::new()) };
+        let asked = Head {
+            asked: head.asked.iter().filter(|(name, _)| name != "bucket").cloned().collect(),
+            ..head.clone()
+        };
+        let (from, to) = instant(&head, "from").zip(instant(&head, "to")).unwrap_or_default();
+        // So that every report means the same moment by `now`.
+        let rfc3339 = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+        let fixed = Asking { from: rfc3339(from), to: rfc3339(to), ..asking.clone() };
+        let bucket = Asking::or(&asking.bucket, usual_bucket(to - from)).to_owned();
+
+        let mut totals = vec![("utilisation", overview.rows)];
+        let disconnects = self.catalogue.get("disconnects")?;
+        if let Ok(Some(answer)) =
+            self.in_time(disconnects, &fixed.values(disconnects, &all())?).await?
+        {
+            totals.push(("disconnects", answer.rows));
+        }
+        let mut results: Vec<(&str, Answer)> = Vec::new();
+        let mut failed: Vec<(&str, String)> = Vec::new();
+        for place in PLACES {
+            let report = self.catalogue.get(place.report)?;
+            let values = fixed.values(report, &place_values(place, report, &bucket, from))?;
+            match self.in_time(report, &values).await? {
+                Ok(Some(answer)) => results.push((place.report, answer)),
+                Ok(None) => {}
+                Err(problem) => failed.push((place.report, problem)),
+            }
+        }
+        if let Some((_, answer)) = results.iter().find(|(name, _)| *name == "concurrency") {
+            totals.push((
+                "concurrency",
+                Collected { columns: answer.rows.columns.clone(), rows: answer.rows.rows.clone() },
+            ));
+        }
+
+        let sections: Vec<Section> = PLACES
+            .iter()
+            .filter_map(|place| {
+                if let Some((_, problem)) = failed.iter().find(|(name, _)| *name == place.report) {
+                    let title = self.catalogue.get(place.report).ok()?.title.clone();
+                    return Some(Section::failed(
+                        place.report,
+                        &title,
+                        place.about,
+                        problem.clone(),
+                    ));
+                }
+                section(place, &results, style)
+            })
+            .collect();
+        let sources = sources_of(&totals[0].1);
+        let headline = match sources.iter().find(|name| *name == ALL).or(sources.first()) {
+            Some(source) => cards(source, |name| {
+                totals.iter().find(|(known, _)| *known == name).map(|(_, rows)| rows)
+            }),
+            None => Vec::new(),
+        };
+        let is_fleet = sources.iter().any(|name| name == ALL);
+        render(
+            "page.html",
+            context! {
+                title => page_title(&sources),
+                period => subtitle(&asked),
+                sampled => sampled(&head),
+                headline => shown(headline),
+                of_all => is_fleet,
+                sections => shown(sections),
+                style_of => shown(style),
+                form => shown(whole_form(first, &style.sources, asking)),
+                written => rfc3339(DateTime::from_timestamp(Utc::now().timestamp(), 0).unwrap_or_default()),
+            },
+        )
+        .map_err(|source| ReportError::Output { target: "the page".to_owned(), source })
+    }
+
+    /// A report's answer, or why there is none in time.
+    async fn in_time(
+        &self,
+        report: &Report,
+        values: &Values,
+    ) -> Result<Result<Option<Answer>, String>, ReportError> {
+        match self.answer(report, values).await {
+            Ok(answer) => Ok(Ok(Some(answer))),
+            Err(error @ ReportError::Timeout(_)) => Ok(Err(error.to_string())),
+            Err(error) if error.is_denied() => {
+                let role = "the database login may not read the names of desktops and persons that this one shows";
+                Ok(Err(role.to_owned()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn usual_bucket(period: TimeDelta) -> &'static str {
+    match period.num_hours() {
+        ..=170 => "hour",
+        171..=2_400 => "day",
+        _ => "week",
+    }
+}
+
+fn place_values(
+    place: &Place,
+    report: &Report,
+    bucket: &str,
+    from: DateTime<Utc>,
+) -> Vec<(&'static str, String)> {
+    let mut values = vec![("bucket", bucket.to_owned())];
+    if report.parameter("days").is_some() {
+        // It looks back from now, as far as the period does.
+        #[expect(clippy::cast_precision_loss, reason = "seconds of a few years")]
+        let days = (Utc::now() - from).num_seconds() as f64 / 86_400.0;
+        values.push(("days", format!("{:.4}", days.max(0.01))));
+    }
+    if report.parameter("horizon_days").is_some()
+        && let Some(own) = report.parameter("from").and_then(|from| from.default.clone())
+    {
+        // What it learns from is its own affair.
+        values.push(("from", own));
+    }
+    for (name, value) in place.values {
+        values.retain(|(known, _)| known != name);
+        values.push((*name, (*value).to_owned()));
+    }
+    values
+}
+
+fn section(place: &Place, results: &[(&str, Answer)], style: &Style) -> Option<Section> {
+    let find =
+        |name: &str| results.iter().find(|(known, _)| *known == name).map(|(_, answer)| answer);
+    let answer = find(place.report)?;
+    let marks: Vec<Mark> = place
+        .marks
+        .and_then(|(report, column)| Some((find(report)?, column)))
+        .map(|(answer, column)| {
+            let at = answer.rows.columns.iter().position(|known| known.name == column);
+            let cells = answer.rows.rows.iter().filter_map(|row| Some(&row[at?]));
+            cells
+                .filter_map(
+                    |cell| if let Cell::Instant(at) = cell { Some(Mark(*at)) } else { None },
+                )
+                .collect()
+        })
+        .unwrap_or_default();
+    let chart: Option<Chart> = place.chart.and_then(|lines| read_chart_lines(lines).ok());
+    let shown = Shown {
+        name: place.report,
+        about: place.about,
+        head: answer.head.as_ref()?,
+        columns: &answer.rows.columns,
+        rows: &answer.rows.rows,
+        chart: chart.as_ref(),
+        marks: &marks,
+        most_rows: MOST_ROWS,
+    };
+    let mut section = shown.section();
+    if style.is_live {
+        section.sql = Some(format!("/sql/{}", place.report));
+    }
+    Some(section)
+}
+
+fn sources_of(overview: &Collected) -> Vec<String> {
+    let at = overview.columns.iter().position(|column| column.name == "source");
+    let cells = overview.rows.iter().filter_map(|row| Some(&row[at?]));
+    cells
+        .filter_map(|cell| if let Cell::Text(name) = cell { Some(name.clone()) } else { None })
+        .collect()
+}
+
+fn page_title(sources: &[String]) -> String {
+    match sources.iter().filter(|name| *name != ALL).collect::<Vec<_>>()[..] {
+        [one] => format!("Virtual desktops of {}", harmless(one)),
+        _ => "Virtual desktops".to_owned(),
+    }
+}

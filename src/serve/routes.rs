@@ -1,0 +1,263 @@
+//! What is answered to which address.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
+    REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::Served;
+use super::guard::Refusal;
+use crate::report::page::{Asking, Given, Live, Page, Style, refusal};
+use crate::report::params::Values;
+use crate::report::render::{Format, Look};
+use crate::report::{ReportError, run};
+
+pub(super) struct Shared {
+    pub served: Served,
+    /// Who is answered now.
+    pub turns: Semaphore,
+}
+
+type At = State<Arc<Shared>>;
+
+/// How long a question waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The largest file that is handed out; more is for the command line, which streams.
+const LARGEST_FILE: usize = 64 << 20;
+
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/", get(whole))
+        .route("/reports", get(list))
+        .route("/report/{name}", get(one))
+        .route("/report/{name}/{format}", get(file))
+        .route("/sql/{name}", get(sql))
+        .fallback(async || told(StatusCode::NOT_FOUND, "Not found", "There is no such page."))
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), admit))
+        .with_state(shared)
+}
+
+/// Lets in, and says to browsers what no page of ours needs.
+async fn admit(State(shared): At, request: Request, next: Next) -> Response {
+    let mut response = match shared.served.guard.admit(request.headers(), request.uri()) {
+        Ok(()) => next.run(request).await,
+        Err(Refusal::Unauthorized) => {
+            let mut response = told(
+                StatusCode::UNAUTHORIZED,
+                "Who are you?",
+                "This needs the token as the password; the user name does not matter.",
+            );
+            let realm = HeaderValue::from_static("Basic realm=\"deskledger\", charset=\"UTF-8\"");
+            response.headers_mut().insert(WWW_AUTHENTICATE, realm);
+            response
+        }
+        Err(Refusal::OtherHost) => told(
+            StatusCode::MISDIRECTED_REQUEST,
+            "Not here",
+            "Without a token only `localhost` is answered; `--token` lets others in.",
+        ),
+    };
+    let always: [(HeaderName, &str); 4] = [
+        (
+            CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+        ),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+        // Who was connected when is nothing for a cache.
+        (CACHE_CONTROL, "no-store"),
+    ];
+    for (name, value) in always {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn html(status: StatusCode, page: String) -> Response {
+    (status, [(CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response()
+}
+
+fn told(status: StatusCode, title: &str, problem: &str) -> Response {
+    match refusal(title, problem) {
+        Ok(page) => html(status, page),
+        Err(_) => status.into_response(),
+    }
+}
+
+/// What became of a question.
+fn answered(page: Result<String, ReportError>) -> Response {
+    match page {
+        Ok(page) => html(StatusCode::OK, page),
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &ReportError) -> Response {
+    match error {
+        ReportError::UnknownReport { .. } => {
+            told(StatusCode::NOT_FOUND, "Not found", &error.to_string())
+        }
+        ReportError::Timeout(_) => {
+            told(StatusCode::GATEWAY_TIMEOUT, "Too slow", &error.to_string())
+        }
+        error if error.is_denied() => told(
+            StatusCode::FORBIDDEN,
+            "Not allowed",
+            "The database login may not read the names that this shows.",
+        ),
+        error if error.is_usage() => {
+            told(StatusCode::BAD_REQUEST, "That cannot be answered", &error.to_string())
+        }
+        error => {
+            // Its text may name hosts and logins: that is for the log.
+            tracing::error!(error = %crate::error::Chain(error), "could not answer a browser");
+            told(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The ledger does not answer",
+                "Try again in a minute; the log says more.",
+            )
+        }
+    }
+}
+
+/// Waits for a turn.
+async fn turn(shared: &Shared) -> Result<SemaphorePermit<'_>, Response> {
+    match tokio::time::timeout(PATIENCE, shared.turns.acquire()).await {
+        Ok(Ok(permit)) => Ok(permit),
+        _ => Err(told(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Busy",
+            "Others are being answered; try again in a minute.",
+        )),
+    }
+}
+
+/// What was given, but for what was left empty.
+fn given(pairs: Vec<(String, String)>) -> Given {
+    pairs.into_iter().filter(|(_, value)| !value.trim().is_empty()).collect()
+}
+
+fn live(shared: &Shared) -> Live<'_> {
+    let Served { pool, catalogue, timeout, .. } = &shared.served;
+    Live { pool, catalogue, timeout: *timeout }
+}
+
+async fn whole(State(shared): At, Query(asking): Query<Asking>) -> Response {
+    let _turn = match turn(&shared).await {
+        Ok(turn) => turn,
+        Err(busy) => return busy,
+    };
+    let Served { pool, catalogue, timeout, .. } = &shared.served;
+    let page = async {
+        let style = Style { is_live: true, sources: live(&shared).sources().await? };
+        let page = Page { pool, catalogue, timeout: *timeout };
+        page.html(&asking, &style).await
+    };
+    answered(page.await)
+}
+
+async fn list(State(shared): At) -> Response {
+    answered(live(&shared).list())
+}
+
+async fn sql(State(shared): At, Path(name): Path<String>) -> Response {
+    answered(live(&shared).sql(&name))
+}
+
+async fn one(
+    State(shared): At,
+    Path(name): Path<String>,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Response {
+    let _turn = match turn(&shared).await {
+        Ok(turn) => turn,
+        Err(busy) => return busy,
+    };
+    answered(live(&shared).one(&name, &given(pairs)).await)
+}
+
+/// A report's result as a file.
+async fn file(
+    State(shared): At,
+    Path((name, format)): Path<(String, String)>,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Response {
+    let _turn = match turn(&shared).await {
+        Ok(turn) => turn,
+        Err(busy) => return busy,
+    };
+    let Some((form, kind)) = form(&format) else {
+        return told(StatusCode::NOT_FOUND, "Not found", "There is csv, json, ndjson and xlsx.");
+    };
+    let Served { pool, catalogue, timeout, .. } = &shared.served;
+    let buffer = Bounded::default();
+    let outcome = async {
+        let report = catalogue.get(&name)?;
+        let values = Values::new(report, given(pairs))?;
+        let mut sink = form.sink(buffer.clone(), Look::default());
+        run(pool, report, &values, *timeout, sink.as_mut()).await
+    };
+    match outcome.await {
+        Ok(()) => {
+            let disposition = format!("attachment; filename=\"{name}.{format}\"");
+            let headers = [(CONTENT_TYPE, kind), (CONTENT_DISPOSITION, disposition.as_str())];
+            (headers, Body::from(buffer.take())).into_response()
+        }
+        Err(ReportError::Output { .. }) => {
+            let problem = "The result is larger than 64 MB: ask for less, or use the command line, which writes any size.";
+            told(StatusCode::INSUFFICIENT_STORAGE, "Too large", problem)
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+fn form(name: &str) -> Option<(Format, &'static str)> {
+    Some(match name {
+        "csv" => (Format::Csv, "text/csv; charset=utf-8"),
+        "json" => (Format::Json, "application/json"),
+        "ndjson" => (Format::Ndjson, "application/x-ndjson"),
+        "xlsx" => {
+            (Format::Xlsx, "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet")
+        }
+        _ => return None,
+    })
+}
+
+/// Keeps what is written, up to a bound.
+#[derive(Clone, Default)]
+struct Bounded(Arc<Mutex<Vec<u8>>>);
+
+impl Bounded {
+    fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut kept = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if kept.len() + bytes.len() > LARGEST_FILE {
+            return Err(io::Error::other("too large"));
+        }
+        kept.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
