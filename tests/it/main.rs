@@ -17,6 +17,7 @@ mod fleet_reports;
 mod forecasts;
 mod late;
 mod oracle;
+mod page;
 mod planted;
 mod private_postgresql;
 mod process;

@@ -65,7 +65,7 @@ fn root() -> &'static Path {
 }
 
 /// The Python to use; where none is named, one of our own is made once.
-fn python() -> PathBuf {
+pub fn python() -> PathBuf {
     if let Some(named) = std::env::var_os(PYTHON) {
         return named.into();
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{SecondsFormat, Utc};
+use chrono::SecondsFormat;
 use minijinja::context;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
@@ -10,7 +10,7 @@ use sqlx::PgPool;
 
 use super::section::{Definition, MOST_ROWS, Section, Shown};
 use super::template::{render, shown};
-use super::whole::{Answer, Asking};
+use super::whole::{Answer, Asking, now};
 use crate::domain::{ALL_SOURCES_AS_ONE, harmless};
 use crate::report::catalogue::{Catalogue, Report};
 use crate::report::error::ReportError;
@@ -196,7 +196,7 @@ impl Live<'_> {
                 sampled => sampling,
                 definitions => shown(definitions),
                 formats => formats.to_vec(),
-                written => Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true),
+                written => now(self.pool).await?.to_rfc3339_opts(SecondsFormat::Secs, true),
             },
         ))
     }

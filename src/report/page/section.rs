@@ -82,6 +82,8 @@ pub(super) struct CellView {
     pub text: String,
     pub is_number: bool,
     pub is_instant: bool,
+    /// A sentence rather than a word.
+    pub is_long: bool,
     /// Not observed, or not known.
     pub is_nothing: bool,
     /// It names its row.
@@ -231,6 +233,7 @@ pub(super) fn cell_view(
     is_name: bool,
 ) -> CellView {
     CellView {
+        is_long: matches!(cell, Cell::Text(text) if text.len() > 40),
         text: people::text(cell, precision, tz),
         is_number: is_right_aligned(column.kind),
         is_instant: column.kind == ColumnKind::Instant,
@@ -296,6 +299,7 @@ fn field(chart: &Chart, columns: &[Column], rows: &[Vec<Cell>], tz: Tz) -> Table
             text: name(across, key),
             is_number: false,
             is_instant: false,
+            is_long: false,
             is_nothing: false,
             is_name: true,
         };

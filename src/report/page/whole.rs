@@ -120,6 +120,7 @@ impl Page<'_> {
     pub async fn html(&self, asking: &Asking, style: &Style) -> Result<String, ReportError> {
         let all = || [("bucket", "all".to_owned())];
         let first = self.catalogue.get("utilisation")?;
+        let now = now(self.pool).await?;
         let overview = self.answer(first, &asking.values(first, &all())?).await?;
         let Some(head) = overview.head else { return Ok(String::new()) };
         let asked = Head {
@@ -143,7 +144,8 @@ impl Page<'_> {
         let mut failed: Vec<(&str, String)> = Vec::new();
         for place in PLACES {
             let report = self.catalogue.get(place.report)?;
-            let values = fixed.values(report, &place_values(place, report, &bucket, from))?;
+            let values =
+                fixed.values(report, &place_values(place, report, &bucket, (from, now)))?;
             match self.in_time(report, &values).await? {
                 Ok(Some(answer)) => results.push((place.report, answer)),
                 Ok(None) => {}
@@ -191,7 +193,7 @@ impl Page<'_> {
                 sections => shown(sections),
                 style_of => shown(style),
                 form => shown(whole_form(first, &style.sources, asking)),
-                written => rfc3339(DateTime::from_timestamp(Utc::now().timestamp(), 0).unwrap_or_default()),
+                written => now.to_rfc3339_opts(SecondsFormat::Secs, true),
             },
         )
         .map_err(|source| ReportError::Output { target: "the page".to_owned(), source })
@@ -215,6 +217,12 @@ impl Page<'_> {
     }
 }
 
+/// What the ledger's clock says: nobody asks another one.
+pub(super) async fn now(pool: &PgPool) -> Result<DateTime<Utc>, ReportError> {
+    let failed = |source| ReportError::Database { report: "the page".to_owned(), source };
+    sqlx::query_scalar("select now()").fetch_one(pool).await.map_err(failed)
+}
+
 fn usual_bucket(period: TimeDelta) -> &'static str {
     match period.num_hours() {
         ..=170 => "hour",
@@ -227,14 +235,14 @@ fn place_values(
     place: &Place,
     report: &Report,
     bucket: &str,
-    from: DateTime<Utc>,
+    (from, now): (DateTime<Utc>, DateTime<Utc>),
 ) -> Vec<(&'static str, String)> {
     let mut values = vec![("bucket", bucket.to_owned())];
     if report.parameter("days").is_some() {
         // It looks back from now, as far as the period does.
         #[expect(clippy::cast_precision_loss, reason = "seconds of a few years")]
-        let days = (Utc::now() - from).num_seconds() as f64 / 86_400.0;
-        values.push(("days", format!("{:.4}", days.max(0.01))));
+        let days = (now - from).num_seconds() as f64 / 86_400.0;
+        values.push(("days", format!("{:.2}", days.max(0.01))));
     }
     if report.parameter("horizon_days").is_some()
         && let Some(own) = report.parameter("from").and_then(|from| from.default.clone())

@@ -79,7 +79,7 @@ pub(super) fn draw(part: &Part<'_>, svg: &mut String, shape: Shape) -> Drawn {
     let points: Vec<f64> = marks.iter().map(|(at, _)| place(*at)).collect();
     let mut plot = ChartBuilder::on(&root)
         .margin_top(8)
-        .margin_right(14)
+        .margin_right(26)
         .margin_bottom(strip)
         .x_label_area_size(22)
         .y_label_area_size(52)

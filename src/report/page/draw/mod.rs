@@ -209,8 +209,9 @@ impl Drawing<'_> {
             self.chart.between.as_ref().and_then(|[low, high]| Some([place(low)?, place(high)?]));
         let per = self.chart.per.as_ref().and_then(place);
         let coverage = self.columns.iter().position(|column| column.name == "coverage_pct");
-        let coverage =
-            coverage.filter(|at| !figures.contains(at) && self.chart.kind != ChartKind::Heat);
+        // Below a bucket stands how much of that bucket was covered; elsewhere the column says it of other times.
+        let is_bucketed = self.chart.along[0] == "bucket_start";
+        let coverage = coverage.filter(|at| is_bucketed && !figures.contains(at));
 
         let mut groups: Vec<(Option<&Cell>, Vec<&[Cell]>)> = Vec::new();
         for row in self.rows {
