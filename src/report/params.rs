@@ -63,6 +63,14 @@ impl Values {
             .unwrap_or(Tz::UTC)
     }
 
+    /// The sources that are asked for by name: one that stands for all is none.
+    pub(super) fn sources<'a>(&'a self, report: &'a Report) -> impl Iterator<Item = &'a str> {
+        let parameters =
+            self.of_kind(report, Kind::Source).chain(self.of_kind(report, Kind::Fleet));
+        let names = parameters.map(|(_, name)| name);
+        names.filter(|name| !name.is_empty() && *name != ALL_SOURCES_AS_ONE)
+    }
+
     pub(super) fn of_kind<'a>(
         &'a self,
         report: &'a Report,
@@ -153,10 +161,7 @@ pub(super) async fn evaluate(
     values: &Values,
 ) -> Result<Instants, ReportError> {
     let failed = |source| ReportError::Database { report: report.name.clone(), source };
-    let fleets =
-        values.of_kind(report, Kind::Fleet).filter(|(_, name)| *name != ALL_SOURCES_AS_ONE);
-    let sources = values.of_kind(report, Kind::Source).chain(fleets);
-    for (_, source) in sources.filter(|(_, name)| !name.is_empty()) {
+    for source in values.sources(report) {
         let known: Vec<String> =
             // The planners' view, which readers may read too.
             sqlx::query_scalar("select source from deskledger_planner.sources order by source")

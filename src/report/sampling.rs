@@ -5,7 +5,6 @@ use sqlx::{Connection, PgConnection};
 
 use super::catalogue::Report;
 use super::error::ReportError;
-use super::header::Kind;
 use super::params::{Instants, Values};
 
 /// How often one source was visited, by the end of a report's period.
@@ -32,11 +31,7 @@ pub(super) async fn read_sampling(
     instants: &Instants,
 ) -> Result<Vec<Sampling>, ReportError> {
     let failed = |source| ReportError::Database { report: report.name.clone(), source };
-    let asked: Vec<&str> = values
-        .of_kind(report, Kind::Source)
-        .map(|(_, name)| name)
-        .filter(|name| !name.is_empty())
-        .collect();
+    let asked: Vec<&str> = values.sources(report).collect();
     let mut savepoint = connection.begin().await.map_err(failed)?;
     let read = sqlx::query_as::<_, (String, Option<i64>, Option<i64>)>(
         "-- report::sampling::read_sampling

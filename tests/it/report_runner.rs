@@ -391,11 +391,11 @@ fn the_command_line_is_refused_in_one_line() {
         ("report types", "`types` needs `--text` (text: not described in its header)"),
         (
             "report example -o x.docx",
-            "`x.docx` does not end in a format's name; give `--format`, or end it in .txt, .csv, .json, .ndjson, .md or .xlsx",
+            "`x.docx` does not end in a format's name; give `--format`, or end it in .txt, .csv, .json, .ndjson, .md, .xlsx or .html",
         ),
         (
             "report types --chart --text x",
-            "`types` has no chart; there is one of utilisation, disconnects, group-utilisation, busy-hours, concurrency, lingering, coverage",
+            "`types` has no chart; there is one of utilisation, disconnects, group-utilisation, busy-hours, concurrency, distribution, capacity, forecast, flapping, lingering, user-hours, coverage",
         ),
         (
             "report utilisation --chart -o x.csv",
