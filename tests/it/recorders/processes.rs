@@ -149,7 +149,7 @@ async fn why_the_database_is_away_is_said_once_in_each_line_and_status_points_to
         let why = format!("since the database does not answer: {refused}");
         assert!(line.contains(&why), "{line}");
     }
-    assert!(spooled.len() >= 3);
+    assert!(spooled.len() >= 3, "{}", done.err);
     for line in done.err.lines() {
         assert!(line.matches(refused).count() <= 1, "{line}");
     }

@@ -97,6 +97,8 @@ impl Home {
         command.args(&all[1..]).current_dir(self.path()).kill_on_drop(true);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", self.path()).env("DATABASE_URL", &self.url);
+        // For root too, whose data would else be the system's, and every run's the same.
+        command.env("XDG_DATA_HOME", self.path().join(".local/share"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
