@@ -34,6 +34,7 @@ mod sdk;
 mod simulation;
 mod simulator;
 mod spool;
+mod sql_page;
 mod stand_in;
 mod storm;
 mod support;
