@@ -152,8 +152,8 @@ impl Ledger {
         Store::connect_to_read(options, connections).await.map_err(|error| match error {
             StoreError::MayWrite => with_hint(
                 error,
-                "the role `deskledger_reader` is missing or not granted to this login: `deskledger doctor` prints the \
-                 statements that make it",
+                "grant it the one that does, `grant deskledger_reader to …`; where that role is missing, the \
+                 log of `deskledger collect` shows how it is made",
             ),
             other => other.into(),
         })

@@ -14,6 +14,7 @@ use chrono_tz::Tz;
 use clap::Args as _;
 use sqlx::PgPool;
 
+use crate::clock::Clock;
 use crate::domain::parse_duration;
 use crate::report::catalogue::{Catalogue, Report};
 use crate::report::page::{Asking, Page, Style};
@@ -267,7 +268,7 @@ impl PageJob {
     /// See [`ReportError`].
     pub async fn run(self, pool: &PgPool) -> Result<(), ReportError> {
         let Self { catalogue, asking, timeout, target } = self;
-        let page = Page { pool, catalogue: &catalogue, timeout };
+        let page = Page { pool, catalogue: &catalogue, timeout, now: Clock::System.now() };
         let html = page.html(&asking, &Style::default()).await?;
         target.write_whole(html.as_bytes())
     }

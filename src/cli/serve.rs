@@ -75,7 +75,8 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     };
     eprintln!("Reports are at http://{address}/ until Ctrl-C.");
     let result = serve(listener, served, stop).await.context("serve");
-    reading.pool().close().await;
+    // Whoever is left without an answer still holds a connection.
+    let _ = tokio::time::timeout(Duration::from_secs(1), reading.pool().close()).await;
     ledger.close().await?;
     result
 }

@@ -165,6 +165,21 @@ impl ReportError {
             .is_some_and(|code| code == "42501")
     }
 
+    /// Whether whoever takes the rows would not take as many.
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        matches!(self, Self::Output { source, .. } if source.kind() == io::ErrorKind::FileTooLarge)
+    }
+
+    /// What a browser is told: the message without what is on this machine.
+    #[must_use]
+    pub fn for_others(&self) -> String {
+        match self {
+            Self::Defect { report, problem, .. } => format!("report `{report}`: {problem}"),
+            other => other.to_string(),
+        }
+    }
+
     /// The caller can mend it: another value, another file. Exit code 2; everything else is 3.
     #[must_use]
     pub fn is_usage(&self) -> bool {
@@ -201,11 +216,18 @@ fn hint(nearest: Option<&str>, known: &[String]) -> String {
     }
 }
 
+/// No name is longer.
+const LONGEST_NAME: usize = 200;
+
 /// The candidate closest to a word, if it is close enough to have been meant.
 pub(super) fn nearest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<String> {
+    // Nobody meant a name by that, and comparing takes as long as it is long.
+    if word.len() > LONGEST_NAME {
+        return None;
+    }
     let word = word.to_lowercase();
     let likeness = |candidate: &str| {
         let slips = strsim::osa_distance(&word, candidate);
@@ -238,5 +260,6 @@ mod tests {
         );
         assert_eq!(nearest("dya", ["hour", "day", "week", "month"]).as_deref(), Some("day"));
         assert_eq!(nearest("qqq", ["hour", "day"]), None);
+        assert_eq!(nearest(&"day".repeat(20_000), ["hour", "day"]), None);
     }
 }

@@ -60,6 +60,21 @@ pub enum Cell {
     Json(String),
 }
 
+impl Cell {
+    /// About how much memory it takes.
+    pub(super) fn size(&self) -> usize {
+        let more = match self {
+            Self::Text(text) | Self::Decimal(text) | Self::Json(text) => text.len(),
+            Self::List(items) => {
+                let lengths = items.iter().flatten().map(String::len);
+                items.len() * size_of::<Option<String>>() + lengths.sum::<usize>()
+            }
+            _ => 0,
+        };
+        size_of::<Self>() + more
+    }
+}
+
 /// How the values of one PostgreSQL type are read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reading {

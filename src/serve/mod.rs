@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 pub use guard::Guard;
 
@@ -35,7 +35,10 @@ pub struct Served {
     pub guard: Guard,
 }
 
-/// Serves until `stop` is over, and then until those that were asked are answered.
+/// How long those that were asked when it ends may take.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Serves until `stop` is over, and then until those that were asked are answered, or a few seconds later.
 ///
 /// # Errors
 /// The listener fails.
@@ -46,5 +49,21 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let permits = usize::try_from(AT_ONCE).unwrap_or(1);
     let shared = Arc::new(routes::Shared { served, turns: Semaphore::new(permits) });
-    axum::serve(listener, routes::router(shared)).with_graceful_shutdown(stop).await
+    let (stopping, stopped) = oneshot::channel();
+    let stop = async move {
+        stop.await;
+        let _ = stopping.send(());
+    };
+    let late = async move {
+        // Sent, or dropped where serving has ended by itself.
+        let _ = stopped.await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        ended = axum::serve(listener, routes::router(shared)).with_graceful_shutdown(stop).into_future() => ended,
+        () = late => {
+            tracing::warn!("some of those that were asked are left without an answer");
+            Ok(())
+        }
+    }
 }

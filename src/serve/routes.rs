@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
@@ -20,7 +21,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::Served;
 use super::guard::Refusal;
-use crate::report::page::{Asking, Given, Live, Page, Style, refusal};
+use crate::clock::Clock;
+use crate::report::page::{Asking, Given, Live, Told, refusal};
 use crate::report::params::Values;
 use crate::report::render::{Format, Look};
 use crate::report::{ReportError, run};
@@ -98,10 +100,15 @@ fn told(status: StatusCode, title: &str, problem: &str) -> Response {
     }
 }
 
-/// What became of a question.
 fn answered(page: Result<String, ReportError>) -> Response {
+    page.map_or_else(|error| failed(&error), |page| html(StatusCode::OK, page))
+}
+
+/// What became of a question.
+fn asked(page: Result<Told, ReportError>) -> Response {
     match page {
-        Ok(page) => html(StatusCode::OK, page),
+        Ok(Told { html: page, is_late: false }) => html(StatusCode::OK, page),
+        Ok(Told { html: page, is_late: true }) => html(StatusCode::GATEWAY_TIMEOUT, page),
         Err(error) => failed(&error),
     }
 }
@@ -119,8 +126,17 @@ fn failed(error: &ReportError) -> Response {
             "Not allowed",
             "The database login may not read the names that this shows.",
         ),
+        error if error.is_too_large() => told(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "Too large",
+            "The result is larger than 64 MB: ask for less, or use the command line, which writes any size.",
+        ),
+        ReportError::Output { .. } => {
+            tracing::error!(error = %crate::error::Chain(error), "could not write a page");
+            told(StatusCode::INTERNAL_SERVER_ERROR, "It cannot be shown", "The log says more.")
+        }
         error if error.is_usage() => {
-            told(StatusCode::BAD_REQUEST, "That cannot be answered", &error.to_string())
+            told(StatusCode::BAD_REQUEST, "That cannot be answered", &error.for_others())
         }
         error => {
             // Its text may name hosts and logins: that is for the log.
@@ -153,21 +169,19 @@ fn given(pairs: Vec<(String, String)>) -> Given {
 
 fn live(shared: &Shared) -> Live<'_> {
     let Served { pool, catalogue, timeout, .. } = &shared.served;
-    Live { pool, catalogue, timeout: *timeout }
+    Live { pool, catalogue, timeout: *timeout, now: Clock::System.now() }
 }
 
-async fn whole(State(shared): At, Query(asking): Query<Asking>) -> Response {
+async fn whole(State(shared): At, asking: Result<Query<Asking>, QueryRejection>) -> Response {
+    let Ok(Query(asking)) = asking else {
+        let problem = "Each of from, to, tz, source and bucket can be given once.";
+        return told(StatusCode::BAD_REQUEST, "That cannot be answered", problem);
+    };
     let _turn = match turn(&shared).await {
         Ok(turn) => turn,
         Err(busy) => return busy,
     };
-    let Served { pool, catalogue, timeout, .. } = &shared.served;
-    let page = async {
-        let style = Style { is_live: true, sources: live(&shared).sources().await? };
-        let page = Page { pool, catalogue, timeout: *timeout };
-        page.html(&asking, &style).await
-    };
-    answered(page.await)
+    asked(live(&shared).whole(&asking).await)
 }
 
 async fn list(State(shared): At) -> Response {
@@ -187,7 +201,7 @@ async fn one(
         Ok(turn) => turn,
         Err(busy) => return busy,
     };
-    answered(live(&shared).one(&name, &given(pairs)).await)
+    asked(live(&shared).one(&name, &given(pairs)).await)
 }
 
 /// A report's result as a file.
@@ -196,12 +210,12 @@ async fn file(
     Path((name, format)): Path<(String, String)>,
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Response {
+    let Some((form, kind)) = form(&format) else {
+        return told(StatusCode::NOT_FOUND, "Not found", "There is csv, json, ndjson and xlsx.");
+    };
     let _turn = match turn(&shared).await {
         Ok(turn) => turn,
         Err(busy) => return busy,
-    };
-    let Some((form, kind)) = form(&format) else {
-        return told(StatusCode::NOT_FOUND, "Not found", "There is csv, json, ndjson and xlsx.");
     };
     let Served { pool, catalogue, timeout, .. } = &shared.served;
     let buffer = Bounded::default();
@@ -213,13 +227,12 @@ async fn file(
     };
     match outcome.await {
         Ok(()) => {
+            // The name is that of a file of the user's own, and may hold anything.
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+            let name = name.replace(|c| !is_plain(c), "_");
             let disposition = format!("attachment; filename=\"{name}.{format}\"");
             let headers = [(CONTENT_TYPE, kind), (CONTENT_DISPOSITION, disposition.as_str())];
             (headers, Body::from(buffer.take())).into_response()
-        }
-        Err(ReportError::Output { .. }) => {
-            let problem = "The result is larger than 64 MB: ask for less, or use the command line, which writes any size.";
-            told(StatusCode::INSUFFICIENT_STORAGE, "Too large", problem)
         }
         Err(error) => failed(&error),
     }
@@ -251,7 +264,7 @@ impl Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut kept = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if kept.len() + bytes.len() > LARGEST_FILE {
-            return Err(io::Error::other("too large"));
+            return Err(io::ErrorKind::FileTooLarge.into());
         }
         kept.extend_from_slice(bytes);
         Ok(bytes.len())

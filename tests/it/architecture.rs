@@ -16,7 +16,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("exchange", &["domain"]),
     ("seal", &["domain"]),
     ("report", &["domain", "store"]),
-    ("serve", &["report", "error"]),
+    ("serve", &["clock", "report", "error"]),
     ("collector", &["domain", "clock", "config", "error", "exchange", "workspace", "store"]),
     // Of the client only how a request is signed, which the server has to check: see below.
     ("simulator", &["domain", "clock", "workspace"]),

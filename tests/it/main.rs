@@ -31,6 +31,7 @@ mod report_memory;
 mod report_runner;
 mod schema;
 mod sdk;
+mod serve;
 mod simulation;
 mod simulator;
 mod spool;

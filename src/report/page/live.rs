@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use chrono::SecondsFormat;
+use chrono::{DateTime, SecondsFormat, Utc};
 use minijinja::context;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use sqlx::PgPool;
 
 use super::section::{Definition, MOST_ROWS, Section, Shown};
 use super::template::{render, shown};
-use super::whole::{Answer, Asking, now};
+use super::whole::{Answer, Asking, Page, Style, TOO_LARGE};
 use crate::domain::{ALL_SOURCES_AS_ONE, harmless};
 use crate::report::catalogue::{Catalogue, Report};
 use crate::report::error::ReportError;
@@ -92,6 +92,42 @@ pub struct Live<'a> {
     pub catalogue: &'a Catalogue,
     /// Of each report.
     pub timeout: Duration,
+    /// What the clock says.
+    pub now: DateTime<Utc>,
+}
+
+/// A page, and how it came out.
+#[derive(Debug)]
+pub struct Told {
+    /// The page.
+    pub html: String,
+    /// The report took too long: the page says so.
+    pub is_late: bool,
+}
+
+/// Why there is no result, where whoever asked can ask for something else.
+struct Problem {
+    text: String,
+    is_late: bool,
+}
+
+impl Problem {
+    fn of(error: ReportError) -> Result<Self, ReportError> {
+        let is_late = matches!(error, ReportError::Timeout(_));
+        let text = match error {
+            error if error.is_too_large() => TOO_LARGE.to_owned(),
+            error @ ReportError::Output { .. } => return Err(error),
+            error if is_late || error.is_usage() => harmless(&error.for_others()),
+            error => return Err(error),
+        };
+        Ok(Self { text, is_late })
+    }
+}
+
+/// The address of something about a report, whose name is a file's.
+fn address(about: &str, name: &str) -> String {
+    const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
+    format!("/{about}/{}", utf8_percent_encode(name, KEPT))
 }
 
 /// What a browser gave: names and values, the empty ones left out.
@@ -116,10 +152,7 @@ fn paragraphs(prose: &str) -> Vec<String> {
 
 impl Live<'_> {
     /// The names of the sources, for forms to choose from.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn sources(&self) -> Result<Vec<String>, ReportError> {
+    async fn sources(&self) -> Result<Vec<String>, ReportError> {
         sqlx::query_scalar("select source from deskledger_planner.sources order by source")
             .fetch_all(self.pool)
             .await
@@ -133,17 +166,16 @@ impl Live<'_> {
     ///
     /// # Errors
     /// There is no such report, or the database failed. What was given wrong is told on the page.
-    pub async fn one(&self, name: &str, given: &Given) -> Result<String, ReportError> {
+    pub async fn one(&self, name: &str, given: &Given) -> Result<Told, ReportError> {
         let report = self.catalogue.get(name)?;
         let sources = self.sources().await?;
-        let form =
-            Form::new(format!("/report/{name}"), report.parameters.iter(), &sources, |name| {
-                given_value(given, name)
-            });
+        let form = Form::new(address("report", name), report.parameters.iter(), &sources, |name| {
+            given_value(given, name)
+        });
         let is_ready = report.parameters.iter().all(|parameter| {
             parameter.default.is_some() || !given_value(given, &parameter.name).is_empty()
         });
-        let mut problem = None;
+        let mut problem: Option<Problem> = None;
         let mut section: Option<Section> = None;
         let mut sampling = None;
         if is_ready {
@@ -163,13 +195,11 @@ impl Live<'_> {
                             most_rows: MOST_ROWS * 5,
                         };
                         let mut section = shown.section();
-                        section.sql = Some(format!("/sql/{name}"));
+                        section.sql = Some(address("sql", name));
                         section
                     });
                 }
-                Err(error) if error.is_usage() => problem = Some(harmless(&error.to_string())),
-                Err(error @ ReportError::Timeout(_)) => problem = Some(error.to_string()),
-                Err(error) => return Err(error),
+                Err(error) => problem = Some(Problem::of(error)?),
             }
         }
         let definitions: Vec<Definition> = report
@@ -182,23 +212,46 @@ impl Live<'_> {
             .collect();
         let formats = ["csv", "json", "xlsx"].map(|name| {
             let asked = url_encoded(given);
-            let href = format!("/report/{}/{name}?{asked}", report.name);
+            let href = format!("{}/{name}?{asked}", address("report", &report.name));
             context! { name => name, href => href }
         });
-        rendered(render(
+        let is_late = problem.as_ref().is_some_and(|problem| problem.is_late);
+        let html = rendered(render(
             "one.html",
             context! {
                 title => harmless(&report.title),
                 about => paragraphs(&report.description),
                 form => shown(form),
-                problem => problem,
+                problem => problem.map(|problem| problem.text),
                 section => section.map(shown),
                 sampled => sampling,
                 definitions => shown(definitions),
                 formats => formats.to_vec(),
-                written => now(self.pool).await?.to_rfc3339_opts(SecondsFormat::Secs, true),
+                written => self.now.to_rfc3339_opts(SecondsFormat::Secs, true),
             },
-        ))
+        ))?;
+        Ok(Told { html, is_late })
+    }
+
+    /// The page of all reports.
+    ///
+    /// # Errors
+    /// The database failed. What was asked wrongly is told on the page.
+    pub async fn whole(&self, asking: &Asking) -> Result<Told, ReportError> {
+        let Self { pool, catalogue, timeout, now } = *self;
+        let sources = self.sources().await?;
+        let style = Style { is_live: true, sources };
+        let page = Page { pool, catalogue, timeout, now };
+        let problem = match page.html(asking, &style).await {
+            Ok(html) => return Ok(Told { html, is_late: false }),
+            Err(error) => Problem::of(error)?,
+        };
+        let form = whole_form(catalogue.get("utilisation")?, &style.sources, asking);
+        let html = rendered(render(
+            "one.html",
+            context! { title => "Virtual desktops", form => shown(form), problem => problem.text },
+        ))?;
+        Ok(Told { html, is_late: problem.is_late })
     }
 
     async fn answer(&self, report: &Report, given: &Given) -> Result<Answer, ReportError> {

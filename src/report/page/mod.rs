@@ -19,5 +19,5 @@ mod template;
 mod whole;
 
 pub use html::Html;
-pub use live::{Given, Live, refusal};
+pub use live::{Given, Live, Told, refusal};
 pub use whole::{Asking, Page, Style};

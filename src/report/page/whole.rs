@@ -63,6 +63,10 @@ impl Asking {
     }
 }
 
+/// Told in place of what does not fit a page.
+pub(super) const TOO_LARGE: &str =
+    "the result is too large for a page; ask for less, or take it as a file";
+
 /// Where the page will be read.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Style {
@@ -72,11 +76,16 @@ pub struct Style {
     pub sources: Vec<String>,
 }
 
+/// A result that takes more bytes of memory than this is for a file, which is written as it comes.
+const LARGEST: usize = 32 << 20;
+
 /// A result with the head it came with.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
     pub head: Option<Head>,
     pub rows: Collected,
+    /// About how much memory the rows take.
+    size: usize,
 }
 
 impl Sink for Answer {
@@ -86,6 +95,10 @@ impl Sink for Answer {
     }
 
     fn row(&mut self, cells: Vec<Cell>) -> std::io::Result<()> {
+        self.size += cells.iter().map(Cell::size).sum::<usize>();
+        if self.size > LARGEST {
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
         self.rows.row(cells)
     }
 
@@ -103,6 +116,8 @@ pub struct Page<'a> {
     pub catalogue: &'a Catalogue,
     /// Of each report.
     pub timeout: Duration,
+    /// What the clock says.
+    pub now: DateTime<Utc>,
 }
 
 impl Page<'_> {
@@ -120,7 +135,6 @@ impl Page<'_> {
     pub async fn html(&self, asking: &Asking, style: &Style) -> Result<String, ReportError> {
         let all = || [("bucket", "all".to_owned())];
         let first = self.catalogue.get("utilisation")?;
-        let now = now(self.pool).await?;
         let overview = self.answer(first, &asking.values(first, &all())?).await?;
         let Some(head) = overview.head else { return Ok(String::new()) };
         let asked = Head {
@@ -144,8 +158,8 @@ impl Page<'_> {
         let mut failed: Vec<(&str, String)> = Vec::new();
         for place in PLACES {
             let report = self.catalogue.get(place.report)?;
-            let values =
-                fixed.values(report, &place_values(place, report, &bucket, (from, now)))?;
+            let more = place_values(place, report, &bucket, self.now - from);
+            let values = fixed.values(report, &more)?;
             match self.in_time(report, &values).await? {
                 Ok(Some(answer)) => results.push((place.report, answer)),
                 Ok(None) => {}
@@ -193,7 +207,7 @@ impl Page<'_> {
                 sections => shown(sections),
                 style_of => shown(style),
                 form => shown(whole_form(first, &style.sources, asking)),
-                written => now.to_rfc3339_opts(SecondsFormat::Secs, true),
+                written => self.now.to_rfc3339_opts(SecondsFormat::Secs, true),
             },
         )
         .map_err(|source| ReportError::Output { target: "the page".to_owned(), source })
@@ -208,6 +222,7 @@ impl Page<'_> {
         match self.answer(report, values).await {
             Ok(answer) => Ok(Ok(Some(answer))),
             Err(error @ ReportError::Timeout(_)) => Ok(Err(error.to_string())),
+            Err(error) if error.is_too_large() => Ok(Err(TOO_LARGE.to_owned())),
             Err(error) if error.is_denied() => {
                 let role = "the database login may not read the names of desktops and persons that this one shows";
                 Ok(Err(role.to_owned()))
@@ -215,12 +230,6 @@ impl Page<'_> {
             Err(error) => Err(error),
         }
     }
-}
-
-/// What the ledger's clock says: nobody asks another one.
-pub(super) async fn now(pool: &PgPool) -> Result<DateTime<Utc>, ReportError> {
-    let failed = |source| ReportError::Database { report: "the page".to_owned(), source };
-    sqlx::query_scalar("select now()").fetch_one(pool).await.map_err(failed)
 }
 
 fn usual_bucket(period: TimeDelta) -> &'static str {
@@ -235,13 +244,13 @@ fn place_values(
     place: &Place,
     report: &Report,
     bucket: &str,
-    (from, now): (DateTime<Utc>, DateTime<Utc>),
+    age: TimeDelta,
 ) -> Vec<(&'static str, String)> {
     let mut values = vec![("bucket", bucket.to_owned())];
     if report.parameter("days").is_some() {
         // It looks back from now, as far as the period does.
         #[expect(clippy::cast_precision_loss, reason = "seconds of a few years")]
-        let days = (now - from).num_seconds() as f64 / 86_400.0;
+        let days = age.num_seconds() as f64 / 86_400.0;
         values.push(("days", format!("{:.2}", days.max(0.01))));
     }
     if report.parameter("horizon_days").is_some()

@@ -190,6 +190,11 @@ impl Running {
         }
     }
 
+    /// What its stderr holds so far.
+    pub fn said(&self) -> String {
+        self.said.0.lock().unwrap().clone()
+    }
+
     /// Its number.
     pub fn pid(&self) -> u32 {
         self.child.id().unwrap()
