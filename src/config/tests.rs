@@ -516,3 +516,53 @@ fn each_ledger_has_a_spool_of_its_own_whoever_logs_in_to_it() {
     let flags = Flags { data_dir: Some("/d".into()), ..Flags::default() };
     assert_eq!(dir(&flags, &home), Path::new("/d/spool/private"));
 }
+
+fn serve_with(
+    text: &str,
+    flags: ServeFlags,
+    variables: &[(&str, &str)],
+) -> Result<ServeSettings, String> {
+    let one_line = |error: ConfigError| {
+        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        format!("{error}{cause}")
+    };
+    load(text, variables).and_then(|config| config.serve(flags)).map_err(one_line)
+}
+
+#[test]
+fn reports_are_served_to_this_machine_unless_told_otherwise() {
+    let settings = serve_with("", ServeFlags::default(), &[]).expect("right");
+    assert_eq!((settings.listen.to_string().as_str(), settings.token.is_none()), (LISTEN, true));
+    let text = "[serve]\nlisten = \"[::1]:1\"\ntoken = \"of the file\"\n";
+    let given = |flags: ServeFlags, variables: &[(&str, &str)]| {
+        let settings = serve_with(text, flags, variables).expect("right");
+        let token = settings.token.expect("given");
+        (settings.listen.port(), token.expose_secret().to_owned())
+    };
+    assert_eq!(given(ServeFlags::default(), &[]), (1, "of the file".to_owned()));
+    let variables =
+        [("DESKLEDGER_SERVE_LISTEN", "0.0.0.0:2"), ("DESKLEDGER_SERVE_TOKEN", "env:T"), ("T", "t")];
+    assert_eq!(given(ServeFlags::default(), &variables), (2, "t".to_owned()));
+    let flags =
+        ServeFlags { listen: Some("127.0.0.1:3".to_owned()), token: Some("of the flag".into()) };
+    assert_eq!(given(flags, &variables), (3, "of the flag".to_owned()));
+}
+
+#[test]
+fn what_is_wrong_about_serving_is_told_with_its_line() {
+    for (text, told) in [
+        ("[serve]\nlisten = \"0.0.0.0:80\"", "needs a token"),
+        ("[serve]\nlisten = \"192.0.2.1:80\"", "needs a token"),
+        ("[serve]\nlisten = \"[::ffff:127.0.0.1]:80\"", "needs a token"),
+        ("[serve]\nlisten = \"localhost\"", "write an address and a port"),
+        ("[serve]\ntoken = \"env:NOWHERE\"", "NOWHERE"),
+        ("[serve]\ntoken = \"file:nowhere\"", "nowhere"),
+        ("[serve]\nlisten = 8090", "it must be a text in quotes"),
+        ("[serve]\ntokn = \"x\"", "`token`"),
+        ("[serve]\n\ntls = \"x\"", "line 3"),
+    ] {
+        let error = serve_with(text, ServeFlags::default(), &[]).expect_err(text);
+        assert!(error.contains(told), "{text}: {error}");
+        assert!(error.contains("deskledger.toml"), "{text}: {error}");
+    }
+}

@@ -11,7 +11,8 @@ const TOKEN: &str = "correct-horse-battery";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_token_only_what_is_addressed_to_this_machine_is_answered() {
-    let home = Home::new(&example().await);
+    let database = example().await;
+    let home = Home::new(&database);
     let serving = Serving::start(&home, &[]).await;
     for host in ["localhost:8090", "127.0.0.1", "[::1]:8090"] {
         serving.ask(Method::GET, "/reports", &[("host", host)]).await.expect(200);
@@ -31,7 +32,8 @@ async fn without_a_token_only_what_is_addressed_to_this_machine_is_answered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_token_only_who_knows_it_is_answered() {
-    let home = Home::new(&example().await);
+    let database = example().await;
+    let home = Home::new(&database);
     home.write("token", format!("{TOKEN}\n").as_bytes());
     let serving = Serving::listening(&home, "0.0.0.0:0", &["--token", "file:token"]).await;
     let basic = |pair: &str| format!("Basic {}", BASE64_STANDARD.encode(pair));
@@ -114,7 +116,8 @@ async fn a_token_may_stand_in_a_file_a_variable_or_the_configuration() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_that_others_reach_needs_a_token() {
-    let home = Home::new(&example().await);
+    let database = example().await;
+    let home = Home::new(&database);
     for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:80"] {
         let done = home.run(&["serve", "--listen", listen]).await.expect(2);
         assert!(

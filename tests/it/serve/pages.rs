@@ -26,7 +26,8 @@ fn unescaped(html: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_of_all_reports_answers_its_form() {
-    let home = Home::new(&example().await);
+    let database = example().await;
+    let home = Home::new(&database);
     let serving = Serving::start(&home, &[]).await;
     let whole = format!("/?{DAY}&tz=Europe%2FBerlin&source=prod&bucket=hour");
     let page = serving.get(&whole).await.expect(200);
@@ -64,7 +65,8 @@ async fn the_page_of_all_reports_answers_its_form() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_was_connected_is_asked_in_a_form_and_taken_as_a_file() {
-    let home = Home::new(&example().await);
+    let database = example().await;
+    let home = Home::new(&database);
     let serving = Serving::start(&home, &[]).await;
     let form = serving.get("/report/connected-at").await.expect(200);
     form.holds("<input name=\"at\"");
@@ -130,7 +132,8 @@ fn sheets(file: &[u8]) -> Vec<(String, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_asked_wrongly_is_told_above_a_form_that_keeps_it() {
-    let home = Home::new(&example().await);
+    let database = example().await;
+    let home = Home::new(&database);
     let serving = Serving::start(&home, &[]).await;
     for (path, problem, kept) in [
         ("/?from=2026-02-30&bucket=week", "is no instant", "value=\"2026-02-30\""),
@@ -180,7 +183,8 @@ async fn what_is_asked_wrongly_is_told_above_a_form_that_keeps_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sql_of_a_report_is_its_file() {
-    let home = Home::new(&example().await);
+    let database = example().await;
+    let home = Home::new(&database);
     let evil = "-- </pre><script>alert(1)</script> & \"so\"\nselect 1 as one";
     own_reports(&home, &[("evil", evil)]);
     let serving = Serving::start(&home, &["--queries", "own"]).await;
@@ -199,7 +203,8 @@ async fn the_sql_of_a_report_is_its_file() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_of_ones_own_has_a_form_for_what_it_needs() {
-    let home = Home::new(&example().await);
+    let database = example().await;
+    let home = Home::new(&database);
     own_reports(
         &home,
         &[

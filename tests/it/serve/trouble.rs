@@ -12,7 +12,8 @@ use crate::support::program::Home;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_takes_too_long_is_told_and_the_form_stays() {
-    let home = Home::new(&example().await);
+    let database = example().await;
+    let home = Home::new(&database);
     own_reports(&home, &[("sleep", SLEEP)]);
     let serving = Serving::start(&home, &["--queries", "own", "--timeout", "1s"]).await;
     let page = serving.get("/report/sleep?seconds=60").await.expect(504);
@@ -116,7 +117,8 @@ fn peak(pid: u32) -> u64 {
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_result_of_any_size_takes_a_bounded_memory() {
-    let home = Home::new(&example().await);
+    let database = example().await;
+    let home = Home::new(&database);
     let many = "select n as number, repeat('x', 1000) as text from generate_series(1, :'rows'::integer) as n";
     own_reports(&home, &[("many", many)]);
     let serving = Serving::start(&home, &["--queries", "own"]).await;
@@ -138,7 +140,8 @@ async fn a_result_of_any_size_takes_a_bounded_memory() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_ends_it_even_while_some_are_not_answered() {
-    let home = Home::new(&example().await);
+    let database = example().await;
+    let home = Home::new(&database);
     own_reports(&home, &[("sleep", SLEEP)]);
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let serving = Serving::start(&home, &["--queries", "own", "--timeout", "10m"]).await;
