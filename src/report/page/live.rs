@@ -301,7 +301,11 @@ pub fn refusal(title: &str, problem: &str) -> Result<String, ReportError> {
 
 /// The form above the whole report.
 pub(super) fn whole_form(model: &Report, sources: &[String], asking: &Asking) -> Form {
-    Form::new("/".to_owned(), model.parameters.iter(), sources, |name| match name {
+    let mut parameters = model.parameters.clone();
+    for parameter in parameters.iter_mut().filter(|parameter| parameter.name == "from") {
+        parameter.default = Some(Asking::FROM.to_owned());
+    }
+    Form::new("/".to_owned(), parameters.iter(), sources, |name| match name {
         "from" => asking.from.clone(),
         "to" => asking.to.clone(),
         "tz" => asking.tz.clone(),

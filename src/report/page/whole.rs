@@ -39,6 +39,9 @@ pub struct Asking {
 }
 
 impl Asking {
+    /// Where the period begins unless told otherwise.
+    pub(super) const FROM: &str = "-30d";
+
     fn or<'a>(given: &'a str, default: &'a str) -> &'a str {
         if given.is_empty() { default } else { given }
     }
@@ -52,7 +55,7 @@ impl Asking {
     /// The parameters that a report has of these.
     fn values(&self, report: &Report, more: &[(&str, String)]) -> Result<Values, ReportError> {
         let own = [
-            ("from", Self::or(&self.from, "-30d").to_owned()),
+            ("from", Self::or(&self.from, Self::FROM).to_owned()),
             ("to", Self::or(&self.to, "now").to_owned()),
             ("tz", Self::or(&self.tz, "UTC").to_owned()),
             ("source", self.source_for(report)),

@@ -52,8 +52,9 @@ impl Answer {
         self
     }
 
+    /// Its body; a slash, which pages escape too, is one.
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
+        String::from_utf8_lossy(&self.body).replace("&#x2f;", "/")
     }
 
     fn header(&self, name: &str) -> &str {

@@ -65,9 +65,13 @@ pub(super) fn marks(
     to: DateTime<Utc>,
     tz: Tz,
 ) -> Vec<(DateTime<Utc>, String)> {
-    let marks = STEPS.iter().map(|step| walk(from, to, tz, *step));
+    let mut marks = STEPS.iter().map(|step| walk(from, to, tz, *step));
     // The last of them is as coarse as it gets.
-    marks.clone().find(|marks| marks.len() <= MOST).or_else(|| marks.last()).unwrap_or_default()
+    marks
+        .clone()
+        .find(|marks| marks.len() <= MOST)
+        .or_else(|| marks.next_back())
+        .unwrap_or_default()
 }
 
 fn walk(
