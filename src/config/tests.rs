@@ -559,7 +559,7 @@ fn what_is_wrong_about_serving_is_told_with_its_line() {
         ("[serve]\ntoken = \"file:nowhere\"", "nowhere"),
         ("[serve]\nlisten = 8090", "it must be a text in quotes"),
         ("[serve]\ntokn = \"x\"", "`token`"),
-        ("[serve]\n\ntls = \"x\"", "line 3"),
+        ("[serve]\n\ntls = \"x\"", ":3)"),
     ] {
         let error = serve_with(text, ServeFlags::default(), &[]).expect_err(text);
         assert!(error.contains(told), "{text}: {error}");
