@@ -63,12 +63,12 @@ impl Values {
             .unwrap_or(Tz::UTC)
     }
 
-    /// The sources that are asked for by name: one that stands for all is none.
+    /// The sources that are asked for by name. Where a report knows all of them as one, that is no name.
     pub(super) fn sources<'a>(&'a self, report: &'a Report) -> impl Iterator<Item = &'a str> {
-        let parameters =
-            self.of_kind(report, Kind::Source).chain(self.of_kind(report, Kind::Fleet));
-        let names = parameters.map(|(_, name)| name);
-        names.filter(|name| !name.is_empty() && *name != ALL_SOURCES_AS_ONE)
+        let fleets =
+            self.of_kind(report, Kind::Fleet).filter(|(_, name)| *name != ALL_SOURCES_AS_ONE);
+        let names = self.of_kind(report, Kind::Source).chain(fleets).map(|(_, name)| name);
+        names.filter(|name| !name.is_empty())
     }
 
     pub(super) fn of_kind<'a>(
