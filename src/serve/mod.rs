@@ -1,7 +1,7 @@
 //! `deskledger serve`: the reports in a browser, for whoever may ask.
 //!
-//! - [`guard`] lets in: by token, or, without one, only what was addressed to this machine.
-//! - [`routes`] answers, a few at a time; nothing here knows what a figure means.
+//! - `guard` lets in: by token, or, without one, only what was addressed to this machine.
+//! - `routes` answers, a few at a time; nothing here knows what a figure means.
 //!
 //! It only reads: the login is a role that may do nothing else, and each statement has its time.
 

@@ -5,8 +5,8 @@
 //!       └▶ section (table, words) ┴▶ page.html, page.css
 //! ```
 //!
-//! - [`section`](self) turns one result into what the template shows of it; the report's header says how it is drawn.
-//! - [`Page`] is the whole report: which reports in which order is [`plan`].
+//! - `section` turns one result into what the template shows of it; the report's header says how it is drawn.
+//! - [`Page`] is the whole report: which reports in which order is `plan`.
 //! - [`Html`] is a sink for one report; [`Live`] has the pages for a browser that asks again.
 
 mod draw;
