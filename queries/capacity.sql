@@ -115,15 +115,14 @@ present as materialized (
       join deskledger_report.piece p
         on p.source_id = n.source_id and p.piece_from < n.to_at and p.piece_to >= n.to_at
      where p.piece_from < (select until from period) and p.piece_to > (select since from period)
+       -- What the join says, once more, before anything is joined.
+       and p.piece_to >= (select min(to_at) from newest)
        and (p.is_open or p.piece_to <= (select deskledger_report.month_end(until) from period))
 ),
 used as materialized (
-    select source_id, desktop_no
-      from deskledger_report.piece
-     where status_id = 1 and piece_from < (select until from period) and piece_to >= (select since from period)
-       and (piece_to > (select since from period) or last_seen >= (select since from period))
-       and (is_open or piece_to <= (select deskledger_report.month_end(until) from period))
-     group by 1, 2
+    select u.source_id, u.desktop_no
+      from period
+     cross join lateral deskledger_report.used_desktops(since, until) u
 ),
 candidate as materialized (
     select source_id, desktop_no from present except select source_id, desktop_no from used

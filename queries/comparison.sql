@@ -60,23 +60,11 @@ held as (
 ),
 -- As in the report disconnects; one after the other, so that each reads its own months.
 broken as (
-    select 1 as nth, p.source_id, count(*) as disconnects
-      from deskledger_report.piece p
-     where p.is_first and p.disconnected_at = p.first_seen
-       and p.piece_from >= (select from_at from period where nth = 1)
-       and p.piece_from < (select to_at from period where nth = 1)
-       and p.piece_to >= (select from_at from period where nth = 1)
-       and (p.is_open or p.piece_to <= (select deskledger_report.month_end(to_at) from period where nth = 1))
-     group by p.source_id
-     union all
-    select 2, p.source_id, count(*)
-      from deskledger_report.piece p
-     where p.is_first and p.disconnected_at = p.first_seen
-       and p.piece_from >= (select from_at from period where nth = 2)
-       and p.piece_from < (select to_at from period where nth = 2)
-       and p.piece_to >= (select from_at from period where nth = 2)
-       and (p.is_open or p.piece_to <= (select deskledger_report.month_end(to_at) from period where nth = 2))
-     group by p.source_id
+    select p.nth, t.source_id, sum(t.disconnects) as disconnects
+      from period p
+      join deskledger_report.tally t on t.at >= p.from_at and t.at < p.to_at
+     group by 1, 2
+    having sum(t.disconnects) > 0
 ),
 told as (
     select p.nth, a.source_id, a.source, f.figure, f.place, f.value,

@@ -51,26 +51,11 @@ held as (
      group by 1, 2
 ),
 -- What begins in the period: filed where it ends, which may be later.
-begun as (
-    select p.source_id, width_bucket(p.piece_from, (select froms from edge)) as nth,
-           count(*) filter (where p.status_id = 1 and p.connection_first_seen is null
-                                  and p.started_after is not null) as started,
-           count(*) filter (where p.disconnected_at = p.first_seen) as disconnects
-      from deskledger_report.piece p
-     where p.is_first
-       and p.piece_from >= (select deskledger.instant(:'from', :'tz'))
-       and p.piece_from < (select deskledger.instant(:'to', :'tz'))
-       and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
-       and (p.is_open or p.piece_to <= (select deskledger_report.month_end(deskledger.instant(:'to', :'tz'))))
-     group by 1, 2
-),
-over as (
-    select p.source_id, width_bucket(p.piece_to, (select froms from edge)) as nth, count(*) as ended
-      from deskledger_report.piece p
-     -- Not known how (-4), the same connection goes on (-1), or the span goes on in the next month (-5).
-     where p.status_id = 1 and p.ended not in (-4, -1, -5) and not p.is_open
-       and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
-       and p.piece_to < (select deskledger.instant(:'to', :'tz'))
+counted as (
+    select t.source_id, width_bucket(t.at, (select froms from edge)) as nth, sum(t.started) as started,
+           sum(t.disconnects) as disconnects, sum(t.ended) as ended
+      from deskledger_report.tally t
+     where t.at >= (select deskledger.instant(:'from', :'tz')) and t.at < (select deskledger.instant(:'to', :'tz'))
      group by 1, 2
 ),
 -- Complete listings in a row: while a desktop is absent, these are what observes it.
@@ -89,26 +74,42 @@ complete as materialized (
             window seen as (partition by source_id order by observed_at)) r
      group by source_id, run
 ),
+-- What ended without a next observation in time, or in absence: few, outside of outages.
+last as materialized (
+    select p.source_id, p.desktop_no, p.piece_to, p.last_seen, p.ended, p.is_open
+      from deskledger_report.piece p
+     where p.ended in (-4, -3)
+       and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
+       and p.piece_to < (select deskledger.instant(:'to', :'tz')) + deskledger.duration(:'reconnect_within')
+),
+absent as materialized (
+    select distinct source_id, desktop_no from last where ended = -3
+),
+-- When those were seen again. What is open comes by itself: it would be read as a whole for each of them.
+again as materialized (
+    select p.source_id, p.desktop_no, p.first_seen, p.started_after
+      from absent
+      join deskledger_report.piece p using (source_id, desktop_no)
+     where not p.is_open and p.started_after is not null
+       and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
+     union all
+    select p.source_id, p.desktop_no, p.first_seen, p.started_after
+      from deskledger_report.piece p
+     where p.is_open and p.started_after is not null
+       and p.desktop_no = any (array(select desktop_no from absent))
+),
 -- Where a desktop's observations break off: after a span that nothing followed in time, or in its absence.
 break as materialized (
-    select p.source_id, p.desktop_no, p.last_seen as at
-      from deskledger_report.piece p
-     where p.ended = -4
-       and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
-       and p.piece_to < (select deskledger.instant(:'to', :'tz')) + deskledger.duration(:'reconnect_within')
+    select source_id, desktop_no, last_seen as at from last where ended = -4
      union all
     select p.source_id, p.desktop_no, c.run_to
-      from deskledger_report.piece p
+      from last p
       join complete c on c.source_id = p.source_id and p.piece_to >= c.run_from and p.piece_to <= c.run_to
      where p.ended = -3 and not p.is_open
-       and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
-       and p.piece_to < (select deskledger.instant(:'to', :'tz')) + deskledger.duration(:'reconnect_within')
        -- Unless the desktop was back before they did.
-       and not exists (select from deskledger_report.piece n
+       and not exists (select from again n
                         where n.source_id = p.source_id and n.desktop_no = p.desktop_no
-                          and n.piece_to >= p.piece_to and n.first_seen > p.piece_to
-                          and n.piece_to >= (select deskledger.instant(:'from', :'tz'))
-                          and n.started_after <= c.run_to)
+                          and n.first_seen > p.piece_to and n.started_after <= c.run_to)
 ),
 -- The instants at which something breaks off are few, and only the disconnects just before one need a closer look.
 break_instant as materialized (
@@ -118,7 +119,9 @@ broken as (
     select p.source_id, p.desktop_no, p.disconnected_at
       from deskledger_report.piece p
      cross join break_instant i
-     where p.is_first and p.disconnected_at = p.first_seen
+     -- No span is read that was over before the first break could be too early for it.
+     where p.piece_to >= (select min(at) from break) - deskledger.duration(:'reconnect_within')
+       and p.is_first and p.disconnected_at = p.first_seen
        and p.piece_from >= (select deskledger.instant(:'from', :'tz'))
        and p.piece_from < (select deskledger.instant(:'to', :'tz'))
        and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
@@ -131,7 +134,8 @@ broken as (
 back as materialized (
     select p.source_id, p.desktop_no, p.disconnected_at
       from deskledger_report.piece p
-     where p.status_id = 1 and p.is_first and p.disconnected_at >= (select deskledger.instant(:'from', :'tz'))
+     where exists (select from broken)
+       and p.status_id = 1 and p.is_first and p.disconnected_at >= (select deskledger.instant(:'from', :'tz'))
        and p.disconnected_at < (select deskledger.instant(:'to', :'tz'))
        and p.piece_from - p.disconnected_at <= deskledger.duration(:'reconnect_within')
        and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
@@ -139,8 +143,14 @@ back as materialized (
                deskledger.instant(:'to', :'tz') + deskledger.duration(:'reconnect_within'))))
 ),
 reconnected as (
-    select source_id, width_bucket(disconnected_at, (select froms from edge)) as nth, count(*) as reconnects
-      from back
+    select p.source_id, width_bucket(p.disconnected_at, (select froms from edge)) as nth, count(*) as reconnects
+      from deskledger_report.piece p
+     where p.status_id = 1 and p.is_first and p.disconnected_at >= (select deskledger.instant(:'from', :'tz'))
+       and p.disconnected_at < (select deskledger.instant(:'to', :'tz'))
+       and p.piece_from - p.disconnected_at <= deskledger.duration(:'reconnect_within')
+       and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
+       and (p.is_open or p.piece_to <= (select deskledger_report.month_end(
+               deskledger.instant(:'to', :'tz') + deskledger.duration(:'reconnect_within'))))
      group by 1, 2
 ),
 -- What came of those, by sorting and not by joins: the planner cannot know how many there are.
@@ -154,7 +164,6 @@ fate as (
              union all
             select source_id, desktop_no, disconnected_at, disconnected_at, false, true, null
               from back
-             where exists (select from broken)
              union all
             select source_id, desktop_no, at, null, false, false, at from break) sign
 ),
@@ -171,9 +180,9 @@ untold as (
 select b.bucket_start,
        s.source,
        case when seen.is_any then coalesce(g.started, 0) end as connections_started,
-       case when seen.is_any then coalesce(o.ended, 0) end as connections_ended,
+       case when seen.is_any then coalesce(g.ended, 0) end as connections_ended,
        case when seen.is_any then coalesce(g.disconnects, 0) end as disconnects,
-       100 * coalesce(g.disconnects, 0)::double precision / nullif(o.ended, 0) as disconnect_share_pct,
+       100 * coalesce(g.disconnects, 0)::double precision / nullif(g.ended, 0) as disconnect_share_pct,
        (h.connected / 3600000000)::double precision as connected_hours,
        (100 * coalesce(g.disconnects, 0) * 3600000000
            / nullif(h.connected, 0))::double precision as disconnects_per_100_hours,
@@ -185,10 +194,9 @@ select b.bucket_start,
   from bucket b
  cross join deskledger_report.source s
   left join held h on h.source_id = s.source_id and h.nth = b.nth
-  left join begun g on g.source_id = s.source_id and g.nth = b.nth
-  left join over o on o.source_id = s.source_id and o.nth = b.nth
+  left join counted g on g.source_id = s.source_id and g.nth = b.nth
   left join reconnected r on r.source_id = s.source_id and r.nth = b.nth
   left join untold u on u.source_id = s.source_id and u.nth = b.nth
- cross join lateral (select h.covered > 0 or g.started > 0 or g.disconnects > 0 or o.ended > 0 as is_any) seen
+ cross join lateral (select h.covered > 0 or g.started > 0 or g.disconnects > 0 or g.ended > 0 as is_any) seen
  where :'source' = '' or s.source = :'source'
  order by b.bucket_from, s.source

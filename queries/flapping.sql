@@ -31,16 +31,12 @@
 --
 -- psql -v from=-7d -v to=now -v tz=UTC -v source= -v times=3 -v within=1h -f queries/flapping.sql
 with broken as (
-    select p.source_id, p.desktop_no, p.disconnected_at,
-           count(*) over (partition by p.source_id, p.desktop_no order by p.disconnected_at
+    select c.source_id, c.desktop_no, c.disconnected_at,
+           count(*) over (partition by c.source_id, c.desktop_no order by c.disconnected_at
                           range between current row and deskledger.duration(:'within') following) as in_window
-      from deskledger_report.piece p
-     where p.is_first and p.disconnected_at = p.first_seen
-       and p.piece_from >= (select deskledger.instant(:'from', :'tz'))
-       and p.piece_from < (select deskledger.instant(:'to', :'tz'))
-       and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
-       and (p.is_open or p.piece_to <= (select deskledger_report.month_end(deskledger.instant(:'to', :'tz'))))
-       and (:'source' = '' or p.source_id = (select source_id from deskledger_report.source where source = :'source'))
+      from deskledger_report.close_disconnects(
+               (select deskledger.instant(:'from', :'tz')), (select deskledger.instant(:'to', :'tz')), :'source',
+               :'times'::integer, deskledger.duration(:'within')) c
 ),
 flapping as materialized (
     select source_id, desktop_no, count(*) as disconnects, max(in_window) as most_in_window,

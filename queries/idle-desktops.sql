@@ -27,11 +27,10 @@ with period as materialized (
     select now() - make_interval(secs => (86400 * :'days'::numeric)::double precision) as since, now() as until
 ),
 used as (
-    select source_id, desktop_no
-      from deskledger_report.piece
-     where status_id = 1 and piece_to >= (select since from period)
-       and (piece_to > (select since from period) or last_seen >= (select since from period))
-     group by 1, 2
+    -- To the end of what is recorded, which a clock that runs ahead may put after now.
+    select u.source_id, u.desktop_no
+      from period
+     cross join lateral deskledger_report.used_desktops(since, 'infinity') u
 ),
 -- Those that are there now: an absent desktop has no open span.
 candidate as materialized (
@@ -42,12 +41,17 @@ candidate as materialized (
        and not exists (select from used u where u.source_id = p.source_id and u.desktop_no = p.desktop_no)
 ),
 held as (
-    select p.source_id, p.desktop_no,
+    select c.source_id, c.desktop_no,
            greatest(p.piece_from, (select since from period)) as held_from,
            least(p.piece_to, (select until from period)) as held_to
       from candidate c
-      join deskledger_report.piece p using (source_id, desktop_no)
-     where p.piece_to >= (select since from period) and p.piece_from <= (select until from period)
+     -- Few are left, and `offset 0` keeps each a look-up: else all pieces would be read for them.
+     cross join lateral (
+           select o.piece_from, o.piece_to
+             from deskledger_report.piece o
+            where o.source_id = c.source_id and o.desktop_no = c.desktop_no
+              and o.piece_to >= (select since from period) and o.piece_from <= (select until from period)
+           offset 0) p
      union all
     -- The last stretch in which it was not observed ends now.
     select source_id, desktop_no, (select until from period), (select until from period) from candidate

@@ -31,27 +31,10 @@
 --
 -- psql -v from=-30d -v to=now -v tz=UTC -v source= -v share=20 -f queries/outages.sql
 with broken as (
-    select p.source_id, p.disconnected_at as at, count(*) as disconnects
-      from deskledger_report.piece p
-     where p.is_first and p.disconnected_at = p.first_seen
-       and p.piece_from >= (select deskledger.instant(:'from', :'tz'))
-       and p.piece_from < (select deskledger.instant(:'to', :'tz'))
-       and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
-       and (p.is_open or p.piece_to <= (select deskledger_report.month_end(deskledger.instant(:'to', :'tz'))))
-     group by 1, 2
-    having count(*) >= 3
-),
-back as (
-    select p.source_id, p.disconnected_at as at, count(*) as reconnects
-      from deskledger_report.piece p
-     where p.status_id = 1 and p.is_first
-       and p.disconnected_at >= (select deskledger.instant(:'from', :'tz'))
-       and p.disconnected_at < (select deskledger.instant(:'to', :'tz'))
-       and p.piece_from - p.disconnected_at <= interval '15 minutes'
-       and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
-       and (p.is_open or p.piece_to <= (select deskledger_report.month_end(
-               deskledger.instant(:'to', :'tz') + interval '15 minutes')))
-     group by 1, 2
+    select t.source_id, t.at, t.disconnects
+      from deskledger_report.tally t
+     where t.at >= (select deskledger.instant(:'from', :'tz')) and t.at < (select deskledger.instant(:'to', :'tz'))
+       and t.disconnects >= 3
 ),
 -- From a moment before the period, so that its very first instant has a step before it as well.
 step as (
@@ -59,23 +42,40 @@ step as (
       from deskledger_report.steps(
                (select deskledger.instant(:'from', :'tz') - interval '1 microsecond'),
                (select deskledger.instant(:'to', :'tz')), array[]::timestamptz[], :'source')
+),
+outage as materialized (
+    select b.source_id, s.source, b.at, b.disconnects, t.connected
+      from broken b
+      join deskledger_report.source s using (source_id)
+      join step t on t.source_id = b.source_id and t.to_at = b.at
+     where (:'source' = '' or s.source = :'source')
+       and 100 * b.disconnects >= :'share'::numeric * t.connected
+       and (b.disconnects >= 5 or 2 * b.disconnects >= t.connected)
+),
+-- Spans are read where there is an outage, and then from the first one on.
+back as (
+    select p.source_id, p.disconnected_at as at, count(*) as reconnects
+      from deskledger_report.piece p
+     where exists (select from outage)
+       and p.status_id = 1 and p.is_first
+       and p.disconnected_at = any (array(select at from outage))
+       and p.piece_from - p.disconnected_at <= interval '15 minutes'
+       and p.piece_to >= (select min(at) from outage)
+       and (p.is_open or p.piece_to <= (select deskledger_report.month_end(
+               deskledger.instant(:'to', :'tz') + interval '15 minutes')))
+     group by 1, 2
 )
-select b.at as observed_at, s.source, before.observed_at as after,
-       t.connected as connected_before, b.disconnects,
-       100 * b.disconnects::double precision / t.connected as share_pct,
+select b.at as observed_at, b.source, before.observed_at as after,
+       b.connected as connected_before, b.disconnects,
+       100 * b.disconnects::double precision / b.connected as share_pct,
        coalesce(k.reconnects, 0) as reconnects,
        case when v.desktops_total > 0
             then least(100 * v.desktops_recorded::double precision / v.desktops_total, 100)
             when v.desktops_total is null then 0
             else 100 end as listed_pct
-  from broken b
-  join deskledger_report.source s using (source_id)
-  join step t on t.source_id = b.source_id and t.to_at = b.at
+  from outage b
   join deskledger_report.visit v on v.source_id = b.source_id and v.observed_at = b.at
  cross join lateral (select max(u.observed_at) as observed_at from deskledger_report.visit u
                       where u.source_id = b.source_id and u.observed_at < b.at and u.desktops_outcome > 0) before
   left join back k on k.source_id = b.source_id and k.at = b.at
- where (:'source' = '' or s.source = :'source')
-   and 100 * b.disconnects >= :'share'::numeric * t.connected
-   and (b.disconnects >= 5 or 2 * b.disconnects >= t.connected)
- order by b.at, s.source
+ order by b.at, b.source

@@ -78,7 +78,9 @@ change as (
               join several using (source_id, person_no)) v
       join (select h.*
               from period
-             cross join lateral deskledger_report.held_pieces(from_at, to_at, :'source', 1::smallint) h) p
+             cross join lateral deskledger_report.held_pieces(
+                       from_at, to_at, :'source', 1::smallint,
+                       array(select r.label_no from person r join several using (source_id, person_no))) h) p
            using (source_id, label_no)
      cross join lateral (values (p.held_from, 1), (p.held_to, -1)) c (at, sign)
      group by 1, 2, 3

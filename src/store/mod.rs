@@ -16,6 +16,7 @@ mod replay;
 mod roles;
 mod schema;
 mod source;
+mod tally;
 mod verify;
 
 pub use error::StoreError;

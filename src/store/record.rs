@@ -7,6 +7,7 @@ use sqlx::{PgConnection, Postgres, Transaction};
 
 use super::partitions::{KnownMonths, filed_under};
 use super::source::SourceId;
+use super::tally::record_tally;
 use super::{Store, StoreError};
 use crate::domain::beliefs::{
     Changes, ClosedGroupSpan, ClosedSpan, DesktopNo, Entry, GroupNo, Head, OpenGroupSpan, OpenSpan,
@@ -112,6 +113,9 @@ impl Store {
         insert_snapshots(&mut transaction, source_id, &batch.entries).await.map_err(&failed)?;
         insert_runs(&mut transaction, source_id, &batch.ended_runs).await.map_err(&failed)?;
         insert_spans(&mut transaction, source_id, &batch.closed).await.map_err(&failed)?;
+        record_tally(&mut transaction, source_id, &batch.closed, &batch.open)
+            .await
+            .map_err(&failed)?;
         replace_open_spans(&mut transaction, source_id, &batch.open).await.map_err(&failed)?;
         insert_unlisted(&mut transaction, source_id, &batch.unlisted).await.map_err(&failed)?;
         insert_group_spans(&mut transaction, source_id, &batch.closed_groups)

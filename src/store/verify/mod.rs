@@ -92,7 +92,7 @@ async fn begin(connection: &mut PgConnection) -> sqlx::Result<()> {
 }
 
 impl Store {
-    /// Checks every row of the ledger, or of the source named: digests, spans, coverage, heads, names.
+    /// Checks every row of the ledger, or of the source named: digests, spans, coverage, heads, names, tallies.
     /// Each chain must go through its source's checkpoint, where one is given.
     ///
     /// Returns a verdict for each source, by name.
@@ -147,6 +147,13 @@ impl Store {
                 verdict.fault = earlier(verdict.fault.take(), Some(fault));
             }
         }
+        for (id, fault) in wrong_tallies(&mut first).await.map_err(&failed)? {
+            let verdict = verdicts.iter_mut().find(|(source, _)| *source == id);
+            // Derived: where the spans are wrong already, it is their fault that is told.
+            if let Some((_, verdict)) = verdict {
+                verdict.fault.get_or_insert(fault);
+            }
+        }
         first.close().await.map_err(&failed)?;
         Ok(verdicts.into_iter().map(|(_, verdict)| verdict).collect())
     }
@@ -194,6 +201,39 @@ async fn doubled_ids(connection: &mut PgConnection) -> sqlx::Result<Vec<(SourceI
             "one that another has too",
         );
         (source, Fault::at(at, wrong))
+    });
+    Ok(faults.collect())
+}
+
+/// Instants at which the tally is another than the spans say: the first one of each source.
+async fn wrong_tallies(connection: &mut PgConnection) -> sqlx::Result<Vec<(SourceId, Fault)>> {
+    type Row = (SourceId, Instant, String, String, Option<i64>, Option<i64>);
+    let rows: Vec<Row> = sqlx::query_as(
+        "-- store::verify::wrong_tallies
+         select distinct on (1) coalesce(told.source_id, kept.source_id), coalesce(told.at, kept.at),
+                coalesce(told.counts, 'none'), coalesce(kept.counts, 'none'), n.snapshot_id, n.sequence
+           from (select source_id, at, concat_ws(', ', desktops, connected, disconnected, ready, unregistered, started,
+                        disconnects, ended) as counts
+                   from deskledger_data.told_tally) told
+           full join (select source_id, at, concat_ws(', ', desktops, connected, disconnected, ready, unregistered,
+                             started, disconnects, ended) as counts
+                        from deskledger_data.tally) kept
+                on kept.source_id = told.source_id and kept.at = told.at
+           left join deskledger_data.snapshot n on n.source_id = coalesce(told.source_id, kept.source_id)
+                and n.observed_at = coalesce(told.at, kept.at)
+          where told.counts is distinct from kept.counts
+          order by 1, 2",
+    )
+    .fetch_all(connection)
+    .await?;
+    let faults = rows.into_iter().map(|(source, at, told, kept, snapshot_id, sequence)| {
+        let place = snapshot_id.zip(sequence).map(|(snapshot_id, sequence)| Place {
+            snapshot_id,
+            sequence,
+            observed_at: at,
+        });
+        let what = format!("`tally` of the desktops at {}", at.to_rfc3339());
+        (source, Fault::at(place, Wrong::new(what, told, kept)))
     });
     Ok(faults.collect())
 }
