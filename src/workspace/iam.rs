@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::account::Account;
 use super::auth::Target;
+use super::guard::Asker;
 use super::hint::RefusedByIam;
 use super::http::{Answer, Attempt, Http, Ways, read_json, unreadable};
 use super::retry::Patience;
@@ -57,6 +58,7 @@ impl Issued {
 pub(super) struct Iam {
     http: Http,
     account: Arc<Account>,
+    asker: Asker,
     credentials: Credentials,
 }
 
@@ -67,7 +69,8 @@ impl Iam {
         account: Arc<Account>,
         credentials: Credentials,
     ) -> Result<Self, ConfigError> {
-        Ok(Self { http: Http::new(endpoint, ways)?, account, credentials })
+        let asker = account.guard.asker();
+        Ok(Self { http: Http::new(endpoint, ways)?, account, asker, credentials })
     }
 
     /// Exchanges the password for a token, in one attempt. Only a credential with a password has
@@ -191,7 +194,7 @@ impl Iam {
     ) -> Result<(Answer, Instant, u64), ApiError> {
         run.check_time(call)?;
         let guard = &self.account.guard;
-        let leave = timeout_at(run.deadline(), guard.admit(call))
+        let leave = timeout_at(run.deadline(), guard.admit(call, self.asker))
             .await
             .map_err(|_| run.out_of_time(call))??;
         let turn = self.account.pace.turn(run.deadline()).await;

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::account::Account;
 use super::auth::{Target, redact_token};
+use super::guard::Asker;
 use super::hint::Refused;
 use super::http::{Answer, Attempt, Http};
 use super::iam::{Iam, Scope};
@@ -32,6 +33,7 @@ pub(super) struct Transport {
     project_id: String,
     credentials: Credentials,
     account: Arc<Account>,
+    asker: Asker,
     halt: CancellationToken,
     /// For a password, which is never sent to the API itself.
     tokens: Option<Arc<TokenCell>>,
@@ -59,6 +61,7 @@ impl Transport {
             project_id: config.project_id.clone(),
             credentials: config.credentials.clone(),
             account: Arc::clone(&config.account),
+            asker: config.account.guard.asker(),
             halt: config.halt.clone(),
             tokens,
         })
@@ -152,7 +155,7 @@ impl Transport {
         query: &[(String, String)],
     ) -> Result<Answer, ApiError> {
         let guard = &self.account.guard;
-        let leave = timeout_at(run.deadline(), guard.admit(call))
+        let leave = timeout_at(run.deadline(), guard.admit(call, self.asker))
             .await
             .map_err(|_| run.out_of_time(call))??;
         self.turn(run, call).await?;

@@ -15,7 +15,7 @@ use deskledger::workspace::{
 };
 
 use crate::support::postgres::database;
-use crate::support::program::Home;
+use crate::support::program::{Home, until};
 
 const PROJECT: &str = "0bec5db98280d2d02fd6c00c2de791ce";
 const REGION: &str = "ap-southeast-3";
@@ -232,6 +232,63 @@ async fn a_wrong_secret_is_never_refused_more_than_five_times_in_an_hour() {
         assert_eq!(simulator.tally().locks, 0);
         assert!(last.contains("not sent: refused 4 times in a row"), "{last}");
         assert!(last.contains("next try at ") && !last.contains("not-the-one"), "{last}");
+    }
+}
+
+/// Who shares a credential waits for the answer to its first try, but not where none comes.
+#[tokio::test]
+async fn one_that_gets_no_answer_holds_up_nobody_who_shares_its_credential() {
+    for credentials in [key("test-secret-key"), user(PASSWORD)] {
+        let (silent, simulator) = (
+            Simulator::start(server(5)).await.unwrap(),
+            Simulator::start(server(50)).await.unwrap(),
+        );
+        silent.set_faults(vec![Rule::new(Fault::Delay(Duration::from_secs(60)))]);
+        let account = Arc::new(Account::new(100_000));
+        let sharing = |simulator: &Simulator| {
+            let mut config = config(simulator, credentials.clone());
+            config.account = Arc::clone(&account);
+            config.visit_budget = Duration::from_secs(20);
+            Client::new(config).unwrap()
+        };
+        let unanswered: Vec<_> = (0..3)
+            .map(|_| {
+                let client = sharing(&silent);
+                tokio::spawn(async move { client.visit().await })
+            })
+            .collect();
+        let asked = || silent.tally().requests + silent.tally().exchanges > 0;
+        until("the silent one is asked", async || asked()).await;
+        let begun = Instant::now();
+        assert_whole(&sharing(&simulator).visit().await, 50);
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        unanswered.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+/// The same while no answer comes for some seconds: what is tried in that time is refused, too.
+#[tokio::test]
+async fn late_refusals_are_not_more_than_five_in_an_hour_either() {
+    for credentials in [key("not-the-one"), user("not-the-one")] {
+        let simulator = Simulator::start(server(5)).await.unwrap();
+        simulator.set_faults(vec![Rule::new(Fault::Delay(Duration::from_secs(5))).times(5)]);
+        let account = Arc::new(Account::new(100_000));
+        let clients: Vec<_> = (0..8)
+            .map(|_| {
+                let mut config = config(&simulator, credentials.clone());
+                config.account = Arc::clone(&account);
+                Client::new(config).unwrap()
+            })
+            .collect();
+        for _ in 0..13 {
+            for visit in futures_util::future::join_all(clients.iter().map(Client::visit)).await {
+                assert_eq!((visit.desktops, visit.groups), (None, None));
+            }
+            wait(Duration::from_mins(5)).await;
+        }
+        let refused = simulator.requests();
+        assert!((3..=5).contains(&refused), "{refused} refusals");
+        assert_eq!(simulator.tally().locks, 0);
     }
 }
 
