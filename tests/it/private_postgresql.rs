@@ -322,15 +322,12 @@ async fn a_path_too_long_for_a_socket_works_all_the_same() {
 async fn psql_understands_the_url() {
     let home = Home::new();
     let private = home.acquire().await;
-    let output = Command::new(private.bin_dir().join("psql"))
-        .args(["-XAtc", "select current_user", &private.url()])
-        .output();
-    match output {
-        Ok(output) => {
-            assert_eq!(String::from_utf8_lossy(&output.stdout), "deskledger\n", "{output:?}")
-        }
-        Err(error) => eprintln!("no psql beside the server: {error}"),
-    }
+    // Not every server comes with a psql.
+    let beside = private.bin_dir().join("psql");
+    let psql = if beside.is_file() { beside } else { PathBuf::from("psql") };
+    let output =
+        Command::new(psql).args(["-XAtc", "select current_user", &private.url()]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "deskledger\n", "{output:?}");
     private.release().await.unwrap();
 }
 
