@@ -53,7 +53,7 @@ pub fn difference(expected: &[Row], actual: &[Row]) -> Option<String> {
             return Some(format!("row {index}: columns {actual:?} instead of {expected:?}"));
         }
         for (name, value) in expected {
-            if !same(value, &actual[name]) {
+            if !same(value, &actual[name]) && !is_rounding(name, expected, actual) {
                 return Some(format!(
                     "row {index}, {name}: {} instead of {value}\nexpected {}\n  actual {}",
                     actual[name],
@@ -68,6 +68,40 @@ pub fn difference(expected: &[Row], actual: &[Row]) -> Option<String> {
         let odd = expected.get(rows).or(actual.get(wanted)).unwrap();
         format!("{rows} rows instead of {wanted}; the first odd one: {odd:?}")
     })
+}
+
+/// Whether a difference of two figures is apart by no more than what they are rounded by: it may be far smaller
+/// than they are.
+fn is_rounding(name: &str, expected: &Row, actual: &Row) -> bool {
+    let figure = |row: &Row, name: &str| row.get(name).and_then(Value::as_f64);
+    let (Some(value), Some(other)) = (figure(expected, "value"), figure(expected, "other_value"))
+    else {
+        return false;
+    };
+    let unit = match name {
+        "change" => 1.0,
+        "change_pct" => 100.0 / other.abs(),
+        _ => return false,
+    };
+    let (Some(one), Some(two)) = (figure(expected, name), figure(actual, name)) else {
+        return false;
+    };
+    (one - two).abs() <= 1e-9 * unit * value.abs().max(other.abs())
+}
+
+#[test]
+fn a_change_far_smaller_than_its_figures_may_be_apart_by_their_rounding() {
+    let row = |change: f64, pct: f64| {
+        let row = serde_json::json!({
+            "value": 3.0, "other_value": 2.999_999_999_802_738_2, "change": change, "change_pct": pct,
+        });
+        vec![row.as_object().unwrap().clone()]
+    };
+    let expected = row(1.972_617_624_801_387e-10, 6.575_392_083_103_648e-9);
+    let actual = row(1.972_613_183_909_288_6e-10, 6.575_377_280_129_985e-9);
+    assert_eq!(difference(&expected, &actual), None);
+    assert!(difference(&expected, &row(1e-8, 6.575e-9)).is_some());
+    assert!(difference(&expected, &row(1.972e-10, 1e-6)).is_some());
 }
 
 /// Two values are the same if they are equal, or as numbers no further apart than rounding: 1e-9 of

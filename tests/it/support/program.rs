@@ -7,7 +7,6 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use deskledger::store::private::BIN_VARIABLE;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -100,10 +99,6 @@ impl Home {
         command.env("HOME", self.path()).env("DATABASE_URL", &self.url);
         // For root too, whose data would else be the system's, and every run's the same.
         command.env("XDG_DATA_HOME", self.path().join(".local/share"));
-        // The PostgreSQL that the tests are to run on is that of private ledgers, too.
-        if let Some(folder) = std::env::var_os(BIN_VARIABLE) {
-            command.env(BIN_VARIABLE, folder);
-        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
