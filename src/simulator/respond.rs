@@ -30,6 +30,7 @@ pub(super) async fn handle(
     ConnectInfo(fuse): ConnectInfo<Fuse>,
     request: Request,
 ) -> Response {
+    let _under_way = shared.counting.under_way();
     let (parts, body) = request.into_parts();
     let call = Call::of(&parts.method, parts.uri.path());
     // An id as long as the real ones, so that nothing is fitted to a short one.

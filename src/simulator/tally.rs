@@ -34,6 +34,10 @@ pub struct Tally {
     /// Requests refused by a documented limit: of the offset, the page, the names, the length of
     /// the address.
     pub violations: u64,
+    /// Requests that wait for their answers now.
+    pub at_once: u64,
+    /// The most that ever did.
+    pub most_at_once: u64,
     /// When requests for desktops or statistics came, oldest first; of very many, the newest.
     pub arrivals: VecDeque<Instant>,
 }
@@ -63,6 +67,14 @@ impl Counting {
         self.0.lock().expect("nobody panics while holding it")
     }
 
+    /// Counts a request as being answered until what is given back is dropped.
+    pub fn under_way(&self) -> UnderWay<'_> {
+        let mut tally = self.lock();
+        tally.at_once += 1;
+        tally.most_at_once = tally.most_at_once.max(tally.at_once);
+        UnderWay(self)
+    }
+
     /// Counts a request and tells its number.
     pub fn arrived(&self, call: Option<Call<'_>>) -> u64 {
         let mut tally = self.lock();
@@ -82,6 +94,15 @@ impl Counting {
             tally.arrivals.push_back(Instant::now());
         }
         number
+    }
+}
+
+/// A request that waits for its answer, or whose client has not gone away yet.
+pub(super) struct UnderWay<'a>(&'a Counting);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.lock().at_once -= 1;
     }
 }
 
