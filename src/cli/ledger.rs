@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::postgres::PgConnectOptions;
 
+use crate::collector::Turns;
 use crate::config::Config;
 use crate::error::{Chain, usage, with_hint};
 use crate::store::private::{Options, Private, acquire};
@@ -36,6 +37,8 @@ pub struct Ledger {
     pub store: Store,
     /// It does not answer yet: it is connected to later.
     pub is_away: bool,
+    /// Who is at it, of the sources that this process records.
+    pub turns: Turns,
     private: Option<Private>,
 }
 
@@ -82,6 +85,7 @@ impl Ledger {
         Ok(Self {
             store: Store::connect_later(connect_options(url)?),
             is_away: true,
+            turns: Turns::default(),
             private: None,
         })
     }
@@ -119,12 +123,12 @@ impl Ledger {
                     format!("is PostgreSQL running at `{host}`, and is the login right?"),
                 )
             })?;
-            return Ok(Self { store, is_away: false, private: None });
+            return Ok(Self { store, is_away: false, turns: Turns::default(), private: None });
         }
         let options = Options { data_dir: config.data_dir.clone(), ..Options::default() };
         let private = acquire(options).await.context("start the private PostgreSQL")?;
         let store = Store::connect(private.connect_options()).await?;
-        Ok(Self { store, is_away: false, private: Some(private) })
+        Ok(Self { store, is_away: false, turns: Turns::default(), private: Some(private) })
     }
 
     /// The connections for reports: on the private server those of a role that may only read. On another

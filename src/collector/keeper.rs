@@ -9,10 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant as Moment};
 
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::spool::{Queue, SpoolError};
 use super::succession::{Standing, Succession};
+use super::turns::Turns;
 use super::writer::{
     Attempt, CaughtUp, Opening, Probe, SharedQueue, WriteError, Writer, Written, lock, on_queue,
 };
@@ -31,6 +33,8 @@ const BRIEF_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Why a snapshot is not in a ledger that says nothing.
 const AWAY: &str = "the database does not answer";
+/// Why it is not in one that is busy with other sources for longer than there is time.
+const BUSY: &str = "the database is busy with other sources";
 
 /// Where a snapshot is now.
 #[derive(Debug)]
@@ -70,6 +74,11 @@ pub struct Keeper {
     succession: Succession,
     newest: Option<Instant>,
     patience: Duration,
+    /// How long others are waited for at the ledger.
+    longest: Duration,
+    turns: Turns,
+    /// Whether the task has had its turn.
+    has_turn: watch::Receiver<bool>,
     /// The ledger did not answer when it was last asked.
     is_away: bool,
     probe: Option<Asking>,
@@ -125,6 +134,9 @@ impl Keeper {
             succession: Succession::new(Duration::ZERO),
             newest,
             patience: PATIENCE,
+            longest: PATIENCE,
+            turns: Turns::default(),
+            has_turn: watch::channel(false).1,
             is_away: false,
             probe: None,
             make,
@@ -134,10 +146,19 @@ impl Keeper {
         keeper
     }
 
-    /// Waits no longer for the ledger than half the time between two visits, so that none is late for it.
+    /// Waits no longer for the ledger, and for others there, than half the time between two visits, so that none is
+    /// late for it.
     #[must_use]
     pub fn visited_every(mut self, step: Duration) -> Self {
         self.patience = PATIENCE.min(step / 2);
+        self.longest = step / 2;
+        self
+    }
+
+    /// Takes turns at the ledger with others that share it.
+    #[must_use]
+    pub fn taking_turns(mut self, turns: Turns) -> Self {
+        self.turns = turns;
         self
     }
 
@@ -226,26 +247,34 @@ impl Keeper {
     /// Sees to it that we lead, or learns who does.
     pub async fn lead(&mut self) -> Standing {
         self.settle(Duration::ZERO).await;
-        let patience = self.patience();
+        let (patience, longest) = (self.patience(), self.longest);
         let Some(writer) = &mut self.writer else { return self.succession.standing() };
         if self.succession.is_settled(writer.leads()) {
             return Standing::Leading;
         }
         self.succession.ask(self.is_away);
         let is_patient = self.succession.is_patient();
-        let asked = tokio::time::timeout(patience, async {
-            let other = writer.lead(is_patient).await?;
-            Ok::<_, StoreError>((other, writer.newest().await?))
-        });
-        let why = match asked.await {
-            Ok(Ok((other, newest))) => {
+        let asked = match self.turns.next_while_others_do(patience, longest).await {
+            None => None,
+            Some(turn) => {
+                let asking = async {
+                    let other = writer.lead(is_patient).await?;
+                    let newest = writer.newest().await?;
+                    turn.answered();
+                    Ok::<_, StoreError>((other, newest))
+                };
+                tokio::time::timeout(patience, asking).await.ok()
+            }
+        };
+        let why = match asked {
+            Some(Ok((other, newest))) => {
                 self.is_away = false;
                 self.newest = self.newest.max(newest);
                 self.succession.answered(other);
                 return self.succession.standing();
             }
-            Ok(Err(error)) => Chain(&error).to_string(),
-            Err(_) => "no answer".to_owned(),
+            Some(Err(error)) => Chain(&error).to_string(),
+            None => "no answer".to_owned(),
         };
         self.is_away = true;
         tracing::debug!(source.name = self.source, "cannot tell who leads: {why}");
@@ -258,8 +287,11 @@ impl Keeper {
         if self.is_away {
             return None;
         }
+        let turn = self.turns.next_while_others_do(self.patience, self.longest).await?;
         let beliefs = self.writer.as_mut()?.beliefs();
-        tokio::time::timeout(self.patience, beliefs).await.ok()?.ok().map(|beliefs| &*beliefs)
+        let beliefs = tokio::time::timeout(self.patience, beliefs).await.ok()?.ok()?;
+        turn.answered();
+        Some(&*beliefs)
     }
 
     /// Keeps a snapshot.
@@ -275,7 +307,8 @@ impl Keeper {
         } else {
             self.start(Some(Arc::clone(snapshot)));
             match self.settle(self.patience()).await {
-                None => self.silence().await,
+                None if self.is_away => self.silence().await,
+                None => BUSY.to_owned(),
                 Some(Ok(Some(written))) => return Kept::Written(written),
                 Some(Ok(None)) => unreachable!("a snapshot was given"),
                 Some(Err(WriteError::Store(error))) if error.is_silence() => self.silence().await,
@@ -356,8 +389,16 @@ impl Keeper {
         let mut writer = self.writer.take().expect("no task is under way");
         self.alive = (Moment::now(), self.make.progress.load(Ordering::Relaxed));
         let is_patient = self.succession.is_patient();
+        let turns = self.turns.clone();
+        let (has_turn, seen) = watch::channel(false);
+        self.has_turn = seen;
         self.task = Some(tokio::spawn(async move {
+            let turn = turns.next().await;
+            has_turn.send_replace(true);
             let attempt = writer.attempt(snapshot.as_deref(), is_patient).await;
+            if attempt.written.is_ok() {
+                turn.answered();
+            }
             (writer, attempt)
         }));
     }
@@ -368,6 +409,19 @@ impl Keeper {
         if patience.is_zero() && !task.is_finished() {
             self.bury_dead(task);
             return None;
+        }
+        let mut waiting = self.turns.begin(patience, self.longest);
+        while !*self.has_turn.borrow() {
+            let Some(wait) = waiting.wait() else {
+                // Where others get done, it is they who are waited for.
+                self.is_away = waiting.is_in_vain();
+                self.task = Some(task);
+                return None;
+            };
+            // A task that is gone has no turn to come.
+            if let Ok(Err(_)) = tokio::time::timeout(wait, self.has_turn.changed()).await {
+                break;
+            }
         }
         let Ok(joined) = tokio::time::timeout(patience, &mut task).await else {
             self.is_away = true;

@@ -9,10 +9,12 @@ mod keeper;
 mod schedule;
 pub mod spool;
 mod succession;
+mod turns;
 mod writer;
 
 pub use cycle::{Cycle, Outcome, Step, Visitor, Withheld, take};
 pub use keeper::{Keeper, Kept, PATIENCE};
 pub use schedule::{Skipped, Tick, Ticker, next_tick};
 pub use succession::Standing;
+pub use turns::Turns;
 pub use writer::{CaughtUp, Opening, Probe, WriteError, Written};

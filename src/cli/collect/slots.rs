@@ -74,6 +74,7 @@ pub(super) async fn keeper(
     });
     Ok(keeper
         .visited_every(step.to_std().unwrap_or(PATIENCE))
+        .taking_turns(ledger.turns.clone())
         .giving_leaders(term + GRACE_OF_LEADERS)
         .asking_why_with(probe))
 }
