@@ -110,6 +110,7 @@ impl Prepared {
         let mut config = ClientConfig::new(endpoint, project_id, credentials);
         config.iam_endpoint = iam_endpoint;
         config.account = Arc::clone(&account);
+        config.exits = accounts.exits.clone();
         config.halt = halt.clone();
         config.allow_http = source.allow_http;
         config.page_size = source.page_size;

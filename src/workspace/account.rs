@@ -12,6 +12,7 @@ use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
 use super::Credentials;
+use super::exits::Exits;
 use super::guard::Guard;
 use super::pace::{MINUTE, Pace};
 
@@ -49,7 +50,11 @@ impl Account {
 
 /// The accounts of a process.
 #[derive(Debug, Default)]
-pub struct Accounts(Mutex<HashMap<Key, Arc<Account>>>);
+pub struct Accounts {
+    accounts: Mutex<HashMap<Key, Arc<Account>>>,
+    /// The way out that they have in common.
+    pub exits: Exits,
+}
 
 /// What makes two credentials the same.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -84,7 +89,7 @@ impl Accounts {
                 user: user.clone(),
             },
         };
-        let mut accounts = self.0.lock().expect("nobody panics while holding it");
+        let mut accounts = self.accounts.lock().expect("nobody panics while holding it");
         let account =
             accounts.entry(key).or_insert_with(|| Arc::new(Account::new(requests_per_minute)));
         account.pace.hold_to(requests_per_minute);

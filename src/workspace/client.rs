@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::account::{Account, REQUESTS_PER_MINUTE};
 use super::auth::UnusableSecret;
+use super::exits::Exits;
 use super::http::{Ways, read_json, unreadable};
 use super::listing::{self, Known, Page, Request};
 use super::run::{Limits, Run, Traffic};
@@ -52,6 +53,8 @@ pub struct ClientConfig {
     pub concurrency: usize,
     /// What is shared with the other sources of the same credential.
     pub account: Arc<Account>,
+    /// What is shared with all other sources of the process.
+    pub exits: Exits,
     /// Once it is cancelled nothing new is sent: a visit under way ends with what it has.
     pub halt: CancellationToken,
     /// Signatures carry the time, and die 15 minutes off the server's.
@@ -77,6 +80,7 @@ impl ClientConfig {
             visit_budget: Duration::from_mins(10),
             concurrency: 4,
             account: Arc::new(Account::new(REQUESTS_PER_MINUTE)),
+            exits: Exits::default(),
             halt: CancellationToken::new(),
             clock: Clock::System,
         }
@@ -85,6 +89,7 @@ impl ClientConfig {
     /// How its endpoints are reached.
     pub(super) fn ways(&self) -> Ways {
         Ways {
+            exits: self.exits.clone(),
             allow_http: self.allow_http,
             connect_timeout: self.connect_timeout,
             request_timeout: self.request_timeout,

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use reqwest::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER};
-use reqwest::{Method, StatusCode, Url, redirect};
-use tokio::time::Instant;
+use reqwest::{Method, StatusCode, Url};
+use tokio::time::{Instant, timeout_at};
 
+use super::exits::Exits;
 use super::retry::parse_retry_after;
 use super::run::{Run, Skew};
 use super::wire::ErrorBody;
@@ -25,6 +26,8 @@ const LAST_CHANCE: Duration = Duration::from_secs(5);
 /// How the endpoints of a source are reached.
 #[derive(Clone, Debug)]
 pub(super) struct Ways {
+    /// What is shared with the other sources.
+    pub exits: Exits,
     /// Whether plain http to other addresses than loopback ones is allowed.
     pub allow_http: bool,
     /// How long a connection may take to be made.
@@ -71,18 +74,7 @@ impl Http {
         if endpoint.scheme() != "https" && !(is_plain && (loopback || ways.allow_http)) {
             return Err(ConfigError::NotSecure(without_password(endpoint)));
         }
-        // The proxies of the environment are honoured: that is what the library does by itself.
-        let mut client = reqwest::Client::builder()
-            .user_agent(concat!("deskledger/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(ways.connect_timeout)
-            // A redirect would carry the token to wherever it points, and a signature is valid for
-            // one host and path only: none is followed.
-            .redirect(redirect::Policy::none());
-        if loopback {
-            // A proxy cannot reach this machine's own loopback addresses.
-            client = client.no_proxy();
-        }
-        let client = client.build().map_err(ConfigError::Http)?;
+        let client = ways.exits.client(ways.connect_timeout, loopback)?;
         let mut host = endpoint.host_str().unwrap_or_default().to_owned();
         if let Some(port) = endpoint.port() {
             host = format!("{host}:{port}");
@@ -110,6 +102,12 @@ impl Http {
 
     /// Sends one attempt and reads its answer, whatever its status.
     pub async fn send(&self, run: &Run, attempt: Attempt) -> Result<Answer, ApiError> {
+        let slot = timeout_at(run.deadline(), self.ways.exits.slot()).await;
+        let slot = slot.map_err(|_| run.out_of_time(attempt.call))?;
+        slot.while_it_is_quick(self.send_now(run, attempt)).await
+    }
+
+    async fn send_now(&self, run: &Run, attempt: Attempt) -> Result<Answer, ApiError> {
         let Attempt { call, method, url, headers, body } = attempt;
         let failed = |error| ApiError::from_transport(call, error);
         let left = run.deadline().saturating_duration_since(Instant::now());

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -48,6 +49,7 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     // Taken first: who stops us while we start wants an orderly end too.
     let mut signals = Signals::new()?;
     let config = globals.configuration()?;
+    allow_files();
     let visits = if args.once { Visits::Once } else { Visits::OnSchedule };
     let halt = CancellationToken::new();
     let sources = prepare(config.sources()?, visits, &halt)?;
@@ -64,6 +66,15 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
         tracing::info!("stopped");
     }
     result
+}
+
+/// Takes as many files as the system gives: hundreds of sources that do not answer have as many sockets open, and
+/// services start with a thousand.
+fn allow_files() {
+    let Ok((now, most)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    if now < most && setrlimit(Resource::RLIMIT_NOFILE, most, most).is_err() {
+        tracing::debug!(now, most, "cannot raise the limit of open files");
+    }
 }
 
 async fn collect(
