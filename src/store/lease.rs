@@ -4,6 +4,7 @@
 //! has run out, whoever asks first takes over. Each change of leader begins another epoch, and what is recorded
 //! under an old epoch is refused ([`StoreError::Deposed`]).
 
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -11,14 +12,11 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::{Pid, gethostname};
 use sha2::{Digest as _, Sha256};
-use tokio::task::AbortHandle;
 
 use super::source::SourceId;
 use super::{Store, StoreError};
 use crate::domain::Instant;
 
-/// A renewal is tried so many times before a lease runs out.
-const BEATS: u32 = 3;
 /// No lease is shorter, so that a renewal may be late.
 const SHORTEST_TERM: Duration = Duration::from_secs(2);
 /// No lease is longer, however seldom a source is visited: so long nobody records after a crash.
@@ -91,16 +89,6 @@ pub enum Leadership {
     },
 }
 
-/// Renews a lease for as long as it is kept.
-#[derive(Debug)]
-pub(super) struct Heartbeat(AbortHandle);
-
-impl Drop for Heartbeat {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 impl Store {
     /// Takes the lease of a source, or renews it, unless somebody else holds it.
     ///
@@ -164,6 +152,30 @@ impl Store {
         .map_err(StoreError::while_trying("read who records a source"))
     }
 
+    /// The sources that nobody records, as far as can be seen from here: their leases were given back, have run out, or
+    /// are held by a process that ran here and has ended.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn vacant_sources(&self) -> Result<HashSet<String>, StoreError> {
+        let rows: Vec<(String, Option<String>, bool)> = sqlx::query_as(
+            "-- store::lease::vacant_sources
+             select name, leader, leader is null or leased_until <= clock_timestamp()
+               from deskledger_data.head join deskledger_data.source using (source_id)",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::while_trying("read which sources nobody records"))?;
+        let mut gone: HashMap<String, bool> = HashMap::new();
+        let is_vacant = |(name, leader, has_run_out): (String, Option<String>, bool)| {
+            let is_gone = leader.is_some_and(|leader| {
+                *gone.entry(leader).or_insert_with_key(|leader| Candidate::is_gone(leader))
+            });
+            (has_run_out || is_gone).then_some(name)
+        };
+        Ok(rows.into_iter().filter_map(is_vacant).collect())
+    }
+
     /// Gives a lease back, so that another one may lead at once.
     ///
     /// # Errors
@@ -184,34 +196,5 @@ impl Store {
         .await
         .map(drop)
         .map_err(StoreError::while_trying("give the lease of a source back"))
-    }
-
-    /// Renews a lease while its holder is busy with something else, such as a visit of minutes.
-    pub(super) fn keep_lease(&self, source_id: SourceId, candidate: &Candidate) -> Heartbeat {
-        let (store, candidate) = (self.clone(), candidate.clone());
-        let beating = tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(candidate.term / BEATS).await;
-                // What fails is tried again; if it goes on failing, the lease runs out, as it should.
-                let renewed = sqlx::query(
-                    "-- store::lease::keep_lease
-                     update deskledger_data.head set leased_until = clock_timestamp() + make_interval(secs => $3)
-                      where source_id = $1 and leader = $2",
-                )
-                .bind(source_id)
-                .bind(&*candidate.name)
-                .bind(candidate.term.as_secs_f64())
-                .execute(&store.pool)
-                .await;
-                if let Err(error) = renewed {
-                    tracing::debug!(
-                        source_id,
-                        error = &error as &dyn std::error::Error,
-                        "could not renew a lease"
-                    );
-                }
-            }
-        });
-        Heartbeat(beating.abort_handle())
     }
 }

@@ -6,6 +6,7 @@
 mod beliefs;
 mod error;
 mod facts;
+mod heartbeat;
 mod late;
 mod lease;
 mod partitions;
@@ -30,6 +31,7 @@ pub use schema::{Migrated, newest_schema_version};
 pub use source::{SourceId, SourceStatus};
 pub use verify::{Progress, Verdict};
 
+use heartbeat::Heart;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 
@@ -41,6 +43,8 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Store {
     pool: PgPool,
+    /// Renews the leases of this process.
+    heart: Heart,
 }
 
 impl Store {
@@ -54,13 +58,13 @@ impl Store {
         // Once by itself: a pool tries again until its patience ends, and then only says that.
         probe(&options).await?;
         let pool = pool_options().connect_with(options).await.map_err(&failed)?;
-        Ok(Self { pool })
+        Ok(Self { pool, heart: Heart::default() })
     }
 
     /// A ledger whose database may be away: it is connected to when it is first asked.
     #[must_use]
     pub fn connect_later(options: PgConnectOptions) -> Self {
-        Self { pool: pool_options().connect_lazy_with(set_up(options)) }
+        Self::from_pool(pool_options().connect_lazy_with(set_up(options)))
     }
 
     /// Connects as a role that can only read: the reading one, where the login may take it on.
@@ -103,13 +107,13 @@ impl Store {
             pool.close().await;
             return Err(StoreError::MayWrite);
         }
-        Ok(Self { pool })
+        Ok(Self { pool, heart: Heart::default() })
     }
 
     /// A ledger behind a pool that exists already.
     #[must_use]
     pub fn from_pool(pool: PgPool) -> Self {
-        Self { pool }
+        Self { pool, heart: Heart::default() }
     }
 
     /// Connects once, past the pool: says why it cannot be done where the pool only says that it has waited.

@@ -2,8 +2,9 @@
 
 use rand::Rng as _;
 
+use super::heartbeat::Heartbeat;
 use super::late::Late;
-use super::lease::{Candidate, Heartbeat, Leadership};
+use super::lease::{Candidate, Leadership};
 use super::partitions::KnownMonths;
 use super::record::{Batch, Fence, Lease};
 use super::source::SourceId;
@@ -107,7 +108,7 @@ impl Recorder {
         let leadership = self.store.take_lease(self.source_id, candidate).await?;
         if let Leadership::Ours { epoch } = leadership {
             let lease = Lease { epoch, seconds: candidate.term.as_secs_f64() };
-            let heartbeat = self.store.keep_lease(self.source_id, candidate);
+            let heartbeat = self.store.heart.keep(&self.store.pool, self.source_id, candidate);
             self.lead = Some((candidate.clone(), lease, heartbeat));
             // Whoever led before has recorded since.
             self.forget();

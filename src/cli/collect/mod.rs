@@ -2,6 +2,7 @@
 
 mod log;
 mod slots;
+mod vacancies;
 mod worker;
 
 use std::sync::Arc;
@@ -12,6 +13,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use vacancies::Vacancies;
 
 use super::Globals;
 use super::ledger::Ledger;
@@ -117,7 +120,7 @@ async fn collect(
     }
     let adopting = slots::adopt(ledger, spool_config, &configured);
     tokio::select! {
-        ended = on_schedule(cycles, halt, signals) => ended,
+        ended = on_schedule(cycles, ledger, halt, signals) => ended,
         failed = adopting => failed,
     }
 }
@@ -156,15 +159,17 @@ async fn once(cycles: Vec<(SourceConfig, Cycle<Client>)>) -> anyhow::Result<()> 
 
 async fn on_schedule(
     cycles: Vec<(SourceConfig, Cycle<Client>)>,
+    ledger: &Ledger,
     halt: &CancellationToken,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let workers = TaskTracker::new();
     let ticker = Arc::new(Ticker::new(Clock::System));
+    let vacancies = Arc::new(Vacancies::new(ledger.store.clone()));
     for (source, cycle) in cycles {
         let ticks = ticker.add(&source.name, source.schedule.clone());
-        workers.spawn(worker::record(source, cycle, ticks, stop.clone()));
+        workers.spawn(worker::record(source, cycle, ticks, Arc::clone(&vacancies), stop.clone()));
     }
     workers.close();
     let ticking = tokio::spawn(Arc::clone(&ticker).run(stop.clone()));

@@ -1,9 +1,11 @@
 //! A source's worker: visits on schedule, and between them writes what waits, and looks whether it is to lead.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::vacancies::Vacancies;
 use super::{LAST_PATIENCE, log};
 use crate::clock::Clock;
 use crate::collector::{Cycle, Standing, Step, Tick};
@@ -21,6 +23,7 @@ pub(super) async fn record(
     source: SourceConfig,
     mut cycle: Cycle<Client>,
     mut ticks: tokio::sync::mpsc::Receiver<Tick>,
+    vacancies: Arc<Vacancies>,
     stop: CancellationToken,
 ) {
     let mut said = Said::default();
@@ -46,7 +49,8 @@ pub(super) async fn record(
                 None => break,
             },
             () = tokio::time::sleep(STANDBY), if said.is_standing_by() => {
-                is_due = cycle.keeper.lead().await == Standing::Leading;
+                is_due = vacancies.may_have(&source.name).await
+                    && cycle.keeper.lead().await == Standing::Leading;
             }
             () = tokio::time::sleep(RETRY), if cycle.keeper.waiting() > 0 => {
                 cycle.keeper.catch_up().await;
