@@ -5,6 +5,8 @@ mod clocks;
 #[cfg(target_os = "linux")]
 mod disks;
 mod leases;
+#[cfg(target_os = "linux")]
+mod many;
 mod outages;
 mod processes;
 // The proxy finds its server by a socket.
