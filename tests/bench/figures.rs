@@ -1,59 +1,109 @@
-//! The table: a figure a line, printed when it is known.
+//! The figures: a line each on the terminal when it is known, and all of them in a file at the end.
+//!
+//! A figure has a key that stays as it is, so that files of different days can be compared:
+//! `figures.PART.KEY.value`, in `unit`.
 
+use std::path::Path;
 use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::Outcome;
 
 /// What was measured.
 #[derive(Debug, Default)]
 pub struct Figures {
+    parts: Map<String, Value>,
+    /// The part that figures go to now.
+    part: String,
     missed: Vec<String>,
 }
 
 impl Figures {
-    /// A new part of the table.
-    pub fn part(&self, title: &str) {
+    /// A new part of the table, or one that goes on under another title.
+    pub fn part(&mut self, key: &str, title: &str) {
         println!("\n{title}");
+        key.clone_into(&mut self.part);
+        self.parts.entry(key).or_insert_with(|| json!({}));
     }
 
     /// A figure that is to stay below a target.
-    pub fn below(&mut self, what: &str, figure: f64, unit: &str, target: f64) {
-        self.line(what, figure, unit, Some(("<", target, figure <= target)));
+    pub fn below(&mut self, key: &str, what: &str, figure: f64, unit: &str, target: f64) {
+        self.line(key, what, figure, unit, Some(("<", "below", target, figure <= target)));
     }
 
     /// A figure that is to reach a target.
-    pub fn above(&mut self, what: &str, figure: f64, unit: &str, target: f64) {
-        self.line(what, figure, unit, Some((">", target, figure >= target)));
+    pub fn above(&mut self, key: &str, what: &str, figure: f64, unit: &str, target: f64) {
+        self.line(key, what, figure, unit, Some((">", "above", target, figure >= target)));
     }
 
     /// A figure that is only to be known.
-    pub fn note(&mut self, what: &str, figure: f64, unit: &str) {
-        self.line(what, figure, unit, None);
+    pub fn note(&mut self, key: &str, what: &str, figure: f64, unit: &str) {
+        self.line(key, what, figure, unit, None);
     }
 
     /// A figure that could not be had.
-    pub fn failed(&mut self, what: &str, error: &dyn std::error::Error) {
+    pub fn failed(&mut self, key: &str, what: &str, error: &(dyn std::error::Error + 'static)) {
+        let error = deskledger::error::Chain(error).to_string();
         println!("  {what:<58} {error}  FAILED");
-        self.missed.push(what.to_owned());
+        self.keep(key, json!({"what": what, "error": error}));
+        self.missed.push(what.trim().to_owned());
     }
 
-    fn line(&mut self, what: &str, figure: f64, unit: &str, target: Option<(&str, f64, bool)>) {
-        let figure = written(figure);
-        let Some((sign, target, is_reached)) = target else {
-            println!("  {what:<58} {figure:>11} {unit}");
-            return;
-        };
-        let verdict = if is_reached { "" } else { "  MISSED" };
-        println!("  {what:<58} {figure:>11} {unit:<8} {sign} {}{verdict}", written(target));
-        if !is_reached {
-            self.missed.push(what.trim().to_owned());
+    /// What is no figure, such as the plan of what comes, for the file alone.
+    pub fn remember(&mut self, key: &str, value: Value) {
+        self.keep(key, value);
+    }
+
+    /// A figure that is known already, of this part.
+    pub fn get(&self, part: &str, key: &str) -> Option<f64> {
+        self.parts.get(part)?.get(key)?.get("value")?.as_f64()
+    }
+
+    fn keep(&mut self, key: &str, value: Value) {
+        if let Some(Value::Object(part)) = self.parts.get_mut(&self.part) {
+            part.insert(key.to_owned(), value);
         }
     }
 
-    /// Says what was missed.
-    pub fn end(&self) {
+    fn line(
+        &mut self,
+        key: &str,
+        what: &str,
+        figure: f64,
+        unit: &str,
+        target: Option<(&str, &str, f64, bool)>,
+    ) {
+        let mut kept = json!({"what": what.trim(), "value": figure, "unit": unit});
+        let shown = written(figure);
+        match target {
+            None => println!("  {what:<58} {shown:>11} {unit}"),
+            Some((sign, way, target, is_reached)) => {
+                let verdict = if is_reached { "" } else { "  MISSED" };
+                println!("  {what:<58} {shown:>11} {unit:<8} {sign} {}{verdict}", written(target));
+                kept[way] = json!(target);
+                kept["reached"] = json!(is_reached);
+                if !is_reached {
+                    self.missed.push(format!("{}: {}", self.part, what.trim()));
+                }
+            }
+        }
+        self.keep(key, kept);
+    }
+
+    /// Says what was missed, and writes everything to a file.
+    pub fn end(&self, facts: &Value, file: Option<&Path>) -> Outcome {
         match self.missed.as_slice() {
             [] => println!("\nEvery target measured here was reached."),
             missed => println!("\nMissed: {}.", missed.join("; ")),
         }
+        if let Some(file) = file {
+            let all =
+                json!({"format": 1, "facts": facts, "figures": self.parts, "missed": self.missed});
+            std::fs::write(file, serde_json::to_string_pretty(&all)? + "\n")?;
+            println!("All of it is in {}.", file.display());
+        }
+        Ok(())
     }
 }
 
@@ -77,8 +127,9 @@ pub fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 
-/// The median and the largest.
+/// The median and the largest; of nothing, no numbers.
 pub fn median_and_max(mut all: Vec<f64>) -> (f64, f64) {
     all.sort_by(f64::total_cmp);
-    (all[all.len() / 2], all[all.len() - 1])
+    let median = all.get(all.len() / 2).copied().unwrap_or(f64::NAN);
+    (median, all.last().copied().unwrap_or(f64::NAN))
 }

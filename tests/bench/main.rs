@@ -1,23 +1,33 @@
-//! What recording, importing, spooling, storing and reporting take, beside what they should.
+//! What recording, importing, spooling, storing and reporting take, beside what they should and beside what else there is.
 //!
 //! Prints figures and asserts none: on a busy machine they say little, and a timed test would fail there. It starts a
-//! durable PostgreSQL of its own below `target/`, which is removed at the end, and needs about 2 GB there.
+//! durable PostgreSQL of its own below `target/`, which is removed at the end, and needs about 2 GB there; 100,000
+//! desktops for 90 days take 6.
 //!
 //! ```text
-//! cargo bench                                  everything, in the sizes that the targets speak of
-//! cargo bench -- --only import                 one part
-//! cargo bench -- --desktops 2000 --days 3      a quick look
+//! cargo bench                                          everything, for 10,000 desktops and 30 days
+//! cargo bench -- --only import                         one part, or several: --only ledger,peers
+//! cargo bench -- --desktops 2000 --days 3              a quick look
+//! cargo bench -- --only ledger --desktops 1000,10000 --days 30,90 --interval 300 --json figures.json
 //! ```
 
+mod building;
 mod collecting;
+mod facts;
 mod figures;
 mod importing;
-mod reading;
-mod recording;
+mod ledger;
+mod peers;
+mod process;
+mod reporting;
 mod server;
 mod spooling;
+mod storage;
 mod workload;
+mod writecost;
 mod writing;
+
+use std::path::PathBuf;
 
 use clap::Parser;
 use figures::Figures;
@@ -27,27 +37,49 @@ use server::Server;
 #[derive(Debug, Clone, Parser)]
 #[command(about = "Measures deskledger on a private, durable PostgreSQL")]
 struct Args {
-    /// How many desktops the fleet has.
-    #[arg(long, default_value_t = 10_000)]
-    desktops: u32,
-    /// How many days the ledger holds that is weighed and reported on.
-    #[arg(long, default_value_t = 30)]
-    days: u32,
-    /// Seconds between two snapshots.
-    #[arg(long, default_value_t = 60)]
-    interval: u32,
-    /// How many snapshots are imported.
-    #[arg(long, default_value_t = 300)]
-    import: u32,
-    /// One part alone.
-    #[arg(long, value_enum)]
-    only: Option<Part>,
-    /// Keeps the long history's database until Enter is pressed, to look at it with psql.
-    #[arg(long)]
-    hold: bool,
+    /// How many desktops the fleet has; several sizes, one after the other: `1000,10000`
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "10000")]
+    desktops: Vec<u32>,
+    /// Parts alone
+    #[arg(long, value_enum, value_name = "PART,…", value_delimiter = ',')]
+    only: Vec<Part>,
+    /// Writes everything to a file as well, with the facts of the machine
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    #[command(flatten)]
+    asked: Asked,
     /// What cargo passes on to every bench.
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// What is measured of one fleet.
+#[derive(Debug, Clone, clap::Args)]
+struct Asked {
+    /// How many desktops the fleet has.
+    #[arg(skip)]
+    desktops: u32,
+    /// How many days the ledger holds that is weighed and reported on; of several, each is a stop on the way to the last
+    #[arg(long, value_name = "DAYS,…", value_delimiter = ',', default_value = "30")]
+    days: Vec<u32>,
+    /// Seconds between two snapshots
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    interval: u32,
+    /// How many snapshots are imported
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    import: u32,
+    /// How many polls are written as rows, beside the ledger
+    #[arg(long, value_name = "N", default_value_t = 120)]
+    polls: u32,
+    /// How many visits dlt makes in each of its ways, and the program
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    cycles: u32,
+    /// Seconds after which a report on the ledger is given up
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    timeout: u64,
+    /// Keeps the long history's database until Enter is pressed, to look at it with psql
+    #[arg(long)]
+    hold: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -60,10 +92,12 @@ enum Part {
     Import,
     /// Snapshots onto the disk, and from there into the ledger.
     Spool,
-    /// Size, reports and replay of a long history.
+    /// A long history: its size, its reports, and what writing takes at its end.
     Ledger,
     /// A long result, in every format.
     Write,
+    /// A row for each desktop and poll, and dlt.
+    Peers,
 }
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
@@ -82,30 +116,45 @@ async fn measure(args: &Args) -> Outcome {
 }
 
 async fn measure_on(server: &Server, args: &Args) -> Outcome {
+    let mut facts = facts::at_start(server).await?;
     println!(
-        "{} desktops, a snapshot every {} s, {}",
-        args.desktops, args.interval, server.version
+        "A snapshot every {} s, {}, {} cores with load {}",
+        args.asked.interval, server.version, facts["cores"], facts["load_at_start"]
     );
     let mut figures = Figures::default();
-    let is_wanted = |part| args.only.is_none_or(|only| only == part);
-    if is_wanted(Part::Record) {
-        recording::measure(server, args, &mut figures).await?;
-    }
-    if is_wanted(Part::Collect) {
-        collecting::measure(server, args, &mut figures).await?;
-    }
-    if is_wanted(Part::Import) {
-        importing::measure(server, args, &mut figures).await?;
-    }
-    if is_wanted(Part::Spool) {
-        spooling::measure(server, args, &mut figures).await?;
-    }
-    if is_wanted(Part::Ledger) {
-        reading::measure(server, args, &mut figures).await?;
+    let outcome = measure_all(server, args, &mut figures).await;
+    facts::at_end(&mut facts);
+    // What is known by then is known, whatever went wrong after it.
+    figures.end(&facts, args.json.as_deref())?;
+    outcome
+}
+
+async fn measure_all(server: &Server, args: &Args, figures: &mut Figures) -> Outcome {
+    let is_wanted = |part| args.only.is_empty() || args.only.contains(&part);
+    for desktops in &args.desktops {
+        let asked = Asked { desktops: *desktops, ..args.asked.clone() };
+        println!("\n== {desktops} desktops");
+        if is_wanted(Part::Record) {
+            writecost::measure(server, &asked, figures).await?;
+        }
+        if is_wanted(Part::Collect) {
+            collecting::measure(server, &asked, figures).await?;
+        }
+        if is_wanted(Part::Peers) {
+            peers::measure(server, &asked, figures).await?;
+        }
+        if is_wanted(Part::Import) {
+            importing::measure(server, &asked, figures).await?;
+        }
+        if is_wanted(Part::Spool) {
+            spooling::measure(server, &asked, figures).await?;
+        }
+        if is_wanted(Part::Ledger) {
+            ledger::measure(server, &asked, figures).await?;
+        }
     }
     if is_wanted(Part::Write) {
-        writing::measure(server, &mut figures).await?;
+        writing::measure(server, figures).await?;
     }
-    figures.end();
     Ok(())
 }

@@ -42,6 +42,17 @@ impl Server {
         Ok(Self { version, private, folder })
     }
 
+    /// One of its settings; `None`: it knows none of that name.
+    pub async fn setting(&self, name: &str) -> Outcome<Option<String>> {
+        let mut connection = self.private.connect_options().connect().await?;
+        let setting = sqlx::query_scalar("select current_setting($1, true)")
+            .bind(name)
+            .fetch_one(&mut connection)
+            .await?;
+        connection.close().await?;
+        Ok(setting)
+    }
+
     /// Where files may be put.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -68,6 +79,11 @@ impl Server {
 }
 
 impl Ledger {
+    /// The same ledger by connections of its own. When these are closed, the server has counted all that they did.
+    pub async fn another_store(&self) -> Outcome<Store> {
+        Ok(Store::connect(self.server.clone().database(&self.name)).await?)
+    }
+
     /// One figure out of the database.
     pub async fn figure(&self, sql: &str) -> Outcome<f64> {
         let sql = format!("select ({sql})::double precision");

@@ -1,10 +1,10 @@
 //! The fleet that is recorded: 3.9 changes a desktop and day, most of them in working hours.
 
 use chrono::TimeDelta;
-use deskledger::domain::{Desktop, Instant, Listing, Snapshot, Source};
+use deskledger::domain::{Desktop, GroupStatistics, Instant, Listing, Snapshot, Source};
 use deskledger::simulator::{World, WorldConfig};
 
-use super::Args;
+use super::Asked;
 
 /// A Monday, at midnight (UTC) of the month that the history begins in; the fleet is eight hours east.
 pub fn start() -> Instant {
@@ -12,13 +12,13 @@ pub fn start() -> Instant {
 }
 
 /// The fleet.
-pub fn config(args: &Args, days: u32) -> WorldConfig {
-    WorldConfig::new(1, args.desktops, start(), days)
+pub fn config(asked: &Asked, days: u32) -> WorldConfig {
+    WorldConfig::new(1, asked.desktops, start(), days)
 }
 
 /// The time between two snapshots.
-pub fn interval(args: &Args) -> TimeDelta {
-    TimeDelta::seconds(args.interval.into())
+pub fn interval(asked: &Asked) -> TimeDelta {
+    TimeDelta::seconds(asked.interval.into())
 }
 
 /// The one source.
@@ -33,13 +33,13 @@ pub fn source() -> Source {
 
 /// What a visit at `at` would read.
 pub fn snapshot(world: &World, at: Instant, interval: TimeDelta) -> Snapshot {
-    with_desktops(world, world.desktops().to_vec(), at, interval)
+    of(world.desktops().to_vec(), world.groups().to_vec(), at, interval)
 }
 
-/// The same with other desktops.
-pub fn with_desktops(
-    world: &World,
+/// A whole visit at `at` that read this.
+pub fn of(
     desktops: Vec<Desktop>,
+    groups: Vec<GroupStatistics>,
     at: Instant,
     interval: TimeDelta,
 ) -> Snapshot {
@@ -50,7 +50,7 @@ pub fn with_desktops(
         max_gap: interval * 3,
         total: i64::try_from(desktops.len()).ok(),
         desktops: Some(Listing::new(desktops)),
-        groups: Some(world.groups().to_vec()),
+        groups: Some(groups),
         failure: None,
     }
 }

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 
 use super::figures::Figures;
 use super::server::Server;
-use super::{Outcome, importing};
+use super::{Outcome, process};
 
 /// What a history is like: names, lists, instants, lengths of time, figures, and what was not observed.
 const MANY: &str = "select 'prod' as source, 'desktop-' || n as desktop_id, array['anna', 'bob'] as users,
@@ -13,7 +13,7 @@ const MANY: &str = "select 'prod' as source, 'desktop-' || n as desktop_id, arra
   from generate_series(1, 1000000) as n";
 
 pub async fn measure(server: &Server, figures: &mut Figures) -> Outcome {
-    figures.part("A report of 1,000,000 rows with six columns, written to a file");
+    figures.part("write", "A report of 1,000,000 rows with six columns, written to a file");
     let ledger = server.ledger("writing").await?;
     let folder = server.folder();
     std::fs::write(folder.join("many.sql"), MANY)?;
@@ -22,11 +22,13 @@ pub async fn measure(server: &Server, figures: &mut Figures) -> Outcome {
         let words = [OsStr::new("report"), OsStr::new("--queries"), folder.as_os_str()];
         let rest = ["many", "--timeout", "1h", "--format", format, "--output"].map(OsStr::new);
         let words = [&words[..], &rest, &[output.as_os_str()]].concat();
-        let run = importing::run(&words, &ledger.url).await?;
-        figures.note(format, run.took.as_secs_f64(), "s");
-        figures.below(&format!("{format}: resident memory, most"), run.memory / 1e6, "MB", 64.0);
+        let run = process::run(&words, &ledger.url).await?;
+        figures.note(&format!("{format}_seconds"), format, run.took.as_secs_f64(), "s");
+        let what = format!("{format}: resident memory, most");
+        figures.below(&format!("{format}_memory"), &what, run.memory / 1e6, "MB", 64.0);
         let bytes = std::fs::metadata(&output)?.len() as f64;
-        figures.note(&format!("{format}: the file"), bytes / 1e6, "MB");
+        let what = format!("{format}: the file");
+        figures.note(&format!("{format}_bytes"), &what, bytes / 1e6, "MB");
     }
     ledger.drop().await
 }

@@ -1,0 +1,127 @@
+//! Builds a long history: out of the simulated world, with no text between, through the code that records.
+//!
+//! One thread moves the world and takes its snapshots, while another records those before. A source's history is one
+//! chain, written in time order, so there is no more to do at a time than that.
+
+use std::time::Instant;
+
+use chrono::TimeDelta;
+use deskledger::domain::{Instant as Moment, Snapshot};
+use deskledger::simulator::World;
+use deskledger::store::{Recorder, Store};
+use tokio::sync::mpsc;
+
+use super::figures::Figures;
+use super::server::Ledger;
+use super::writecost::Fleet;
+use super::{Asked, Outcome, workload};
+
+/// A transaction holds so many snapshots, or so many rows.
+const BATCH: (usize, usize) = (1_440, 50_000);
+/// Snapshots that may wait for the recorder: of 100,000 desktops one takes 7 MB.
+const AHEAD: usize = 4;
+
+/// A history that grows.
+pub struct Building {
+    store: Store,
+    recorder: Recorder,
+    coming: mpsc::Receiver<(Snapshot, usize)>,
+    interval: TimeDelta,
+    newest: Option<Snapshot>,
+    grown: Grown,
+}
+
+/// What a history has come to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Grown {
+    /// Snapshots.
+    pub snapshots: u32,
+    /// Desktops in them.
+    pub observations: usize,
+    /// What happened to desktops; what began and ended between two snapshots counts, and was not seen.
+    pub happened: usize,
+    /// Seconds that it took.
+    pub took: f64,
+}
+
+impl Building {
+    pub async fn begin(ledger: &Ledger, asked: &Asked) -> Outcome<Self> {
+        let days = asked.days.iter().copied().max().unwrap_or_default();
+        let (config, interval) = (workload::config(asked, days), workload::interval(asked));
+        let (sender, coming) = mpsc::channel(AHEAD);
+        std::thread::spawn(move || {
+            let mut world = World::new(&config);
+            let mut at = workload::start();
+            loop {
+                let happened = world.advance_to(at);
+                let snapshot = workload::snapshot(&world, at, interval);
+                // Nobody wants more: the history is as long as it should be.
+                if sender.blocking_send((snapshot, happened)).is_err() {
+                    return;
+                }
+                at += interval;
+            }
+        });
+        let store = ledger.another_store().await?;
+        let recorder = Recorder::open(&store, &workload::source()).await?;
+        Ok(Self { store, recorder, coming, interval, newest: None, grown: Grown::default() })
+    }
+
+    /// Records up to an instant, and says what the history has come to.
+    pub async fn up_to(&mut self, end: Moment) -> Outcome<Grown> {
+        let begun = Instant::now();
+        while self.next_at() < end {
+            let (snapshot, happened) = self.coming.recv().await.ok_or("the world has ended")?;
+            self.grown.happened += happened;
+            self.grown.observations +=
+                snapshot.desktops.as_ref().map_or(0, |listing| listing.desktops().len());
+            self.grown.snapshots += 1;
+            self.recorder.add(&snapshot).await?;
+            self.newest = Some(snapshot);
+            let (waiting, rows) = self.recorder.waiting();
+            if waiting >= BATCH.0 || rows >= BATCH.1 {
+                self.recorder.commit().await?;
+            }
+        }
+        self.recorder.commit().await?;
+        self.grown.took += begun.elapsed().as_secs_f64();
+        Ok(self.grown)
+    }
+
+    /// When the next snapshot is taken.
+    fn next_at(&self) -> Moment {
+        match &self.newest {
+            Some(newest) => newest.observed_at + self.interval,
+            None => workload::start(),
+        }
+    }
+
+    /// Ends it, with what was recorded last.
+    pub async fn end(self) -> Option<Fleet> {
+        drop((self.recorder, self.coming));
+        self.store.pool().close().await;
+        let newest = self.newest?;
+        Some(Fleet {
+            desktops: newest.desktops?.desktops().to_vec(),
+            groups: newest.groups?,
+            at: newest.observed_at,
+        })
+    }
+}
+
+impl Grown {
+    pub fn note(&self, desktop_days: f64, figures: &mut Figures) {
+        let Self { snapshots, observations, happened, took } = *self;
+        figures.note("snapshots", "snapshots", f64::from(snapshots), "");
+        figures.note("build_seconds", "recording them from memory", took, "s");
+        let rate = observations as f64 / took;
+        figures.note("build_observations_per_second", "observations recorded a second", rate, "");
+        let happened = happened as f64 / desktop_days;
+        figures.note(
+            "happened_per_desktop_day",
+            "what happens to a desktop in a day",
+            happened,
+            "",
+        );
+    }
+}
