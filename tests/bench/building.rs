@@ -17,7 +17,7 @@ use super::writecost::Fleet;
 use super::{Asked, Outcome, workload};
 
 /// A transaction holds so many snapshots, or so many rows.
-const BATCH: (usize, usize) = (1_440, 50_000);
+const BATCH: (usize, usize) = (1_440, 100_000);
 /// Snapshots that may wait for the recorder: of 100,000 desktops one takes 7 MB.
 const AHEAD: usize = 4;
 
@@ -42,6 +42,8 @@ pub struct Grown {
     pub happened: usize,
     /// Seconds that it took.
     pub took: f64,
+    /// Seconds of these that went by waiting for the world, and for the database.
+    pub waited: (f64, f64),
 }
 
 impl Building {
@@ -71,7 +73,9 @@ impl Building {
     pub async fn up_to(&mut self, end: Moment) -> Outcome<Grown> {
         let begun = Instant::now();
         while self.next_at() < end {
+            let begun = Instant::now();
             let (snapshot, happened) = self.coming.recv().await.ok_or("the world has ended")?;
+            self.grown.waited.0 += begun.elapsed().as_secs_f64();
             self.grown.happened += happened;
             self.grown.observations +=
                 snapshot.desktops.as_ref().map_or(0, |listing| listing.desktops().len());
@@ -80,12 +84,19 @@ impl Building {
             self.newest = Some(snapshot);
             let (waiting, rows) = self.recorder.waiting();
             if waiting >= BATCH.0 || rows >= BATCH.1 {
-                self.recorder.commit().await?;
+                self.commit().await?;
             }
         }
-        self.recorder.commit().await?;
+        self.commit().await?;
         self.grown.took += begun.elapsed().as_secs_f64();
         Ok(self.grown)
+    }
+
+    async fn commit(&mut self) -> Outcome {
+        let begun = Instant::now();
+        self.recorder.commit().await?;
+        self.grown.waited.1 += begun.elapsed().as_secs_f64();
+        Ok(())
     }
 
     /// When the next snapshot is taken.
@@ -111,9 +122,11 @@ impl Building {
 
 impl Grown {
     pub fn note(&self, desktop_days: f64, figures: &mut Figures) {
-        let Self { snapshots, observations, happened, took } = *self;
+        let Self { snapshots, observations, happened, took, waited } = *self;
         figures.note("snapshots", "snapshots", f64::from(snapshots), "");
         figures.note("build_seconds", "recording them from memory", took, "s");
+        figures.note("build_world_seconds", "  of these, waiting for the world", waited.0, "s");
+        figures.note("build_database_seconds", "  of these, in the database", waited.1, "s");
         let rate = observations as f64 / took;
         figures.note("build_observations_per_second", "observations recorded a second", rate, "");
         let happened = happened as f64 / desktop_days;
