@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! cargo bench                                          everything, for 10,000 desktops and 30 days
-//! cargo bench -- --only import                         one part, or several: --only ledger,peers
+//! cargo bench -- --only import                         one part, or several: --only ledger,rows
 //! cargo bench -- --desktops 2000 --days 3              a quick look
 //! cargo bench -- --only ledger --desktops 1000,10000 --days 30,90 --interval 300 --json figures.json
 //! ```
@@ -29,7 +29,7 @@ mod writing;
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum as _};
 use figures::Figures;
 use server::Server;
 
@@ -92,12 +92,14 @@ enum Part {
     Import,
     /// Snapshots onto the disk, and from there into the ledger.
     Spool,
+    /// A row for each desktop and poll, beside the ledger.
+    Rows,
+    /// dlt on the same API, beside the program.
+    Dlt,
     /// A long history: its size, its reports, and what writing takes at its end.
     Ledger,
     /// A long result, in every format.
     Write,
-    /// A row for each desktop and poll, and dlt.
-    Peers,
 }
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
@@ -131,30 +133,30 @@ async fn measure_on(server: &Server, args: &Args) -> Outcome {
 
 async fn measure_all(server: &Server, args: &Args, figures: &mut Figures) -> Outcome {
     let is_wanted = |part| args.only.is_empty() || args.only.contains(&part);
+    let mut first_failure = Ok(());
     for desktops in &args.desktops {
         let asked = Asked { desktops: *desktops, ..args.asked.clone() };
         println!("\n== {desktops} desktops");
-        if is_wanted(Part::Record) {
-            writecost::measure(server, &asked, figures).await?;
-        }
-        if is_wanted(Part::Collect) {
-            collecting::measure(server, &asked, figures).await?;
-        }
-        if is_wanted(Part::Peers) {
-            peers::measure(server, &asked, figures).await?;
-        }
-        if is_wanted(Part::Import) {
-            importing::measure(server, &asked, figures).await?;
-        }
-        if is_wanted(Part::Spool) {
-            spooling::measure(server, &asked, figures).await?;
-        }
-        if is_wanted(Part::Ledger) {
-            ledger::measure(server, &asked, figures).await?;
+        for part in Part::value_variants().iter().filter(|part| is_wanted(**part)) {
+            let outcome = match part {
+                Part::Record => writecost::measure(server, &asked, figures).await,
+                Part::Collect => collecting::measure(server, &asked, figures).await,
+                Part::Rows => peers::rows::measure(server, &asked, figures).await,
+                Part::Dlt => peers::dlt::measure(server, &asked, figures).await,
+                Part::Import => importing::measure(server, &asked, figures).await,
+                Part::Spool => spooling::measure(server, &asked, figures).await,
+                Part::Ledger => ledger::measure(server, &asked, figures).await,
+                Part::Write => Ok(()),
+            };
+            // The others go on.
+            if let Err(error) = outcome {
+                figures.failed("part", "the rest of this part", &*error);
+                first_failure = first_failure.and(Err(error));
+            }
         }
     }
     if is_wanted(Part::Write) {
         writing::measure(server, figures).await?;
     }
-    Ok(())
+    first_failure
 }

@@ -61,6 +61,9 @@ impl Server {
     pub async fn ledger(&self, name: &str) -> Outcome<Ledger> {
         let server = self.private.connect_options();
         let mut connection = server.connect().await?;
+        // A part that failed has left its own.
+        let drop = format!("drop database if exists {name} with (force)");
+        sqlx::query(AssertSqlSafe(drop)).execute(&mut connection).await?;
         let create = format!("create database {name} template template0");
         sqlx::query(AssertSqlSafe(create)).execute(&mut connection).await?;
         connection.close().await?;
