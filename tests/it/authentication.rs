@@ -271,7 +271,7 @@ async fn one_that_gets_no_answer_holds_up_nobody_who_shares_its_credential() {
 async fn late_refusals_are_not_more_than_five_in_an_hour_either() {
     for credentials in [key("not-the-one"), user("not-the-one")] {
         let simulator = Simulator::start(server(5)).await.unwrap();
-        simulator.set_faults(vec![Rule::new(Fault::Delay(Duration::from_secs(5))).times(5)]);
+        simulator.set_faults(vec![Rule::new(Fault::Delay(Duration::from_secs(3))).times(3)]);
         let account = Arc::new(Account::new(100_000));
         let clients: Vec<_> = (0..8)
             .map(|_| {
