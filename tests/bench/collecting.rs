@@ -35,9 +35,10 @@ pub async fn simulator(asked: &Asked) -> Outcome<Simulator> {
 }
 
 pub async fn measure(server: &Server, asked: &Asked, figures: &mut Figures) -> Outcome {
-    figures.part(&part(asked), "`collect --once` over HTTP");
+    figures.part(&part(asked), "`collect --once` over HTTP")?;
     once(server, asked, figures).await?;
-    figures.part(&part(asked), "A recorder that runs: a visit, from its first request to its end");
+    figures
+        .part(&part(asked), "A recorder that runs: a visit, from its first request to its end")?;
     running(server, asked, figures).await
 }
 

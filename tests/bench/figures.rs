@@ -1,9 +1,9 @@
-//! The figures: a line each on the terminal when it is known, and all of them in a file at the end.
+//! The figures: a line each on the terminal when it is known, and in a file that is written anew with each part.
 //!
 //! A figure has a key that stays as it is, so that files of different days can be compared:
 //! `figures.PART.KEY.value`, in `unit`.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -17,14 +17,22 @@ pub struct Figures {
     /// The part that figures go to now.
     part: String,
     missed: Vec<String>,
+    /// What they depend on.
+    pub facts: Value,
+    file: Option<PathBuf>,
 }
 
 impl Figures {
+    pub fn new(facts: Value, file: Option<PathBuf>) -> Self {
+        Self { facts, file, ..Self::default() }
+    }
+
     /// A new part of the table, or one that goes on under another title.
-    pub fn part(&mut self, key: &str, title: &str) {
+    pub fn part(&mut self, key: &str, title: &str) -> Outcome {
         println!("\n{title}");
         key.clone_into(&mut self.part);
         self.parts.entry(key).or_insert_with(|| json!({}));
+        self.save()
     }
 
     /// A figure that is to stay below a target.
@@ -91,16 +99,23 @@ impl Figures {
         self.keep(key, kept);
     }
 
-    /// Says what was missed, and writes everything to a file.
-    pub fn end(&self, facts: &Value, file: Option<&Path>) -> Outcome {
+    /// A long run may be ended half-way: what is known by then is in the file.
+    fn save(&self) -> Outcome {
+        if let Some(file) = &self.file {
+            let all = json!({"format": 1, "facts": self.facts, "figures": self.parts, "missed": self.missed});
+            std::fs::write(file, serde_json::to_string_pretty(&all)? + "\n")?;
+        }
+        Ok(())
+    }
+
+    /// Says what was missed, and where everything is.
+    pub fn end(&self) -> Outcome {
         match self.missed.as_slice() {
             [] => println!("\nEvery target measured here was reached."),
             missed => println!("\nMissed: {}.", missed.join("; ")),
         }
-        if let Some(file) = file {
-            let all =
-                json!({"format": 1, "facts": facts, "figures": self.parts, "missed": self.missed});
-            std::fs::write(file, serde_json::to_string_pretty(&all)? + "\n")?;
+        self.save()?;
+        if let Some(file) = &self.file {
             println!("All of it is in {}.", file.display());
         }
         Ok(())

@@ -13,7 +13,7 @@ use super::{Asked, Outcome, process, workload};
 
 pub async fn measure(server: &Server, asked: &Asked, figures: &mut Figures) -> Outcome {
     let title = format!("`import` of {} snapshots, uncompressed", asked.import);
-    figures.part(&format!("import-{}", asked.desktops), &title);
+    figures.part(&format!("import-{}", asked.desktops), &title)?;
     let interval = workload::interval(asked);
     let path = server.folder().join("history.ndjson");
     let mut file = BufWriter::with_capacity(1 << 20, File::create(&path)?);

@@ -23,7 +23,7 @@ pub async fn measure(server: &Server, asked: &Asked, figures: &mut Figures) -> O
             "A ledger of {} desktops and {days} days, a snapshot every {} s",
             asked.desktops, asked.interval
         );
-        figures.part(&part, &title);
+        figures.part(&part, &title)?;
         process::forget_peak();
         let grown = building.up_to(workload::start() + TimeDelta::days(days.into())).await?;
         let desktop_days = f64::from(asked.desktops) * f64::from(days);
@@ -35,12 +35,12 @@ pub async fn measure(server: &Server, asked: &Asked, figures: &mut Figures) -> O
         ledger.run("vacuum (analyze)").await?;
         storage::weigh(&ledger, asked, days, &grown, figures).await?;
         verify(&ledger, figures).await?;
-        figures.part(&part, &format!("Reports on {} desktops and {days} days", asked.desktops));
+        figures.part(&part, &format!("Reports on {} desktops and {days} days", asked.desktops))?;
         reporting::measure(server, &ledger, asked, days, figures).await?;
         replay(&ledger, figures).await?;
     }
     if let Some(fleet) = building.end().await {
-        figures.part(&part, "Recording one more snapshot at its end, from memory to commit");
+        figures.part(&part, "Recording one more snapshot at its end, from memory to commit")?;
         writecost::costs(&ledger, fleet, asked, figures).await?;
     }
     if asked.hold {

@@ -118,16 +118,16 @@ async fn measure(args: &Args) -> Outcome {
 }
 
 async fn measure_on(server: &Server, args: &Args) -> Outcome {
-    let mut facts = facts::at_start(server).await?;
+    let facts = facts::at_start(server).await?;
     println!(
         "A snapshot every {} s, {}, {} cores with load {}",
         args.asked.interval, server.version, facts["cores"], facts["load_at_start"]
     );
-    let mut figures = Figures::default();
+    let mut figures = Figures::new(facts, args.json.clone());
     let outcome = measure_all(server, args, &mut figures).await;
-    facts::at_end(&mut facts);
+    facts::at_end(&mut figures.facts);
     // What is known by then is known, whatever went wrong after it.
-    figures.end(&facts, args.json.as_deref())?;
+    figures.end()?;
     outcome
 }
 

@@ -27,11 +27,11 @@ const PATIENCE: Duration = Duration::from_mins(10);
 pub async fn measure(server: &Server, asked: &Asked, figures: &mut Figures) -> Outcome {
     let key = format!("spool-{}", asked.desktops);
     let title = format!("Spooling a snapshot of {} desktops, of a day's {TIMES}", asked.desktops);
-    figures.part(&key, &title);
+    figures.part(&key, &title)?;
     let folder = server.folder().join("spool");
     spool(&folder, asked, figures)?;
 
-    figures.part(&key, "Replay from the spool");
+    figures.part(&key, "Replay from the spool")?;
     let begun = Instant::now();
     let queue = open(&folder)?;
     figures.note(

@@ -24,7 +24,7 @@ pub async fn measure(server: &Server, asked: &Asked, figures: &mut Figures) -> O
     figures.part(
         &format!("record-{}", asked.desktops),
         "Recording one snapshot, from memory to commit, into an empty ledger",
-    );
+    )?;
     let ledger = server.ledger("recording").await?;
     let at = workload::start() + TimeDelta::hours(3);
     let mut world = World::new(&workload::config(asked, 1));

@@ -13,7 +13,7 @@ const MANY: &str = "select 'prod' as source, 'desktop-' || n as desktop_id, arra
   from generate_series(1, 1000000) as n";
 
 pub async fn measure(server: &Server, figures: &mut Figures) -> Outcome {
-    figures.part("write", "A report of 1,000,000 rows with six columns, written to a file");
+    figures.part("write", "A report of 1,000,000 rows with six columns, written to a file")?;
     let ledger = server.ledger("writing").await?;
     let folder = server.folder();
     std::fs::write(folder.join("many.sql"), MANY)?;

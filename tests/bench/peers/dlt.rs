@@ -28,7 +28,7 @@ pub async fn measure(server: &Server, asked: &Asked, figures: &mut Figures) -> O
         collecting::measure(server, asked, figures).await?;
     }
     let part = format!("dlt-{}", asked.desktops);
-    figures.part(&part, "dlt reads the same API, cycle after cycle in one process");
+    figures.part(&part, "dlt reads the same API, cycle after cycle in one process")?;
     let python = match python().await {
         Ok(python) => python,
         Err(error) => {

@@ -56,7 +56,7 @@ pub async fn measure(server: &Server, asked: &Asked, figures: &mut Figures) -> O
         "A row for each desktop and poll, beside the ledger: {polls} polls, one every {} s",
         asked.interval
     );
-    figures.part(&format!("rows-{}", asked.desktops), &title);
+    figures.part(&format!("rows-{}", asked.desktops), &title)?;
     let ours = server.ledger("beside_rows").await?;
     let theirs = server.ledger("rows").await?;
     theirs.run(TABLE).await?;
