@@ -102,12 +102,14 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Nothing in it but what a process that is just starting, or was killed while starting, has left, and
-    /// snapshots that wait for a ledger elsewhere.
+    /// Nothing in it but what a process that is just starting, or was killed while starting, has left, snapshots that
+    /// wait for a ledger elsewhere, and the folder of `demo`.
     fn is_unused(&self) -> io::Result<bool> {
         for entry in std::fs::read_dir(&self.root)? {
-            let name = entry?.file_name();
-            let is_ours = [OsStr::new("control.lock"), OsStr::new("spool")].contains(&&*name);
+            let entry = entry?;
+            let name = entry.file_name();
+            let is_ours = [OsStr::new("control.lock"), OsStr::new("spool")].contains(&&*name)
+                || name == OsStr::new("demo") && entry.path().join(MARKER).exists();
             if !is_ours && name != OsStr::new(&format!("{MARKER}.new")) {
                 return Ok(false);
             }
@@ -353,6 +355,17 @@ mod tests {
         std::fs::write(home.path().join("letters.txt"), "dear").unwrap();
         let error = Folder::prepare(home.path(), &me()).unwrap_err().to_string();
         assert!(error.ends_with("it is neither empty nor made by deskledger"), "{error}");
+    }
+
+    #[test]
+    fn the_folder_of_a_demo_leaves_room_for_a_ledger_beside_it() {
+        let home = tempfile::tempdir().unwrap();
+        let demo = home.path().join("demo");
+        std::fs::create_dir(&demo).unwrap();
+        let error = Folder::prepare(home.path(), &me()).unwrap_err().to_string();
+        assert!(error.ends_with("it is neither empty nor made by deskledger"), "{error}");
+        std::fs::write(demo.join(MARKER), "layout = 1\n").unwrap();
+        Folder::prepare(home.path(), &me()).unwrap();
     }
 
     #[test]
