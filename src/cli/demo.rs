@@ -62,6 +62,7 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
 async fn demonstrate(args: &Args, store: &Store, data_dir: PathBuf) -> anyhow::Result<()> {
     store.forget_everything().await?;
     let (start, end) = record(args, store).await?;
+    store.analyze().await?;
 
     let mut out = std::io::stdout().lock();
     let (from, to) = (start.to_rfc3339(), end.to_rfc3339());

@@ -114,6 +114,12 @@ async fn import(input: Input, max_gap: TimeDelta, store: &Store) -> anyhow::Resu
     targets.step_down().await;
     reading.await.context("end reading")?;
     bar.finish();
+    if targets.counts.recorded > 0
+        && let Err(error) = targets.store.analyze().await
+    {
+        // Recorded all the same; reports are slower until the server gets round to it.
+        tracing::warn!(error = %Chain(&error), "could not bring the statistics up to date");
+    }
     outcome?;
     written?;
     Ok(targets.counts)
