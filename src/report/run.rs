@@ -250,6 +250,13 @@ fn explain(report: &Report, timeout: Duration, source: sqlx::Error) -> ReportErr
         if code == "57014" && error.message().contains("statement timeout") {
             return ReportError::Timeout(timeout);
         }
+        // Numeric value, instant or interval out of range: of what deskledger brings along, the values given are to blame.
+        if !report.is_own && ["22003", "22008", "22015"].contains(&code) {
+            return ReportError::Refused(format!(
+                "a value is beyond what can be worked out ({})",
+                error.message()
+            ));
+        }
         // Wrong SQL, wrong values, or an attempt to write.
         let is_in_the_file =
             ["42", "22", "25006", "0A000"].iter().any(|class| code.starts_with(class));

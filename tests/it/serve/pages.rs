@@ -160,6 +160,11 @@ async fn what_is_asked_wrongly_is_told_above_a_form_that_keeps_it() {
     serving.get("/?from=-3d&from=-4d").await.expect(400).holds("can be given once");
     serving.get("/report/utilisation/csv?bucket=dya").await.expect(400).holds("`day`?");
     serving.get("/report/user-history/csv").await.expect(400).holds("needs `--user`");
+    serving
+        .get("/report/idle-desktops/csv?days=1e308")
+        .await
+        .expect(400)
+        .holds("beyond what can be worked out");
     for path in [
         "/nothing",
         "/report/utilisatio",
