@@ -201,7 +201,7 @@ async fn written(ledger: &Ledger) -> Outcome<BTreeMap<String, Rows>> {
                 sum(n_tup_del)::float8
            from pg_stat_user_tables t
            join pg_class c on c.oid = coalesce(pg_partition_root(t.relid), t.relid)
-          where t.schemaname = 'deskledger_data'
+          where t.schemaname = 'deskledger_data' and t.relname <> 'migration'
           group by 1",
     )
     .fetch_all(ledger.store.pool())
