@@ -88,14 +88,14 @@ enum Part {
     Record,
     /// The program against a simulated API.
     Collect,
+    /// dlt on the same API, right after the program: what else the machine does changes.
+    Dlt,
     /// The program on a file.
     Import,
     /// Snapshots onto the disk, and from there into the ledger.
     Spool,
     /// A row for each desktop and poll, beside the ledger.
     Rows,
-    /// dlt on the same API, beside the program.
-    Dlt,
     /// A long history: its size, its reports, and what writing takes at its end.
     Ledger,
     /// A long result, in every format.
