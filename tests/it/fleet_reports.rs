@@ -117,3 +117,33 @@ async fn an_overlap_is_counted_once_or_each_and_in_no_other_way() {
     assert!(error.is_usage(), "{error}");
     assert_eq!(error.to_string(), "`twice` is not known here; known are once, each");
 }
+
+#[tokio::test]
+async fn a_desktop_flaps_as_soon_as_it_has_the_disconnects_though_it_was_connected_for_long_before()
+{
+    let (database, store) = ledger().await;
+    // Connected for an hour and a half; then three disconnects within twenty minutes, with two short connections between.
+    let long = (0..18).map(|_| "CONNECTED");
+    let states: Vec<&str> = long
+        .chain(["DISCONNECTED", "CONNECTED", "DISCONNECTED", "CONNECTED", "DISCONNECTED"])
+        .collect();
+    let lines: Vec<String> = (0..)
+        .zip(&states)
+        .map(|(nth, state)| {
+            let minute = 5 * nth;
+            format!(
+                r#"{{"source":"prod","observed_at":"2026-10-05T{:02}:{:02}:00Z","desktops":[{{"desktop_id":"d-a","desktop_name":"A","connect_status":"{state}","attach_users":[]}}],"total_count":1,"statics":[]}}"#,
+                8 + minute / 60,
+                minute % 60
+            )
+        })
+        .collect();
+    record(&store, &lines.join("\n"), 1, usize::MAX).await;
+    for (times, within, found) in
+        [("3", "1h", 1), ("3", "20m", 1), ("3", "19m", 0), ("4", "1h", 0), ("1", "1m", 1)]
+    {
+        let given = [DAY[0], DAY[1], ("times", times), ("within", within)];
+        let named = ask(&database.pool, "flapping", &given, "desktop_id").await.unwrap();
+        assert_eq!(named.len(), found, "{times} within {within}");
+    }
+}
