@@ -147,3 +147,35 @@ async fn a_desktop_flaps_as_soon_as_it_has_the_disconnects_though_it_was_connect
         assert_eq!(named.len(), found, "{times} within {within}");
     }
 }
+
+#[tokio::test]
+async fn a_desktop_that_came_back_is_observed_though_only_partial_listings_follow() {
+    let (database, store) = ledger().await;
+    // It breaks off at 08:05, is away for one listing, and is there again, not connected, until 08:30.
+    let listings = [
+        (Some("CONNECTED"), 1),
+        (Some("DISCONNECTED"), 1),
+        (None, 0),
+        (Some("REGISTERED"), 1),
+        (Some("REGISTERED"), 2),
+        (Some("REGISTERED"), 2),
+        (Some("REGISTERED"), 2),
+    ];
+    let lines: Vec<String> = (0..)
+        .zip(listings)
+        .map(|(nth, (state, total))| {
+            let desktop = state.map_or(String::new(), |state| {
+                format!(r#"{{"desktop_id":"d-a","desktop_name":"A","connect_status":"{state}","attach_users":[]}}"#)
+            });
+            format!(
+                r#"{{"source":"prod","observed_at":"2026-10-05T08:{:02}:00Z","desktops":[{desktop}],"total_count":{total},"statics":[]}}"#,
+                5 * nth
+            )
+        })
+        .collect();
+    record(&store, &lines.join("\n"), 1, usize::MAX).await;
+    let given = [DAY[0], DAY[1], ("reconnect_within", "15m")];
+    // It did not reconnect, and that is known.
+    let told = ask(&database.pool, "disconnects", &given, "reconnect_pct").await.unwrap();
+    assert_eq!(told, [Cell::Float(0.0)]);
+}
