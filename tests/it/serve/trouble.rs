@@ -77,7 +77,7 @@ async fn many_at_once_wait_for_their_turn() {
         loop {
             let busy: i64 = sqlx::query_scalar(
                 "select count(*) from pg_stat_activity where datname = current_database() and state <> 'idle'
-                    and query not like '%pg_stat_activity%'",
+                    and backend_type = 'client backend' and pid <> pg_backend_pid()",
             )
             .fetch_one(&database.pool)
             .await
