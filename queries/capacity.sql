@@ -128,13 +128,18 @@ candidate as materialized (
     select source_id, desktop_no from present except select source_id, desktop_no from used
 ),
 held as (
-    select p.source_id, p.desktop_no,
+    select c.source_id, c.desktop_no,
            greatest(p.piece_from, (select since from period)) as held_from,
            least(p.piece_to, (select until from period)) as held_to
       from candidate c
-      join deskledger_report.piece p using (source_id, desktop_no)
-     where p.piece_to >= (select since from period) and p.piece_from < (select until from period)
-       and (p.is_open or p.piece_to <= (select deskledger_report.month_end(until) from period))
+     -- Few are left, and `offset 0` keeps each a look-up: else all pieces would be read for them.
+     cross join lateral (
+           select o.piece_from, o.piece_to
+             from deskledger_report.piece o
+            where o.source_id = c.source_id and o.desktop_no = c.desktop_no
+              and o.piece_to >= (select since from period) and o.piece_from < (select until from period)
+              and (o.is_open or o.piece_to <= (select deskledger_report.month_end(until) from period))
+           offset 0) p
      union all
     -- The last stretch in which it was not observed ends with the period.
     select source_id, desktop_no, (select until from period), (select until from period) from candidate

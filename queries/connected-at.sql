@@ -55,12 +55,11 @@ with asked as (
 -- by then is of no use: that listing observed the desktop, or its absence.
 latest as (
     select distinct on (p.source_id, p.desktop_no) p.*
-      from deskledger_report.named_piece p
+      from deskledger_report.pieces_at(
+               (select deskledger.instant(:'at', :'tz')),
+               coalesce((select min(coalesce(complete_at, '-infinity')) from asked), '-infinity'), :'source') p
       join asked a using (source_id)
-     where p.piece_from <= (select deskledger.instant(:'at', :'tz'))
-       and (p.is_open or p.piece_to <= (select deskledger_report.month_end(deskledger.instant(:'at', :'tz'))))
-       and p.piece_to >= coalesce((select min(coalesce(complete_at, '-infinity')) from asked), '-infinity')
-       and p.piece_to >= coalesce(a.complete_at, '-infinity')
+     where p.piece_to >= coalesce(a.complete_at, '-infinity')
      order by p.source_id, p.desktop_no, p.piece_from desc
 ),
 present as (
@@ -78,8 +77,21 @@ present as (
      where l.piece_to > (select deskledger.instant(:'at', :'tz'))
         or (l.ended = -4 and l.last_seen >= coalesce(a.complete_at, '-infinity'))
 ),
+-- Where the piece does not end the connection: the one that does. Few.
+ender as materialized (
+    select p.source_id, p.desktop_no, e.last_seen, e.piece_to, e.ended
+      from present p
+     cross join lateral (
+           select f.last_seen, f.piece_to, f.ended
+             from deskledger_report.piece f
+            where f.source_id = p.source_id and f.desktop_no = p.desktop_no and f.status_id = 1
+              and f.piece_to >= p.piece_to and f.is_last and f.ended <> -1
+              and coalesce(f.connection_first_seen, f.first_seen) = coalesce(p.connection_first_seen, p.first_seen)
+            order by f.piece_to limit 1) e
+     where p.status_id = 1 and p.ended in (-1, -5)
+),
 connected as (
-    select p.source, p.desktop_id, p.desktop_name, p.users, p.attribution,
+    select p.source, d.desktop_id, n.desktop_name, n.users, n.attribution,
            coalesce(p.connection_first_seen, p.first_seen) as first_seen,
            coalesce(e.last_seen, p.last_seen) as last_seen,
            case when p.connection_first_seen is null then p.started_after
@@ -87,15 +99,9 @@ connected as (
            case when coalesce(e.ended, p.ended) <> -4 then coalesce(e.piece_to, p.piece_to) end as ended_before,
            p.certainty
       from present p
-      -- Where the piece does not end the connection: the one that does.
-      left join lateral (select f.last_seen, f.piece_to, f.ended
-                           from deskledger_report.piece f
-                          where p.ended in (-1, -5)
-                            and f.source_id = p.source_id and f.desktop_no = p.desktop_no and f.status_id = 1
-                            and f.piece_to >= p.piece_to and f.is_last and f.ended <> -1
-                            and coalesce(f.connection_first_seen, f.first_seen)
-                                = coalesce(p.connection_first_seen, p.first_seen)
-                          order by f.piece_to limit 1) e on true
+      join deskledger_report.desktop d using (source_id, desktop_no)
+      join deskledger_report.label n on n.source_id = p.source_id and n.label_no = p.label_no
+      left join ender e on e.source_id = p.source_id and e.desktop_no = p.desktop_no
      where p.status_id = 1
 ),
 unanswered as (

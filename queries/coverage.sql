@@ -85,20 +85,31 @@ gap as (
                    lag(covered_to) over (partition by source_id, nth order by covered_from, covered_to) as before
               from bound) stretch
      group by 1, 2
+),
+-- Put together by sorting and not by joins: the planner cannot know how many rows there are of each.
+figure as (
+    select source_id, nth, sum(snapshots)::bigint as snapshots, sum(failed)::bigint as failed,
+           sum(partial)::bigint as partial, sum(covered) as covered, sum(listed) as listed, max(longest) as longest
+      from (select source_id, nth, 0 as snapshots, 0 as failed, 0 as partial, 0 as covered,
+                   null::double precision as listed, longest
+              from gap
+             union all
+            select source_id, nth, snapshots, failed, partial, 0, null, null from visited
+             union all
+            select source_id, nth, 0, 0, 0, covered, listed, null from listed) part
+     group by 1, 2
 )
-select c.bucket_start,
-       c.source,
-       case when seen.is_any then coalesce(v.snapshots, 0) end as snapshots,
-       case when seen.is_any then coalesce(v.failed, 0) end as failed,
-       case when seen.is_any then coalesce(v.partial, 0) end as partial,
-       (coalesce(l.covered, 0) / 3600000000)::double precision as covered_hours,
-       g.longest as longest_gap,
-       (100 * coalesce(l.covered, 0)
-           / deskledger_report.micros(c.bucket_to - c.bucket_from))::double precision as coverage_pct,
-       100 * l.listed / l.covered::double precision as listed_pct
-  from cell c
-  left join visited v on v.source_id = c.source_id and v.nth = c.nth
-  left join listed l on l.source_id = c.source_id and l.nth = c.nth
-  join gap g on g.source_id = c.source_id and g.nth = c.nth
- cross join lateral (select l.covered > 0 or v.snapshots > 0 as is_any) seen
- order by c.bucket_from, c.source_id = 0, c.source
+select b.bucket_start,
+       s.source,
+       case when seen.is_any then f.snapshots end as snapshots,
+       case when seen.is_any then f.failed end as failed,
+       case when seen.is_any then f.partial end as partial,
+       (f.covered / 3600000000)::double precision as covered_hours,
+       f.longest as longest_gap,
+       (100 * f.covered / deskledger_report.micros(b.bucket_to - b.bucket_from))::double precision as coverage_pct,
+       100 * f.listed / nullif(f.covered, 0)::double precision as listed_pct
+  from figure f
+  join bucket b using (nth)
+  join deskledger_report.asked(:'source') s using (source_id)
+ cross join lateral (select f.covered > 0 or f.snapshots > 0 as is_any) seen
+ order by b.bucket_from, f.source_id = 0, s.source

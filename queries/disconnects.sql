@@ -82,13 +82,18 @@ last as materialized (
        and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
        and p.piece_to < (select deskledger.instant(:'to', :'tz')) + deskledger.duration(:'reconnect_within')
 ),
+-- A desktop is observed in its absence until the complete listings in a row end. That matters where they end so soon
+-- after it was last held that a disconnect before it could still have been followed by a reconnect: for next to none.
 absent as materialized (
-    select distinct source_id, desktop_no from last where ended = -3
+    select p.source_id, p.desktop_no, p.piece_to, c.run_to
+      from last p
+      join complete c on c.source_id = p.source_id and p.piece_to >= c.run_from and p.piece_to <= c.run_to
+     where p.ended = -3 and not p.is_open and c.run_to < p.piece_to + deskledger.duration(:'reconnect_within')
 ),
 -- When those were seen again. What is open comes by itself: it would be read as a whole for each of them.
 again as materialized (
     select p.source_id, p.desktop_no, p.first_seen, p.started_after
-      from absent
+      from (select distinct source_id, desktop_no from absent) a
       join deskledger_report.piece p using (source_id, desktop_no)
      where not p.is_open and p.started_after is not null
        and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
@@ -102,55 +107,30 @@ again as materialized (
 break as materialized (
     select source_id, desktop_no, last_seen as at from last where ended = -4
      union all
-    select p.source_id, p.desktop_no, c.run_to
-      from last p
-      join complete c on c.source_id = p.source_id and p.piece_to >= c.run_from and p.piece_to <= c.run_to
-     where p.ended = -3 and not p.is_open
-       -- Unless the desktop was back before they did.
-       and not exists (select from again n
+    select p.source_id, p.desktop_no, p.run_to
+      from absent p
+     -- Unless the desktop was back before they did.
+     where not exists (select from again n
                         where n.source_id = p.source_id and n.desktop_no = p.desktop_no
-                          and n.first_seen > p.piece_to and n.started_after <= c.run_to)
+                          and n.first_seen > p.piece_to and n.started_after <= p.run_to)
 ),
 -- The instants at which something breaks off are few, and only the disconnects just before one need a closer look.
-break_instant as materialized (
-    select array_agg(at order by at) as ats from (select distinct at from break) b
+broken as materialized (
+    select c.source_id, c.desktop_no, c.disconnected_at
+      from deskledger_report.disconnects_before_breaks(
+               (select deskledger.instant(:'from', :'tz')), (select deskledger.instant(:'to', :'tz')), :'source',
+               deskledger.duration(:'reconnect_within'),
+               (select array_agg(at order by at) from (select distinct at from break) b)) c
 ),
-broken as (
-    select p.source_id, p.desktop_no, p.disconnected_at
-      from deskledger_report.piece p
-     cross join break_instant i
-     -- No span is read that was over before the first break could be too early for it.
-     where p.piece_to >= (select min(at) from break) - deskledger.duration(:'reconnect_within')
-       and p.is_first and p.disconnected_at = p.first_seen
-       and p.piece_from >= (select deskledger.instant(:'from', :'tz'))
-       and p.piece_from < (select deskledger.instant(:'to', :'tz'))
-       and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
-       and (p.is_open or p.piece_to <= (select deskledger_report.month_end(deskledger.instant(:'to', :'tz'))))
-       -- The first such instant that is not before it.
-       and i.ats[width_bucket(p.piece_from - interval '1 microsecond', i.ats) + 1]
-           < p.piece_from + deskledger.duration(:'reconnect_within')
-),
--- Each reconnect has a row of its own: the connected span that follows it names the disconnect.
 back as materialized (
-    select p.source_id, p.desktop_no, p.disconnected_at
-      from deskledger_report.piece p
-     where exists (select from broken)
-       and p.status_id = 1 and p.is_first and p.disconnected_at >= (select deskledger.instant(:'from', :'tz'))
-       and p.disconnected_at < (select deskledger.instant(:'to', :'tz'))
-       and p.piece_from - p.disconnected_at <= deskledger.duration(:'reconnect_within')
-       and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
-       and (p.is_open or p.piece_to <= (select deskledger_report.month_end(
-               deskledger.instant(:'to', :'tz') + deskledger.duration(:'reconnect_within'))))
+    select c.source_id, c.desktop_no, c.disconnected_at
+      from deskledger_report.reconnects(
+               (select deskledger.instant(:'from', :'tz')), (select deskledger.instant(:'to', :'tz')), :'source',
+               deskledger.duration(:'reconnect_within')) c
 ),
 reconnected as (
-    select p.source_id, width_bucket(p.disconnected_at, (select froms from edge)) as nth, count(*) as reconnects
-      from deskledger_report.piece p
-     where p.status_id = 1 and p.is_first and p.disconnected_at >= (select deskledger.instant(:'from', :'tz'))
-       and p.disconnected_at < (select deskledger.instant(:'to', :'tz'))
-       and p.piece_from - p.disconnected_at <= deskledger.duration(:'reconnect_within')
-       and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
-       and (p.is_open or p.piece_to <= (select deskledger_report.month_end(
-               deskledger.instant(:'to', :'tz') + deskledger.duration(:'reconnect_within'))))
+    select source_id, width_bucket(disconnected_at, (select froms from edge)) as nth, count(*) as reconnects
+      from back
      group by 1, 2
 ),
 -- What came of those, by sorting and not by joins: the planner cannot know how many there are.
@@ -164,6 +144,7 @@ fate as (
              union all
             select source_id, desktop_no, disconnected_at, disconnected_at, false, true, null
               from back
+             where exists (select from broken)
              union all
             select source_id, desktop_no, at, null, false, false, at from break) sign
 ),

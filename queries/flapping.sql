@@ -31,7 +31,7 @@
 --
 -- psql -v from=-7d -v to=now -v tz=UTC -v source= -v times=3 -v within=1h -f queries/flapping.sql
 with broken as (
-    select c.source_id, c.desktop_no, c.disconnected_at,
+    select c.source_id, c.desktop_no, c.label_no, c.disconnected_at,
            count(*) over (partition by c.source_id, c.desktop_no order by c.disconnected_at
                           range between current row and deskledger.duration(:'within') following) as in_window
       from deskledger_report.close_disconnects(
@@ -41,34 +41,23 @@ with broken as (
 flapping as materialized (
     select source_id, desktop_no, count(*) as disconnects, max(in_window) as most_in_window,
            (array_agg(disconnected_at order by in_window desc, disconnected_at))[1] as window_from,
-           max(disconnected_at) as last_at
+           -- Of what its last disconnect began.
+           (array_agg(label_no order by disconnected_at desc))[1] as label_no
       from broken
      group by 1, 2
     having max(in_window) >= :'times'::integer
-),
-observed as (
-    select p.source_id, p.desktop_no,
-           sum(least(p.piece_to, (select deskledger.instant(:'to', :'tz')))
-               - greatest(p.piece_from, (select deskledger.instant(:'from', :'tz')))) as observed
-      from flapping f
-      join deskledger_report.piece p using (source_id, desktop_no)
-     where p.piece_to > (select deskledger.instant(:'from', :'tz'))
-       and p.piece_from < (select deskledger.instant(:'to', :'tz'))
-       and (p.is_open or p.piece_to <= (select deskledger_report.month_end(deskledger.instant(:'to', :'tz'))))
-     group by 1, 2
 )
-select s.source, p.desktop_id, p.desktop_name, p.users, f.disconnects, f.most_in_window, f.window_from,
-       (100.0 * coalesce(deskledger_report.micros(o.observed), 0)
+select s.source, d.desktop_id, n.desktop_name, n.users, f.disconnects, f.most_in_window, f.window_from,
+       (100.0 * coalesce(o.observed, 0)
            / deskledger_report.micros(
                (select deskledger.instant(:'to', :'tz')) - (select deskledger.instant(:'from', :'tz'))))::double precision
            as coverage_pct
   from flapping f
   join deskledger_report.source s using (source_id)
-  -- What its last disconnect began.
-  join deskledger_report.named_piece p
-    on p.source_id = f.source_id and p.desktop_no = f.desktop_no
-   and p.piece_from = f.last_at and p.first_seen = f.last_at and p.disconnected_at = f.last_at
-   and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
-   and (p.is_open or p.piece_to <= (select deskledger_report.month_end(deskledger.instant(:'to', :'tz'))))
-  left join observed o on o.source_id = f.source_id and o.desktop_no = f.desktop_no
- order by f.most_in_window desc, f.disconnects desc, s.source, p.desktop_id
+  join deskledger_report.desktop d using (source_id, desktop_no)
+  join deskledger_report.label n on n.source_id = f.source_id and n.label_no = f.label_no
+  left join deskledger_report.observed_time(
+           (select deskledger.instant(:'from', :'tz')), (select deskledger.instant(:'to', :'tz')),
+           (select array_agg(distinct source_id) from flapping), (select array_agg(distinct desktop_no) from flapping)) o
+       on o.source_id = f.source_id and o.desktop_no = f.desktop_no
+ order by f.most_in_window desc, f.disconnects desc, s.source, d.desktop_id
