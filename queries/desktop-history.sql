@@ -33,20 +33,26 @@ with asked as (
       from deskledger_report.desktop d
       join deskledger_report.source s using (source_id)
      where (:'source' = '' or s.source = :'source')
-       and (d.desktop_id = :'desktop'
-            or (d.source_id, d.desktop_no) in (select p.source_id, p.desktop_no
-                                                 from deskledger_report.label l
-                                                 join deskledger_report.labelled_piece p using (source_id, label_no)
-                                                where l.desktop_name = :'desktop'))
+       and (d.source_id, d.desktop_no) in (
+           select i.source_id, i.desktop_no from deskledger_report.desktop i where i.desktop_id = :'desktop'
+            union
+           select n.source_id, n.desktop_no
+             from deskledger_report.label l
+             join deskledger_report.desktop_label n using (source_id, label_no)
+            where l.desktop_name = :'desktop')
 ),
 span as materialized (
     select a.source, a.source_id, a.desktop_no, a.desktop_id, p.desktop_name,
            t.status as connect_status, p.users, p.first_seen, p.last_seen, p.piece_to as held_until, p.started_after,
            case when p.ended <> -4 then p.piece_to end as ended_before
       from asked a
-      join deskledger_report.named_piece p using (source_id, desktop_no)
-      join deskledger_report.status t using (source_id, status_id)
-     where p.is_last
+     -- `offset 0` keeps each a look-up: else all pieces would be read for it.
+     cross join lateral (
+           select n.*
+             from deskledger_report.named_piece n
+            where n.source_id = a.source_id and n.desktop_no = a.desktop_no and n.is_last
+           offset 0) p
+      join deskledger_report.status t on t.source_id = a.source_id and t.status_id = p.status_id
 ),
 -- Complete listings in a row, for absences: a complete listing between two spans is one that the desktop
 -- was absent from, also before its first span.

@@ -39,9 +39,9 @@ select c.source, c.desktop_id, c.desktop_name, u.user_name, c.attribution, c.fir
   from deskledger_report.user_label u
   join deskledger_report.connection c using (source_id, label_no)
  where (u.user_name = :'user' or u.user_id = :'user')
-   -- Says nothing new, but passes the spans of others over before anything is joined to them.
-   and c.label_no = any (array(select label_no from deskledger_report.user_label
-                                where user_name = :'user' or user_id = :'user'))
+   -- Says nothing new, but leads to the spans of a few desktops before anything is joined to them.
+   and c.source_id = any (array(select source_id from deskledger_report.desktops_of_user(:'user')))
+   and c.desktop_no = any (array(select desktop_no from deskledger_report.desktops_of_user(:'user')))
    and (:'source' = '' or c.source = :'source')
    and c.first_seen < (select deskledger.instant(:'to', :'tz'))
    and c.held_until >= (select deskledger.instant(:'from', :'tz'))

@@ -384,6 +384,8 @@ pub struct Registered {
     pub assignments: Vec<(AssignmentNo, AttachUsers, Vec<PersonNo>, Vec<PersonNo>)>,
     /// Labels: number, name, assignment, salt, commitment.
     pub labels: Vec<RegisteredLabel>,
+    /// Desktops whose label is another now than before, if they had one; they may have had this one still earlier.
+    pub desktop_labels: Vec<(DesktopNo, LabelNo)>,
     /// Groups: number, name, ordinal.
     pub groups: Vec<(GroupNo, Option<Arc<str>>, i32)>,
 }

@@ -248,6 +248,9 @@ impl Beliefs {
 
         let status = self.status_id(step, seen.status.as_ref())?;
         let label = self.label_no(step, seen);
+        if open.is_none_or(|span| span.label != label) {
+            step.registered.desktop_labels.push((no, label));
+        }
         let mut next = OpenSpan {
             status,
             label,

@@ -44,6 +44,7 @@ impl Batch {
         self.registered.persons.extend(registered.persons);
         self.registered.assignments.extend(registered.assignments);
         self.registered.labels.extend(registered.labels);
+        self.registered.desktop_labels.extend(registered.desktop_labels);
         self.registered.groups.extend(registered.groups);
         self.closed.extend(changes.closed);
         self.open.extend(changes.opened.into_iter().map(|(no, span)| (no, Some(span))));
@@ -254,7 +255,8 @@ async fn insert_registered(
     source_id: SourceId,
     registered: &Registered,
 ) -> sqlx::Result<()> {
-    let Registered { desktops, statuses, persons, assignments, labels, groups } = registered;
+    let Registered { desktops, statuses, persons, assignments, labels, desktop_labels, groups } =
+        registered;
     if !desktops.is_empty() {
         sqlx::query(
             "-- store::record::insert_registered
@@ -339,6 +341,19 @@ async fn insert_registered(
         .bind(labels.iter().map(|row| row.2).collect::<Vec<_>>())
         .bind(labels.iter().map(|row| row.3.as_slice()).collect::<Vec<_>>())
         .bind(labels.iter().map(|row| row.4.as_slice()).collect::<Vec<_>>())
+        .execute(&mut *connection)
+        .await?;
+    }
+    if !desktop_labels.is_empty() {
+        sqlx::query(
+            "-- store::record::insert_registered
+             insert into deskledger_data.desktop_label (source_id, desktop_no, label_no)
+             select $1, * from unnest($2::integer[], $3::integer[])
+                 on conflict do nothing",
+        )
+        .bind(source_id)
+        .bind(desktop_labels.iter().map(|row| row.0).collect::<Vec<_>>())
+        .bind(desktop_labels.iter().map(|row| row.1).collect::<Vec<_>>())
         .execute(&mut *connection)
         .await?;
     }

@@ -403,7 +403,15 @@ async fn the_planner_plans_and_learns_no_name() {
     for name in NAMED {
         assert_eq!(refusal(&mut connection, &report(name)).await.as_deref(), DENIED, "{name}");
     }
-    for view in ["named_piece", "connection", "desktop", "user_label", "label", "labelled_piece"] {
+    for view in [
+        "named_piece",
+        "connection",
+        "desktop",
+        "user_label",
+        "label",
+        "labelled_piece",
+        "desktop_label",
+    ] {
         let read = format!("select * from deskledger_report.{view}");
         assert_eq!(refusal(&mut connection, &read).await.as_deref(), DENIED, "{read}");
     }

@@ -144,6 +144,9 @@ impl Desktops {
         names.status(row.status)?;
         names.label(row.label)?;
         let desk = self.desk(row.desktop)?;
+        if desk.open.is_none_or(|open| open.row.label != row.label) {
+            names.desktop_label(row.desktop, row.label)?;
+        }
         if desk.begun_in == now.sequence {
             return Err(Wrong::new(piece(&row), "one span of the desktop", "two that begin here"));
         }

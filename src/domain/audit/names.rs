@@ -4,6 +4,7 @@
 //! its number. Numbers are handed out in the order of first use, so a row that nothing speaks of is
 //! wrong too.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::rows::{AssignmentRow, digest};
@@ -25,6 +26,8 @@ pub struct Names {
     persons: List<(AttachUser, Digest)>,
     assignments: List<Assignment>,
     labels: List<Label>,
+    /// The rows of `desktop_label`, and whether the history has spoken of them.
+    desktop_labels: HashMap<(DesktopNo, LabelNo), bool>,
     groups: List<(Option<Arc<str>>, i32)>,
 }
 
@@ -266,6 +269,11 @@ impl Names {
         self.labels.push("label", no, label);
     }
 
+    /// A row of `desktop_label`, in any order.
+    pub fn add_desktop_label(&mut self, desktop: DesktopNo, label: LabelNo) {
+        self.desktop_labels.insert((desktop, label), false);
+    }
+
     /// A row of `desktop_group`.
     pub fn add_group(&mut self, no: GroupNo, name: Option<&str>, ordinal: i32) {
         self.groups.push("desktop_group", no, Ok((name.map(Arc::from), ordinal)));
@@ -325,6 +333,22 @@ impl Names {
         Ok((label.commitment, assignment.hash))
     }
 
+    /// The history says that the desktop had the label.
+    pub(super) fn desktop_label(
+        &mut self,
+        desktop: DesktopNo,
+        label: LabelNo,
+    ) -> Result<(), Wrong> {
+        let row = self.desktop_labels.get_mut(&(desktop, label));
+        row.map(|is_used| *is_used = true).ok_or_else(|| {
+            Wrong::new(
+                format!("`desktop_label` of desktop number {desktop} and label number {label}"),
+                "a row",
+                "none",
+            )
+        })
+    }
+
     /// The same users by type, id and name, whatever the desktop's name and their groups on it.
     pub(super) fn is_same_connection(&self, one: LabelNo, other: LabelNo) -> bool {
         let persons = |no: LabelNo| {
@@ -360,6 +384,14 @@ impl Names {
         self.persons.check_all("person", true)?;
         self.assignments.check_all("assignment", true)?;
         self.labels.check_all("label", true)?;
+        let idle = self.desktop_labels.iter().filter(|(_, is_used)| !**is_used);
+        if let Some(((desktop, label), _)) = idle.min_by_key(|(row, _)| **row) {
+            return Err(Wrong::new(
+                format!("`desktop_label` of desktop number {desktop} and label number {label}"),
+                "a span that says so",
+                "none",
+            ));
+        }
         self.groups.check_all("desktop_group", true)
     }
 }

@@ -95,6 +95,17 @@ pub(super) async fn names(
     }
     drop(labels);
 
+    let mut desktop_labels = sqlx::query_as::<_, (i32, i32)>(
+        "-- store::verify::names
+         select desktop_no, label_no from deskledger_data.desktop_label where source_id = $1",
+    )
+    .bind(source)
+    .fetch(&mut *connection);
+    while let Some((desktop, label)) = desktop_labels.try_next().await.map_err(&failed)? {
+        names.add_desktop_label(desktop, label);
+    }
+    drop(desktop_labels);
+
     let mut groups = sqlx::query_as::<_, (i32, Option<String>, i32)>(
         "-- store::verify::names
          select group_no, static_name, ordinal from deskledger_data.desktop_group

@@ -207,11 +207,12 @@ async fn doubled_ids(connection: &mut PgConnection) -> sqlx::Result<Vec<(SourceI
 
 /// Instants at which the tally is another than the spans say: the first one of each source.
 async fn wrong_tallies(connection: &mut PgConnection) -> sqlx::Result<Vec<(SourceId, Fault)>> {
-    type Row = (SourceId, Instant, String, String, Option<i64>, Option<i64>);
+    type Row = (SourceId, Instant, String, String, Option<i64>, Option<i64>, Option<Instant>);
     let rows: Vec<Row> = sqlx::query_as(
         "-- store::verify::wrong_tallies
          select distinct on (1) coalesce(told.source_id, kept.source_id), coalesce(told.at, kept.at),
-                coalesce(told.counts, 'none'), coalesce(kept.counts, 'none'), n.snapshot_id, n.sequence
+                coalesce(told.counts, 'none'), coalesce(kept.counts, 'none'), n.snapshot_id, n.sequence,
+                n.observed_at
            from (select source_id, at, concat_ws(', ', desktops, connected, disconnected, ready, unregistered, started,
                         disconnects, ended) as counts
                    from deskledger_data.told_tally) told
@@ -219,22 +220,36 @@ async fn wrong_tallies(connection: &mut PgConnection) -> sqlx::Result<Vec<(Sourc
                              started, disconnects, ended) as counts
                         from deskledger_data.tally) kept
                 on kept.source_id = told.source_id and kept.at = told.at
-           left join deskledger_data.snapshot n on n.source_id = coalesce(told.source_id, kept.source_id)
-                and n.observed_at = coalesce(told.at, kept.at)
+           -- The snapshot of that instant; where there is none, the next one, or the last.
+           left join lateral (
+                (select s.snapshot_id, s.sequence, s.observed_at
+                   from deskledger_data.snapshot s
+                  where s.source_id = coalesce(told.source_id, kept.source_id)
+                    and s.observed_at >= coalesce(told.at, kept.at)
+                  order by s.observed_at limit 1)
+                 union all
+                (select s.snapshot_id, s.sequence, s.observed_at
+                   from deskledger_data.snapshot s
+                  where s.source_id = coalesce(told.source_id, kept.source_id)
+                  order by s.observed_at desc limit 1)
+                 limit 1) n on true
           where told.counts is distinct from kept.counts
           order by 1, 2",
     )
     .fetch_all(connection)
     .await?;
-    let faults = rows.into_iter().map(|(source, at, told, kept, snapshot_id, sequence)| {
-        let place = snapshot_id.zip(sequence).map(|(snapshot_id, sequence)| Place {
-            snapshot_id,
-            sequence,
-            observed_at: at,
+    let faults =
+        rows.into_iter().map(|(source, at, told, kept, snapshot_id, sequence, observed_at)| {
+            let place = snapshot_id.zip(sequence).zip(observed_at).map(
+                |((snapshot_id, sequence), observed_at)| Place {
+                    snapshot_id,
+                    sequence,
+                    observed_at,
+                },
+            );
+            let what = format!("`tally` of the desktops at {}", at.to_rfc3339());
+            (source, Fault::at(place, Wrong::new(what, told, kept)))
         });
-        let what = format!("`tally` of the desktops at {}", at.to_rfc3339());
-        (source, Fault::at(place, Wrong::new(what, told, kept)))
-    });
     Ok(faults.collect())
 }
 
