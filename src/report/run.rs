@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 use futures_util::TryStreamExt;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgDatabaseError, PgErrorPosition};
 use sqlx::query::Query;
 use sqlx::{
@@ -74,7 +75,7 @@ pub trait Sink: Send {
 }
 
 /// Keeps a whole result in memory.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Collected {
     /// In the statement's order.
     pub columns: Vec<Column>,
@@ -110,13 +111,24 @@ pub async fn run(
     sink: &mut dyn Sink,
 ) -> Result<(), ReportError> {
     let failed = |source| ReportError::Database { report: report.name.clone(), source };
-    let mut connection = pool.acquire().await.map_err(failed)?;
-    let outcome = run_on(&mut connection, report, values, timeout, sink).await;
-    if outcome.is_err() {
-        // Rows may still be on their way, perhaps a million of them, that nobody will read.
-        connection.close_on_drop();
+    let mut lent = Lent(Some(pool.acquire().await.map_err(failed)?));
+    let Some(connection) = lent.0.as_mut() else { return Err(failed(sqlx::Error::PoolClosed)) };
+    run_on(connection, report, values, timeout, sink).await?;
+    drop(lent.0.take());
+    Ok(())
+}
+
+/// A connection that goes back to its pool when it is taken out of here, and is closed otherwise: after a failure, and where
+/// whoever asked has gone. Rows may still be on their way, perhaps a million of them, that nobody will read; or the
+/// statement is still running, and a closed connection is what tells the server to end it.
+struct Lent(Option<PoolConnection<Postgres>>);
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(connection) = &mut self.0 {
+            connection.close_on_drop();
+        }
     }
-    outcome
 }
 
 async fn run_on(

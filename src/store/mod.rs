@@ -86,6 +86,15 @@ impl Store {
                          select set_config('role', rolname, false) from pg_roles
                           where rolname = 'deskledger_reader' and pg_has_role(oid, 'member')",
                     )
+                    .execute(&mut *connection)
+                    .await?;
+                    // So that a statement ends with the connection of whoever asked for it. Not every platform can look,
+                    // and those that cannot refuse the setting.
+                    sqlx::query(
+                        "-- store::connect_to_read
+                         select set_config('client_connection_check_interval', '1s', false)
+                          where version() like '%linux%'",
+                    )
                     .execute(connection)
                     .await
                     .map(drop)
