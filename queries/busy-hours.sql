@@ -23,6 +23,7 @@
 --
 -- Chart
 --   heat  hour, weekday  connected_avg
+--   unit  desktops
 --
 -- psql -v from=-28d -v to=now -v tz=UTC -v source= -f queries/busy-hours.sql
 with bucket as materialized (

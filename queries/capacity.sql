@@ -36,6 +36,7 @@
 --
 -- Chart
 --   bars  source  desktops, desktops_needed, peak
+--   unit  desktops
 --
 -- psql -v from=-30d -v to=now -v tz=UTC -v source= -v headroom_pct=10 -v workdays=1-5 -v day_from=8 -v day_to=18 -f queries/capacity.sql
 with period as materialized (

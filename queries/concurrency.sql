@@ -31,6 +31,7 @@
 --
 -- Chart
 --   bars  source  p50, p90, p95, p99, peak
+--   unit  desktops
 --
 -- psql -v from=-30d -v to=now -v tz=UTC -v source= -f queries/concurrency.sql
 with at_once as (

@@ -32,6 +32,7 @@
 -- Chart
 --   bars  bucket_start  disconnects_per_100_hours
 --   per   source
+--   unit  per 100 connected hours
 --
 -- psql -v from=-7d -v to=now -v bucket=day -v tz=UTC -v source= -v reconnect_within=15m -f queries/disconnects.sql
 with bucket as materialized (

@@ -28,6 +28,7 @@
 -- Chart
 --   bars  connected_from  hours
 --   per   source
+--   unit  desktops
 --
 -- psql -v from=-30d -v to=now -v tz=UTC -v source= -v bins=20 -f queries/distribution.sql
 with at_once as (

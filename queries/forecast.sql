@@ -46,6 +46,7 @@
 --   line     day  expected_peak
 --   between  low, high
 --   per      source
+--   unit     desktops
 --
 -- psql -v from=-90d -v to=now -v horizon_days=14 -v tz=UTC -v source= -f queries/forecast.sql
 with bucket as materialized (

@@ -32,6 +32,7 @@
 -- Chart
 --   line  bucket_start  in_use_avg, in_use_peak
 --   per   static_name
+--   unit  desktops
 --
 -- psql -v from=-7d -v to=now -v bucket=day -v tz=UTC -v source= -v group= -f queries/group-utilisation.sql
 with bucket as materialized (

@@ -35,6 +35,7 @@
 -- Chart
 --   line  bucket_start  connected_avg, connected_peak, desktops_avg
 --   per   source
+--   unit  desktops
 --
 -- psql -v from=-7d -v to=now -v bucket=day -v tz=UTC -v source= -f queries/utilisation.sql
 with bucket as materialized (

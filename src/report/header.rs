@@ -57,6 +57,8 @@ pub struct Chart {
     pub between: Option<[String; 2]>,
     /// A picture for each value of this column.
     pub per: Option<String>,
+    /// What its figures count, where their names do not say it.
+    pub unit: Option<String>,
 }
 
 /// The form of a chart.
@@ -257,14 +259,18 @@ fn read_chart(chart: &mut Option<Chart>, entry: &str) -> Result<(), String> {
             ("heat", ..) => return Err("a heat map has two columns and one figure".to_owned()),
             _ => return Err(FORM.to_owned()),
         };
-        *chart = Some(Chart { kind, along, figures, between: None, per: None });
+        *chart = Some(Chart { kind, along, figures, between: None, per: None, unit: None });
         return Ok(());
     };
     let [key, list] = fields(entry).ok_or("needs two spaces after its first word")?;
     match (key, names(list).as_slice()) {
         ("between", [low, high]) => chart.between = Some([low.clone(), high.clone()]),
         ("per", [column]) => chart.per = Some(column.clone()),
-        _ => return Err(format!("`{entry}` is neither `between  low, high` nor `per  column`")),
+        ("unit", _) => chart.unit = Some(list.to_owned()),
+        _ => {
+            let problem = "is none of `between  low, high`, `per  column` and `unit  words`";
+            return Err(format!("`{entry}` {problem}"));
+        }
     }
     Ok(())
 }
@@ -296,7 +302,7 @@ mod tests {
              --   from    instant  -7d  start of the period\n\
              --   group   text     ''   one group; empty:  all,\n--                         in any source\n\
              --   at      instant  required  when\n--\n-- Columns\n--   bucket_start  the bucket's start\n--\n\
-             -- Chart\n--   line     bucket_start  a_avg, b\n--   between  low, high\n--   per      source\n--\n\
+             -- Chart\n--   line     bucket_start  a_avg, b\n--   between  low, high\n--   per      source\n--   unit     desktops, say\n--\n\
              -- psql -v from=-7d -f x.sql\nselect 1 -- not the header\n",
         )
         .expect("well formed");
@@ -316,6 +322,7 @@ mod tests {
         assert_eq!(header.columns[0].name, "bucket_start");
         let chart = header.chart.expect("a chart");
         assert_eq!((chart.kind, chart.figures.len()), (ChartKind::Line, 2));
+        assert_eq!(chart.unit.as_deref(), Some("desktops, say"));
         let columns: Vec<&str> = chart.columns().collect();
         assert_eq!(columns, ["bucket_start", "a_avg", "b", "low", "high", "source"]);
         assert_eq!(header.psql.as_deref(), Some("psql -v from=-7d -f x.sql"));
@@ -331,7 +338,7 @@ mod tests {
             ("-- T\n-- Columns\n--      more", 3, "continues nothing"),
             ("-- T\n-- Chart\n--   pie  a  b", 3, "a chart begins with"),
             ("-- T\n-- Chart\n--   heat  a  b", 3, "two columns and one figure"),
-            ("-- T\n-- Chart\n--   line  a  b\n--   on  c", 4, "is neither `between"),
+            ("-- T\n-- Chart\n--   line  a  b\n--   on  c", 4, "is none of `between"),
             ("-- T\n-- Parameters\n--   a  text  x  y\n--   a  text  x  y", 4, "described twice"),
         ] {
             let error = read_header(text).expect_err(text);
