@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
@@ -22,7 +21,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::Served;
 use super::guard::Refusal;
 use crate::clock::Clock;
-use crate::report::page::{Asking, Given, Live, Told, refusal};
+use crate::report::page::{Given, Live, Outcome, Told, refusal};
 use crate::report::params::Values;
 use crate::report::render::{Format, Look};
 use crate::report::{ReportError, run};
@@ -107,8 +106,15 @@ fn answered(page: Result<String, ReportError>) -> Response {
 /// What became of a question.
 fn asked(page: Result<Told, ReportError>) -> Response {
     match page {
-        Ok(Told { html: page, is_late: false }) => html(StatusCode::OK, page),
-        Ok(Told { html: page, is_late: true }) => html(StatusCode::GATEWAY_TIMEOUT, page),
+        Ok(Told { html: page, outcome }) => {
+            let status = match outcome {
+                Outcome::Answered => StatusCode::OK,
+                Outcome::Wrong => StatusCode::BAD_REQUEST,
+                Outcome::Late => StatusCode::GATEWAY_TIMEOUT,
+                Outcome::TooLarge => StatusCode::INSUFFICIENT_STORAGE,
+            };
+            html(status, page)
+        }
         Err(error) => failed(&error),
     }
 }
@@ -172,24 +178,20 @@ fn live(shared: &Shared) -> Live<'_> {
     Live { pool, catalogue, timeout: *timeout, now: Clock::System.now() }
 }
 
-async fn whole(State(shared): At, asking: Result<Query<Asking>, QueryRejection>) -> Response {
-    let Ok(Query(asking)) = asking else {
-        let problem = "Each of from, to, tz, source and bucket can be given once.";
-        return told(StatusCode::BAD_REQUEST, "That cannot be answered", problem);
-    };
+async fn whole(State(shared): At, Query(pairs): Query<Given>) -> Response {
     let _turn = match turn(&shared).await {
         Ok(turn) => turn,
         Err(busy) => return busy,
     };
-    asked(live(&shared).whole(&asking).await)
+    asked(live(&shared).whole(&given(pairs)).await)
 }
 
 async fn list(State(shared): At) -> Response {
     answered(live(&shared).list())
 }
 
-async fn sql(State(shared): At, Path(name): Path<String>) -> Response {
-    answered(live(&shared).sql(&name))
+async fn sql(State(shared): At, Path(name): Path<String>, Query(pairs): Query<Given>) -> Response {
+    asked(live(&shared).sql(&name, &given(pairs)))
 }
 
 async fn one(

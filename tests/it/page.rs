@@ -129,7 +129,7 @@ async fn the_whole_report_is_one_file_that_opens_anywhere() {
     record(&store, "prod", 7).await;
     record(&store, "lab & <i>test</i>", 8).await;
     let program = Home::new(&database);
-    let arguments = ["report", "--all", "--from", "2026-10-01", "--to", "2026-10-19"];
+    let arguments = ["report", "--all", "--from", "2026-10-01", "--to", "2026-10-19 12:00"];
     let path = program.path().join("report.html");
     let output = ["--tz", "Asia/Singapore", "--output", path.to_str().unwrap()];
     program.run(&[arguments.as_slice(), &output].concat()).await.expect(0);
@@ -149,9 +149,72 @@ async fn the_whole_report_is_one_file_that_opens_anywhere() {
         "the source's name is missing"
     );
     assert!(page.contains("All sources as one") && page.contains("(all)"));
+    // What is sampled says so, what is counted is named, and where the day is cut stands beside it.
+    let utilisation = section(&page, "utilisation");
+    assert!(utilisation.contains("<td class=\"n\">≥ "), "{utilisation}");
+    assert!(!utilisation.split("<thead>").nth(1).unwrap().contains("<td class=\"n\">≥ –"));
+    assert!(utilisation.contains("connected peak (≥), desktops</li>"));
+    assert!(utilisation.contains(">\ndesktops\n</text>"), "the axis has no unit");
+    assert!(utilisation.contains("connected avg</a> <small>desktops</small>"));
+    let cut = "<th scope=\"row\" class=\"t\">2026-10-19 <i class=\"cut\">partial</i></th>";
+    assert!(utilisation.contains(cut) && utilisation.matches("<i class=\"cut\"").count() == 4);
+    assert!(utilisation.contains("<title>2026-10-19 (partial): connected avg "), "{utilisation}");
+    assert!(utilisation.contains("; connected peak ≥ ") && utilisation.contains("; coverage "));
+    assert!(section(&page, "disconnects").contains(">\nper 100 connected hours\n</text>"));
+    assert!(section(&page, "disconnects").contains(": many disconnected at once</title>"));
+    // Each cell of the week stands above its coverage.
+    let week = section(&page, "busy-hours");
+    assert_eq!(week.matches(" %</small></td>").count(), 24 * 7, "{week}");
+    assert_eq!(week.matches(" %</title>").count(), 24 * 7, "{week}");
+    // The SQL of each figure is in the file.
+    for name in ["utilisation", "busy-hours", "coverage"] {
+        assert!(section(&page, name).contains(&format!("<a href=\"#sql-{name}\">SQL</a>")));
+        assert!(page.contains(&format!(
+            "<pre class=\"line\" id=\"sql-{name}\">psql -v from=2026-09-30T16:00:00Z "
+        )));
+    }
+    assert!(
+        page.contains("<a href=\"#sql-concurrency\" aria-label=\"SQL: desktops connected at most")
+    );
 
     let folder = program.path().to_owned();
     tokio::task::spawn_blocking(move || look_at(&page, &folder)).await.unwrap();
+}
+
+/// A section of the page, by its report.
+fn section<'a>(page: &'a str, name: &str) -> &'a str {
+    let start = page.find(&format!("<section id=\"{name}\"")).expect(name);
+    let rest = &page[start..];
+    &rest[..rest.find("</section>").unwrap()]
+}
+
+/// What is out of sight of a page that is so wide: it measures the page by a script of its own.
+fn out_of_sight(page: &str, folder: &Path, width: u32) -> String {
+    let (before, rest) = page.split_once("<meta http-equiv=\"Content-Security-Policy\"").unwrap();
+    let rest = rest.split_once('>').unwrap().1;
+    let measure = "const found = [], wide = document.documentElement.clientWidth;
+        if (document.documentElement.scrollWidth > wide) found.push('the page is wider than the window');
+        for (const region of document.querySelectorAll('.scroll:has(table)')) {
+          const name = region.getAttribute('aria-label'), r = region.getBoundingClientRect();
+          if (region.tabIndex !== 0) found.push(name + ': no key scrolls it');
+          if (r.right > wide) found.push(name + ': it is cut');
+          const names = [...region.querySelectorAll('thead th')].map(th => th.textContent.trim());
+          for (const kept of region.querySelectorAll('.k, tr > th:first-child')) {
+            const k = kept.getBoundingClientRect();
+            if (k.left < r.left || k.right > r.right) found.push(name + ': ' + kept.textContent);
+          }
+          if (names.some(name => name.startsWith('coverage')) && !region.querySelector('.k')) found.push(name + ': coverage');
+          for (const th of region.querySelectorAll('thead th')) {
+            if (th.scrollWidth > th.clientWidth + 1) found.push(name + ': heading ' + th.textContent);
+          }
+        }
+        document.title = 'SEEN' + JSON.stringify(found) + 'END'";
+    let file = folder.join(format!("wide-{width}.html"));
+    std::fs::write(&file, format!("{before}{rest}<script>{measure}</script>")).unwrap();
+    let output = open(&file, &[&format!("--window-size={width},900"), "--dump-dom"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let found = text.split_once("<title>SEEN").and_then(|(_, rest)| rest.split_once("END</title>"));
+    found.unwrap_or_else(|| panic!("nothing was measured")).0.to_owned()
 }
 
 /// The headings of the page's sections.
@@ -178,6 +241,10 @@ fn look_at(page: &str, folder: &Path) {
     assert_eq!(complaints(page, folder, 1), "[]", "in light");
     assert_eq!(complaints(page, folder, 0), "[]", "in the dark");
 
+    for width in [1280, 1024, 500] {
+        assert_eq!(out_of_sight(page, folder, width), "[]", "at {width} pixels");
+    }
+
     // On paper: everything is there, and no heading stands alone at a page's end.
     let pdf = folder.join("report.pdf");
     open(&file, &["--no-pdf-header-footer", &format!("--print-to-pdf={}", pdf.display())]);
@@ -186,7 +253,13 @@ fn look_at(page: &str, folder: &Path) {
     let text = String::from_utf8(text.stdout).unwrap();
     let pages: Vec<&str> = text.split('\u{c}').filter(|page| !page.trim().is_empty()).collect();
     assert!((4..30).contains(&pages.len()), "{} pages", pages.len());
-    for title in &titles {
+    let words = Command::new("pdftotext").arg("-bbox").arg(&pdf).arg("-").output().unwrap();
+    let words = String::from_utf8(words.stdout).unwrap();
+    let rightmost = words.split("xMax=\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let rightmost = rightmost.map(|at| at.parse::<f64>().unwrap()).fold(0.0, f64::max);
+    assert!(rightmost < 595.0 - 36.0, "something is printed at {rightmost} of 595 points");
+    // The file's SQL is for the screen.
+    for title in titles.iter().filter(|title| *title != "SQL") {
         assert!(text.contains(title.as_str()), "`{title}` is not printed");
     }
     for (nth, page) in pages.iter().enumerate() {

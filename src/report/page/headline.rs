@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use crate::report::run::Collected;
+use super::figure::Figures;
+use super::whole::Answer;
 use crate::report::value::Cell;
 
 /// A figure for the top of the page.
@@ -15,17 +16,21 @@ pub(super) struct Card {
     pub unit: &'static str,
     /// What it rests on.
     pub note: String,
+    /// The report and the column that it is of.
+    pub of: (&'static str, &'static str),
+    /// Where its SQL is to be seen.
+    pub sql: Option<String>,
 }
 
-/// Report, column, label, unit, and whether it is a lower bound.
-const FIGURES: [(&str, &str, &str, &str, bool); 7] = [
-    ("utilisation", "desktops_avg", "desktops, on average", "", false),
-    ("utilisation", "utilisation_pct", "of desktop time connected", "%", false),
-    ("utilisation", "connected_avg", "connected, on average", "", false),
-    ("utilisation", "connected_peak", "connected at once, at the peak", "", true),
-    ("concurrency", "p95", "connected at most, in 95 % of the time", "", false),
-    ("disconnects", "disconnects_per_100_hours", "disconnects per 100 connected hours", "", false),
-    ("utilisation", "coverage_pct", "of the period observed", "%", false),
+/// Report, column, label and unit.
+const FIGURES: [[&str; 4]; 7] = [
+    ["utilisation", "desktops_avg", "desktops, on average", ""],
+    ["utilisation", "utilisation_pct", "of desktop time connected", "%"],
+    ["utilisation", "connected_avg", "desktops connected, on average", ""],
+    ["utilisation", "connected_peak", "desktops connected at once, at the peak", ""],
+    ["concurrency", "p95", "desktops connected at most, in 95 % of the time", ""],
+    ["disconnects", "disconnects_per_100_hours", "disconnects per 100 connected hours", ""],
+    ["utilisation", "coverage_pct", "of the period observed", "%"],
 ];
 
 /// One digit behind the point where there is one: the table has the rest.
@@ -40,21 +45,14 @@ fn short(cell: &Cell) -> Option<String> {
 }
 
 /// The cards of one source from its rows; `results` gives a report's result over the whole period.
-pub(super) fn cards<'a>(
-    source: &str,
-    results: impl Fn(&str) -> Option<&'a Collected>,
-) -> Vec<Card> {
-    let card = |(report, column, label, unit, is_bound): (
-        &str,
-        &str,
-        &'static str,
-        &'static str,
-        bool,
-    )| {
-        let result = results(report)?;
-        let place = |name: &str| result.columns.iter().position(|known| known.name == name);
+pub(super) fn cards<'a>(source: &str, results: impl Fn(&str) -> Option<&'a Answer>) -> Vec<Card> {
+    let card = |[report, column, label, unit]: [&'static str; 4]| {
+        let answer = results(report)?;
+        let figures = Figures::new(answer.head.as_ref()?, &answer.rows.columns, None);
+        let place = |name: &str| figures.place(name);
         let (at, of) = (place(column)?, place("source")?);
-        let row = result
+        let row = answer
+            .rows
             .rows
             .iter()
             .find(|row| matches!(&row[of], Cell::Text(name) if name == source))?;
@@ -63,7 +61,7 @@ pub(super) fn cards<'a>(
         let note = match (&value, coverage) {
             (None, _) => "not observed".to_owned(),
             _ if column == "coverage_pct" => String::new(),
-            (Some(_), Some(coverage)) if is_bound => {
+            (Some(_), Some(coverage)) if figures.is_lower_bound(at) => {
                 format!("sampled, so at least; {coverage} % observed")
             }
             (Some(_), Some(coverage)) => format!("{coverage} % observed"),
@@ -72,12 +70,12 @@ pub(super) fn cards<'a>(
         Some(Card {
             label,
             is_nothing: value.is_none(),
-            value: value.map_or_else(
-                || "–".to_owned(),
-                |value| if is_bound { format!("≥ {value}") } else { value },
-            ),
+            value: value
+                .map_or_else(|| "–".to_owned(), |value| format!("{}{value}", figures.sign(at))),
             unit,
             note,
+            of: (report, column),
+            sql: None,
         })
     };
     FIGURES.into_iter().filter_map(card).collect()

@@ -2,10 +2,12 @@
 
 use std::io::{self, Write};
 
-use chrono_tz::Tz;
 use minijinja::context;
 
-use super::section::{Section, Shown, cell_view};
+use super::bucket::Edges;
+use super::figure::Figures;
+use super::section::{Section, Shown};
+use super::table::Layout;
 use super::template::{render, shown};
 use crate::report::render::heading::sampled;
 use crate::report::render::people::Precision;
@@ -69,19 +71,12 @@ impl<W: Write> Html<W> {
 
     /// Rows by the template's own macro.
     fn write_rows(&mut self) -> io::Result<()> {
-        let tz = self.head.as_ref().map_or(Tz::UTC, |head| head.time_zone);
-        let rows: Vec<Vec<_>> = self
-            .rows
-            .drain(..)
-            .map(|row| {
-                let cells = self.columns.iter().zip(&row).enumerate();
-                cells
-                    .map(|(at, (column, cell))| {
-                        cell_view(column, cell, Precision::Second, tz, at == 0)
-                    })
-                    .collect()
-            })
-            .collect();
+        let Some(head) = &self.head else { return Ok(()) };
+        let figures = Figures::new(head, &self.columns, head.chart.as_ref());
+        let edges = self.columns.first().and_then(|first| Edges::of(head, &first.name));
+        let layout = Layout::new(&figures, edges, head.time_zone);
+        let rows = self.rows.drain(..).map(|row| layout.row(&row, |_| Precision::Second));
+        let rows: Vec<Vec<_>> = rows.collect();
         let text = render("rows.html", context! { rows => shown(rows) })?;
         self.out.write_all(text.as_bytes())
     }

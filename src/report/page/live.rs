@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use minijinja::context;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use sqlx::PgPool;
 
-use super::section::{Definition, MOST_ROWS, Section, Shown};
+use super::section::{Definition, MOST_ROWS, Section, Shown, asked};
+use super::sql::{Source, address, link, query};
 use super::template::{render, shown};
-use super::whole::{Answer, Asking, Page, Style, TOO_LARGE};
+use super::whole::{Answer, Asking, Page, Style};
+use super::wrong::{Outcome, Wrong};
 use crate::domain::{ALL_SOURCES_AS_ONE, harmless};
 use crate::report::catalogue::{Catalogue, Report};
 use crate::report::error::ReportError;
@@ -36,6 +37,8 @@ struct Field {
     choices: Vec<Choice>,
     size: usize,
     is_required: bool,
+    /// What is wrong with its value.
+    problem: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -77,9 +80,22 @@ impl Form {
                 choices,
                 size: if parameter.kind == Kind::Instant { 20 } else { 12 },
                 is_required: parameter.default.is_none(),
+                problem: None,
             }
         };
         Self { action, fields: parameters.map(field).collect() }
+    }
+
+    /// Tells what is wrong beside its field; hands back what belongs to none.
+    fn tell(&mut self, wrong: Option<Wrong>) -> Option<String> {
+        let Wrong { field, text, .. } = wrong?;
+        match self.fields.iter_mut().find(|known| Some(&known.name) == field.as_ref()) {
+            Some(field) => {
+                field.problem = Some(text);
+                None
+            }
+            None => Some(text),
+        }
     }
 }
 
@@ -101,33 +117,8 @@ pub struct Live<'a> {
 pub struct Told {
     /// The page.
     pub html: String,
-    /// The report took too long: the page says so.
-    pub is_late: bool,
-}
-
-/// Why there is no result, where whoever asked can ask for something else.
-struct Problem {
-    text: String,
-    is_late: bool,
-}
-
-impl Problem {
-    fn of(error: ReportError) -> Result<Self, ReportError> {
-        let is_late = matches!(error, ReportError::Timeout(_));
-        let text = match error {
-            error if error.is_too_large() => TOO_LARGE.to_owned(),
-            error @ ReportError::Output { .. } => return Err(error),
-            error if is_late || error.is_usage() => harmless(&error.for_others()),
-            error => return Err(error),
-        };
-        Ok(Self { text, is_late })
-    }
-}
-
-/// The address of something about a report, whose name is a file's.
-fn address(about: &str, name: &str) -> String {
-    const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
-    format!("/{about}/{}", utf8_percent_encode(name, KEPT))
+    /// Whether it shows what was asked for.
+    pub outcome: Outcome,
 }
 
 /// What a browser gave: names and values, the empty ones left out.
@@ -169,16 +160,14 @@ impl Live<'_> {
     pub async fn one(&self, name: &str, given: &Given) -> Result<Told, ReportError> {
         let report = self.catalogue.get(name)?;
         let sources = self.sources().await?;
-        let form = Form::new(address("report", name), report.parameters.iter(), &sources, |name| {
-            given_value(given, name)
-        });
-        let is_ready = report.parameters.iter().all(|parameter| {
-            parameter.default.is_some() || !given_value(given, &parameter.name).is_empty()
-        });
-        let mut problem: Option<Problem> = None;
+        let mut form =
+            Form::new(address("report", name), report.parameters.iter(), &sources, |name| {
+                given_value(given, name)
+            });
+        let mut wrong: Option<Wrong> = None;
         let mut section: Option<Section> = None;
         let mut sampling = None;
-        if is_ready {
+        if self.is_ready(name, given) {
             match self.answer(report, given).await {
                 Ok(answer) => {
                     let head = answer.head.as_ref();
@@ -195,34 +184,28 @@ impl Live<'_> {
                             most_rows: MOST_ROWS * 5,
                         };
                         let mut section = shown.section();
-                        section.sql = Some(address("sql", name));
+                        section.sql = Some(link(name, &asked(head), None, true));
                         section
                     });
                 }
-                Err(error) => problem = Some(Problem::of(error)?),
+                Err(error) => wrong = Some(Wrong::of(error, &report.parameters, given)?),
             }
         }
-        let definitions: Vec<Definition> = report
-            .columns
-            .iter()
-            .map(|column| Definition {
-                name: column.name.clone(),
-                meaning: harmless(&column.meaning),
-            })
-            .collect();
+        let definitions: Vec<Definition> = report.columns.iter().map(Definition::of).collect();
         let formats = ["csv", "json", "xlsx"].map(|name| {
-            let asked = url_encoded(given);
-            let href = format!("{}/{name}?{asked}", address("report", &report.name));
+            let href = format!("{}/{name}?{}", address("report", &report.name), query(given));
             context! { name => name, href => href }
         });
-        let is_late = problem.as_ref().is_some_and(|problem| problem.is_late);
+        let outcome = wrong.as_ref().map_or(Outcome::Answered, |wrong| wrong.outcome);
+        let problem = form.tell(wrong);
         let html = rendered(render(
             "one.html",
             context! {
                 title => harmless(&report.title),
+                name => harmless(&report.name),
                 about => paragraphs(&report.description),
                 form => shown(form),
-                problem => problem.map(|problem| problem.text),
+                problem => problem,
                 section => section.map(shown),
                 sampled => sampling,
                 definitions => shown(definitions),
@@ -230,28 +213,44 @@ impl Live<'_> {
                 written => self.now.to_rfc3339_opts(SecondsFormat::Secs, true),
             },
         ))?;
-        Ok(Told { html, is_late })
+        Ok(Told { html, outcome })
     }
 
     /// The page of all reports.
     ///
     /// # Errors
     /// The database failed. What was asked wrongly is told on the page.
-    pub async fn whole(&self, asking: &Asking) -> Result<Told, ReportError> {
+    pub async fn whole(&self, given: &Given) -> Result<Told, ReportError> {
         let Self { pool, catalogue, timeout, now } = *self;
         let sources = self.sources().await?;
         let style = Style { is_live: true, sources };
         let page = Page { pool, catalogue, timeout, now };
-        let problem = match page.html(asking, &style).await {
-            Ok(html) => return Ok(Told { html, is_late: false }),
-            Err(error) => Problem::of(error)?,
+        let model = catalogue.get("utilisation")?;
+        let answered = match Asking::of(model, given) {
+            Ok(asking) => page.html(&asking, &style).await,
+            Err(error) => Err(error),
         };
-        let form = whole_form(catalogue.get("utilisation")?, &style.sources, asking);
+        let wrong = match answered {
+            Ok(html) => return Ok(Told { html, outcome: Outcome::Answered }),
+            Err(error) => Wrong::of(error, &model.parameters, given)?,
+        };
+        let outcome = wrong.outcome;
+        let mut form = whole_form(model, &style.sources, |name| given_value(given, name));
+        let problem = form.tell(Some(wrong));
         let html = rendered(render(
             "one.html",
-            context! { title => "Virtual desktops", form => shown(form), problem => problem.text },
+            context! { title => "Virtual desktops", form => shown(form), problem => problem },
         ))?;
-        Ok(Told { html, is_late: problem.is_late })
+        Ok(Told { html, outcome })
+    }
+
+    /// Whether all is given that a report needs.
+    #[must_use]
+    pub fn is_ready(&self, name: &str, given: &Given) -> bool {
+        let Ok(report) = self.catalogue.get(name) else { return false };
+        report.parameters.iter().all(|parameter| {
+            parameter.default.is_some() || !given_value(given, &parameter.name).is_empty()
+        })
     }
 
     async fn answer(&self, report: &Report, given: &Given) -> Result<Answer, ReportError> {
@@ -277,14 +276,26 @@ impl Live<'_> {
         rendered(render("plain.html", context! { title => "Reports", reports => reports }))
     }
 
-    /// A report's file.
+    /// A report's file, and how to have psql answer the same question.
     ///
     /// # Errors
-    /// There is no such report.
-    pub fn sql(&self, name: &str) -> Result<String, ReportError> {
+    /// There is no such report. What was given wrong is told on the page.
+    pub fn sql(&self, name: &str, given: &Given) -> Result<Told, ReportError> {
         let report = self.catalogue.get(name)?;
-        let title = format!("{name}.sql");
-        rendered(render("plain.html", context! { title => title, text => report.text.clone() }))
+        let needed = |error: &ReportError| !matches!(error, ReportError::MissingParameter { .. });
+        let wrong = Values::new(report, given.iter().cloned()).err().filter(needed);
+        let wrong = wrong.map(|error| Wrong::of(error, &report.parameters, given)).transpose()?;
+        let outcome = wrong.as_ref().map_or(Outcome::Answered, |wrong| wrong.outcome);
+        let html = rendered(render(
+            "sql.html",
+            context! {
+                title => format!("{}.sql", harmless(name)),
+                problem => wrong.map(|wrong| wrong.text),
+                report => format!("{}?{}", address("report", name), query(given)),
+                source => shown(Source::new(report, given)),
+            },
+        ))?;
+        Ok(Told { html, outcome })
     }
 }
 
@@ -299,29 +310,25 @@ pub fn refusal(title: &str, problem: &str) -> Result<String, ReportError> {
     ))
 }
 
-/// The form above the whole report.
-pub(super) fn whole_form(model: &Report, sources: &[String], asking: &Asking) -> Form {
+/// A page for those whom a page elsewhere sends to this address, to go on by themselves.
+///
+/// # Errors
+/// The page cannot be filled in.
+pub fn detour(here: &str) -> Result<String, ReportError> {
+    let title = "Another site sent you here";
+    let problem = "What is asked of this ledger is asked by those who may read it, and by no page of another site.";
+    rendered(render("plain.html", context! { title => title, problem => problem, here => here }))
+}
+
+/// The form above the whole report; `value` tells what was given before.
+pub(super) fn whole_form(
+    model: &Report,
+    sources: &[String],
+    value: impl Fn(&str) -> String,
+) -> Form {
     let mut parameters = model.parameters.clone();
     for parameter in parameters.iter_mut().filter(|parameter| parameter.name == "from") {
         parameter.default = Some(Asking::FROM.to_owned());
     }
-    Form::new("/".to_owned(), parameters.iter(), sources, |name| match name {
-        "from" => asking.from.clone(),
-        "to" => asking.to.clone(),
-        "tz" => asking.tz.clone(),
-        "source" => asking.source.clone(),
-        _ => asking.bucket.clone(),
-    })
-}
-
-fn url_encoded(given: &Given) -> String {
-    let mut encoded = String::new();
-    for (name, value) in given {
-        let separator = if encoded.is_empty() { "" } else { "&" };
-        encoded.push_str(separator);
-        encoded.extend(utf8_percent_encode(name, NON_ALPHANUMERIC));
-        encoded.push('=');
-        encoded.extend(utf8_percent_encode(value, NON_ALPHANUMERIC));
-    }
-    encoded
+    Form::new("/".to_owned(), parameters.iter(), sources, value)
 }

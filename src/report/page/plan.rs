@@ -48,7 +48,7 @@ pub(super) const PLACES: &[Place] = &[
     ),
     Place {
         values: &[("bucket", "all")],
-        chart: Some(&["bars  static_name  in_use_pct", "per  source"]),
+        chart: Some(&["bars  static_name  in_use_pct", "per  source", "unit  desktops"]),
         ..place(
             "group-utilisation",
             "The groups side by side, over the whole period, as the cloud itself counts them.",

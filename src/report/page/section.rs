@@ -1,23 +1,24 @@
 //! A result as a section of a page: its pictures, its table, and the words around them.
 
-use std::collections::BTreeSet;
-
 use chrono_tz::Tz;
 use serde::Serialize;
 
-use super::draw::{Drawing, Mark, heat_line, spoken};
+use super::bucket::Edges;
+use super::draw::{Drawing, Mark, Picture};
+use super::figure::Figures;
+use super::table::{Layout, Table};
 use crate::domain::harmless;
-use crate::report::header::{Chart, ChartKind};
-use crate::report::render::heading::{instant, subtitle};
-use crate::report::render::people::{self, Precision, is_right_aligned};
+use crate::report::header::{Chart, ChartKind, ColumnDoc};
+use crate::report::render::heading::subtitle;
+use crate::report::render::people::NOTHING;
 use crate::report::run::{Asked, Head};
-use crate::report::value::{Cell, Column, ColumnKind};
+use crate::report::value::{Cell, Column};
 
 /// More rows than this are not shown on a page of many sections.
 pub(super) const MOST_ROWS: usize = 200;
 
 /// What a template shows of one result.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct Section {
     /// The report's name.
     pub id: String,
@@ -30,24 +31,19 @@ pub(super) struct Section {
     pub command: String,
     /// Where its SQL is to be seen.
     pub sql: Option<String>,
-    pub pictures: Vec<PictureView>,
+    pub pictures: Vec<Picture>,
     pub legend: Vec<Legend>,
     pub has_holes: bool,
     pub has_marks: bool,
     pub has_coverage: bool,
+    /// Some of what is drawn belongs to buckets that the period cuts.
+    pub has_cut: bool,
     pub left_out: Option<String>,
     pub table: Table,
     /// Columns and what they mean.
     pub definitions: Vec<Definition>,
     /// Why there is no result.
     pub problem: Option<String>,
-}
-
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct PictureView {
-    pub of: Option<String>,
-    pub svg: String,
-    pub summary: String,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -63,31 +59,12 @@ pub(super) struct Definition {
     pub meaning: String,
 }
 
-#[derive(Debug, Clone, Default, Serialize)]
-pub(super) struct Table {
-    pub headings: Vec<Heading>,
-    pub rows: Vec<Vec<CellView>>,
-    /// How many more rows the result has.
-    pub left_out: usize,
-}
-
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Heading {
-    pub name: String,
-    pub is_number: bool,
-}
-
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct CellView {
-    pub text: String,
-    pub is_number: bool,
-    pub is_instant: bool,
-    /// A sentence rather than a word.
-    pub is_long: bool,
-    /// Not observed, or not known.
-    pub is_nothing: bool,
-    /// It names its row.
-    pub is_name: bool,
+impl Definition {
+    /// The reader sees the sign and not the value behind it.
+    pub fn of(column: &ColumnDoc) -> Self {
+        let meaning = harmless(&column.meaning).replace("null:", &format!("{NOTHING}:"));
+        Self { name: harmless(&column.name), meaning }
+    }
 }
 
 /// A result and how it is to be shown.
@@ -112,13 +89,14 @@ impl Shown<'_> {
     pub fn section(&self) -> Section {
         let tz = self.head.time_zone;
         let chart = self.chart.or(self.head.chart.as_ref());
+        let figures = Figures::new(self.head, self.columns, chart);
+        let edges = self.columns.first().and_then(|first| Edges::of(self.head, &first.name));
         let drawn = chart.filter(|_| !self.rows.is_empty()).map(|chart| {
             let drawing = Drawing {
                 chart,
-                columns: self.columns,
+                figures: &figures,
                 rows: self.rows,
-                tz,
-                until: instant(self.head, "to"),
+                head: self.head,
                 marks: self.marks,
             };
             drawing.draw()
@@ -130,11 +108,11 @@ impl Shown<'_> {
         };
         let pictures = drawn.unwrap_or_default();
         let legend = pictures.legend.into_iter().map(|(name, color)| Legend { name, color });
-        let definition = |column: &crate::report::header::ColumnDoc| Definition {
-            name: column.name.clone(),
-            meaning: harmless(&column.meaning),
-        };
         let is_shown = |name: &str| self.columns.iter().any(|column| column.name == name);
+        let layout = Layout::new(&figures, edges, tz);
+        let field = chart.filter(|chart| chart.kind == ChartKind::Heat);
+        let field = field.and_then(|chart| layout.field(chart, self.rows));
+        let told = self.head.definitions.iter().filter(|column| is_shown(&column.name));
         Section {
             id: harmless(self.name),
             title: harmless(&self.head.title),
@@ -146,29 +124,11 @@ impl Shown<'_> {
             has_holes: pictures.has_holes,
             has_marks: pictures.has_marks,
             has_coverage: pictures.has_coverage,
+            has_cut: pictures.has_cut,
             left_out: pictures.left_out,
-            pictures: pictures
-                .pictures
-                .into_iter()
-                .map(|picture| PictureView {
-                    of: picture.of,
-                    svg: picture.svg,
-                    summary: picture.summary,
-                })
-                .collect(),
-            table: match chart {
-                Some(chart) if chart.kind == ChartKind::Heat => {
-                    field(chart, self.columns, self.rows, tz)
-                }
-                _ => table(self.columns, self.rows, tz, self.most_rows),
-            },
-            definitions: self
-                .head
-                .definitions
-                .iter()
-                .filter(|column| is_shown(&column.name))
-                .map(definition)
-                .collect(),
+            pictures: pictures.pictures,
+            table: field.unwrap_or_else(|| layout.table(self.rows, self.most_rows)),
+            definitions: told.map(Definition::of).collect(),
             problem,
         }
     }
@@ -176,141 +136,49 @@ impl Shown<'_> {
 
 impl Section {
     /// A section that has nothing to show but why.
-    pub fn failed(name: &str, title: &str, about: &str, problem: String) -> Self {
+    pub fn failed(name: &str, title: &str, about: &str, problem: &str) -> Self {
         Self {
             id: harmless(name),
             title: harmless(title),
             about: harmless(about),
-            asked: String::new(),
-            command: String::new(),
-            sql: None,
-            pictures: Vec::new(),
-            legend: Vec::new(),
-            has_holes: false,
-            has_marks: false,
-            has_coverage: false,
-            left_out: None,
-            table: Table::default(),
-            definitions: Vec::new(),
-            problem: Some(harmless(&problem)),
+            problem: Some(harmless(problem)),
+            ..Self::default()
         }
     }
+}
+
+/// What was asked for, in words that mean the same tomorrow: instants as the ledger read them, the time zone by the name
+/// that all reports of ours give it.
+pub(super) fn asked(head: &Head) -> Vec<(String, String)> {
+    let value = |asked: &Asked| match asked {
+        Asked::Instant(at) => at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
+        Asked::Text(text) => text.clone(),
+    };
+    let given = head.asked.iter().map(|(name, asked)| (name.clone(), value(asked)));
+    let mut given: Vec<_> = given.filter(|(_, value)| !value.is_empty()).collect();
+    if head.time_zone != Tz::UTC {
+        given.push(("tz".to_owned(), head.time_zone.name().to_owned()));
+    }
+    given
 }
 
 /// The line that gives the same result in a terminal, as long as the ledger stays as it is.
 fn command(name: &str, head: &Head) -> String {
     let mut words = vec!["deskledger".to_owned(), "report".to_owned(), name.to_owned()];
-    for (parameter, asked) in &head.asked {
-        let value = match asked {
-            Asked::Instant(at) => at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
-            Asked::Text(text) if text.is_empty() => continue,
-            Asked::Text(text) => text.clone(),
-        };
+    for (parameter, value) in asked(head) {
         words.push(format!("--{}", parameter.replace('_', "-")));
         words.push(quoted(&value));
-    }
-    if head.time_zone != Tz::UTC {
-        words.extend(["--tz".to_owned(), head.time_zone.name().to_owned()]);
     }
     harmless(&words.join(" "))
 }
 
 /// For a POSIX shell.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:+,@%".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
         return word.to_owned();
     }
     format!("'{}'", word.replace('\'', "'\\''"))
-}
-
-/// A cell as it stands in a table.
-pub(super) fn cell_view(
-    column: &Column,
-    cell: &Cell,
-    precision: Precision,
-    tz: Tz,
-    is_name: bool,
-) -> CellView {
-    CellView {
-        is_long: matches!(cell, Cell::Text(text) if text.len() > 40),
-        text: people::text(cell, precision, tz),
-        is_number: is_right_aligned(column.kind),
-        is_instant: column.kind == ColumnKind::Instant,
-        is_nothing: *cell == Cell::Null,
-        is_name,
-    }
-}
-
-pub(super) fn headings(columns: &[Column]) -> Vec<Heading> {
-    let heading = |column: &Column| Heading {
-        name: spoken(&column.name),
-        is_number: is_right_aligned(column.kind),
-    };
-    columns.iter().map(heading).collect()
-}
-
-fn table(columns: &[Column], rows: &[Vec<Cell>], tz: Tz, most: usize) -> Table {
-    let shown = &rows[..rows.len().min(most)];
-    let precisions: Vec<Precision> =
-        (0..columns.len()).map(|at| Precision::of(shown.iter().map(|row| &row[at]), tz)).collect();
-    let row = |row: &Vec<Cell>| {
-        let cells = columns.iter().zip(row).zip(&precisions).enumerate();
-        cells
-            .map(|(at, ((column, cell), precision))| {
-                cell_view(column, cell, *precision, tz, at == 0)
-            })
-            .collect()
-    };
-    Table {
-        headings: headings(columns),
-        rows: shown.iter().map(row).collect(),
-        left_out: rows.len() - shown.len(),
-    }
-}
-
-/// A heat map's table: one line for each value that goes across, since a page is higher than it is wide.
-fn field(chart: &Chart, columns: &[Column], rows: &[Vec<Cell>], tz: Tz) -> Table {
-    let place = |name: &str| columns.iter().position(|column| column.name == name);
-    let Some(((across, down), figure)) =
-        place(&chart.along[0]).zip(place(&chart.along[1])).zip(place(&chart.figures[0]))
-    else {
-        return table(columns, rows, tz, MOST_ROWS);
-    };
-    let keys = |at: usize| -> Vec<&Cell> {
-        let mut seen = BTreeSet::new();
-        let mut keys: Vec<&Cell> = rows
-            .iter()
-            .map(|row| &row[at])
-            .filter(|cell| seen.insert(people::plain(cell, tz)))
-            .collect();
-        keys.sort_by_key(|cell| match cell {
-            Cell::Integer(number) => *number,
-            _ => i64::MAX,
-        });
-        keys
-    };
-    let (lines, stacks) = (keys(across), keys(down));
-    let name = |at: usize, cell: &Cell| heat_line(&columns[at].name, cell, tz);
-    let mut headings = vec![Heading { name: spoken(&columns[across].name), is_number: false }];
-    headings.extend(stacks.iter().map(|cell| Heading { name: name(down, cell), is_number: true }));
-    let line = |key: &&Cell| {
-        let first = CellView {
-            text: name(across, key),
-            is_number: false,
-            is_instant: false,
-            is_long: false,
-            is_nothing: false,
-            is_name: true,
-        };
-        let cells = stacks.iter().map(|stack| {
-            let found = rows.iter().find(|row| row[across] == **key && row[down] == **stack);
-            let cell = found.map_or(&Cell::Null, |row| &row[figure]);
-            cell_view(&columns[figure], cell, Precision::Day, tz, false)
-        });
-        std::iter::once(first).chain(cells).collect()
-    };
-    Table { headings, rows: lines.iter().map(line).collect(), left_out: 0 }
 }
 
 #[cfg(test)]

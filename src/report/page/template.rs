@@ -7,13 +7,14 @@ use minijinja::{Environment, Value};
 use serde::Serialize;
 
 /// Every file of the page, by the name that templates know it by.
-const TEMPLATES: [(&str, &str); 7] = [
+const TEMPLATES: [(&str, &str); 8] = [
     ("base.html", include_str!("base.html")),
     ("form.html", include_str!("form.html")),
     ("one.html", include_str!("one.html")),
     ("page.html", include_str!("page.html")),
     ("parts.html", include_str!("parts.html")),
     ("plain.html", include_str!("plain.html")),
+    ("sql.html", include_str!("sql.html")),
     // Rows by themselves, where a result is written as it comes.
     (
         "rows.html",
@@ -28,6 +29,7 @@ pub(super) fn environment() -> Environment<'static> {
     for (name, text) in TEMPLATES {
         environment.add_template(name, text).expect("the tests render it");
     }
+    environment.add_filter("prose", super::prose::filter);
     environment.add_global("style", STYLE);
     environment.add_global("version", env!("CARGO_PKG_VERSION"));
     environment

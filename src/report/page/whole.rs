@@ -9,22 +9,22 @@ use sqlx::PgPool;
 
 use super::draw::Mark;
 use super::headline::cards;
-use super::live::whole_form;
+use super::live::{Given, whole_form};
 use super::plan::{PLACES, Place};
-use super::section::{MOST_ROWS, Section, Shown};
+use super::section::{self, MOST_ROWS, Section, Shown};
+use super::sql::{self, Source};
 use super::template::{render, shown};
 use crate::domain::{ALL_SOURCES_AS_ONE as ALL, harmless};
 use crate::report::catalogue::{Catalogue, Report};
 use crate::report::error::ReportError;
 use crate::report::header::{Chart, Kind, read_chart_lines};
-use crate::report::params::Values;
+use crate::report::params::{Values, unknown_parameter};
 use crate::report::render::heading::{instant, sampled, subtitle};
 use crate::report::run::{Collected, Head, Sink, run};
 use crate::report::value::{Cell, Column};
 
 /// What the whole report is asked for; every field is a parameter of the reports.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Asking {
     /// Start of the period; empty: 30 days before now.
     pub from: String,
@@ -41,6 +41,40 @@ pub struct Asking {
 impl Asking {
     /// Where the period begins unless told otherwise.
     pub(super) const FROM: &str = "-30d";
+
+    /// From what a browser gave, by the parameters of the page's form.
+    ///
+    /// # Errors
+    /// A name that the form does not have, or one that comes twice.
+    pub(super) fn of(form: &Report, given: &Given) -> Result<Self, ReportError> {
+        let mut asking = Self::default();
+        for (at, (name, value)) in given.iter().enumerate() {
+            let field = match name.as_str() {
+                "from" => &mut asking.from,
+                "to" => &mut asking.to,
+                "tz" => &mut asking.tz,
+                "source" => &mut asking.source,
+                "bucket" => &mut asking.bucket,
+                _ => return Err(unknown_parameter(form, name, &[])),
+            };
+            if given[..at].iter().any(|(known, _)| known == name) {
+                return Err(ReportError::GivenTwice(name.clone()));
+            }
+            field.clone_from(value);
+        }
+        Ok(asking)
+    }
+
+    fn value(&self, name: &str) -> String {
+        let value = match name {
+            "from" => &self.from,
+            "to" => &self.to,
+            "tz" => &self.tz,
+            "source" => &self.source,
+            _ => &self.bucket,
+        };
+        value.clone()
+    }
 
     fn or<'a>(given: &'a str, default: &'a str) -> &'a str {
         if given.is_empty() { default } else { given }
@@ -83,7 +117,7 @@ pub struct Style {
 const LARGEST: usize = 32 << 20;
 
 /// A result with the head it came with.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Answer {
     pub head: Option<Head>,
     pub rows: Collected,
@@ -150,12 +184,13 @@ impl Page<'_> {
         let fixed = Asking { from: rfc3339(from), to: rfc3339(to), ..asking.clone() };
         let bucket = Asking::or(&asking.bucket, usual_bucket(to - from)).to_owned();
 
-        let mut totals = vec![("utilisation", overview.rows)];
+        let overview = Answer { head: Some(head.clone()), ..overview };
+        let mut totals = vec![("utilisation", overview)];
         let disconnects = self.catalogue.get("disconnects")?;
         if let Ok(Some(answer)) =
             self.in_time(disconnects, &fixed.values(disconnects, &all())?).await?
         {
-            totals.push(("disconnects", answer.rows));
+            totals.push(("disconnects", answer));
         }
         let mut results: Vec<(&str, Answer)> = Vec::new();
         let mut failed: Vec<(&str, String)> = Vec::new();
@@ -170,10 +205,7 @@ impl Page<'_> {
             }
         }
         if let Some((_, answer)) = results.iter().find(|(name, _)| *name == "concurrency") {
-            totals.push((
-                "concurrency",
-                Collected { columns: answer.rows.columns.clone(), rows: answer.rows.rows.clone() },
-            ));
+            totals.push(("concurrency", answer.clone()));
         }
 
         let sections: Vec<Section> = PLACES
@@ -181,23 +213,26 @@ impl Page<'_> {
             .filter_map(|place| {
                 if let Some((_, problem)) = failed.iter().find(|(name, _)| *name == place.report) {
                     let title = self.catalogue.get(place.report).ok()?.title.clone();
-                    return Some(Section::failed(
-                        place.report,
-                        &title,
-                        place.about,
-                        problem.clone(),
-                    ));
+                    return Some(Section::failed(place.report, &title, place.about, problem));
                 }
                 section(place, &results, style)
             })
             .collect();
-        let sources = sources_of(&totals[0].1);
-        let headline = match sources.iter().find(|name| *name == ALL).or(sources.first()) {
+        let sources = sources_of(&totals[0].1.rows);
+        let mut headline = match sources.iter().find(|name| *name == ALL).or(sources.first()) {
             Some(source) => cards(source, |name| {
                 totals.iter().find(|(known, _)| *known == name).map(|(_, rows)| rows)
             }),
             None => Vec::new(),
         };
+        for card in &mut headline {
+            let (report, column) = card.of;
+            let head = totals.iter().find(|(name, _)| *name == report);
+            let given = head.and_then(|(_, answer)| answer.head.as_ref()).map(section::asked);
+            let given = given.unwrap_or_default();
+            card.sql = Some(sql::link(report, &given, Some(column), style.is_live));
+        }
+        let shown_sql = if style.is_live { Vec::new() } else { self.sources(&results)? };
         let is_fleet = sources.iter().any(|name| name == ALL);
         render(
             "page.html",
@@ -208,12 +243,22 @@ impl Page<'_> {
                 headline => shown(headline),
                 of_all => is_fleet,
                 sections => shown(sections),
+                sql => shown(shown_sql),
                 style_of => shown(style),
-                form => shown(whole_form(first, &style.sources, asking)),
+                form => shown(whole_form(first, &style.sources, |name| asking.value(name))),
                 written => self.now.to_rfc3339_opts(SecondsFormat::Secs, true),
             },
         )
         .map_err(|source| ReportError::Output { target: "the page".to_owned(), source })
+    }
+
+    /// The SQL of what is shown, for a page that has to bring it along.
+    fn sources(&self, results: &[(&str, Answer)]) -> Result<Vec<Source>, ReportError> {
+        let source = |(name, answer): &(&str, Answer)| {
+            let given = answer.head.as_ref().map(section::asked).unwrap_or_default();
+            Ok(Source::new(self.catalogue.get(name)?, &given))
+        };
+        results.iter().map(source).collect()
     }
 
     /// A report's answer, or why there is none in time.
@@ -298,9 +343,8 @@ fn section(place: &Place, results: &[(&str, Answer)], style: &Style) -> Option<S
         most_rows: MOST_ROWS,
     };
     let mut section = shown.section();
-    if style.is_live {
-        section.sql = Some(format!("/sql/{}", place.report));
-    }
+    section.sql =
+        Some(sql::link(place.report, &section::asked(answer.head.as_ref()?), None, style.is_live));
     Some(section)
 }
 

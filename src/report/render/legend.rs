@@ -6,11 +6,11 @@ use crate::report::run::Head;
 use crate::report::value::{Cell, Column, ColumnKind};
 
 /// Stands before a figure that the true one may exceed.
-pub(super) const AT_LEAST: &str = "≥";
+pub(in crate::report) const AT_LEAST: &str = "≥";
 
 /// Gathers, while rows are written, what has to be said under them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Legend {
+pub(in crate::report) struct Legend {
     definitions: Vec<(String, String)>,
     lower_bounds: Vec<bool>,
     has_nothing: bool,

@@ -9,7 +9,7 @@ mod chart;
 mod csv;
 pub(super) mod heading;
 mod json;
-mod legend;
+pub(super) mod legend;
 mod markdown;
 pub(super) mod people;
 mod table;

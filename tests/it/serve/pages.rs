@@ -43,7 +43,11 @@ async fn the_page_of_all_reports_answers_its_form() {
         "<section id=\"utilisation\"",
         "<section id=\"coverage\"",
         "<figure>",
-        "href=\"/sql/utilisation\"",
+        // The SQL of each figure, with the values that it has.
+        "href=\"/sql/utilisation?from=2026-10-04T22%3A00%3A00Z&amp;to=2026-10-05T22%3A00%3A00Z&amp;bucket=hour&amp;source=prod&amp;tz=Europe%2FBerlin\">SQL",
+        "bucket=all&amp;source=prod&amp;tz=Europe%2FBerlin#connected_peak\" aria-label=\"SQL: desktops connected at once, at the peak\"",
+        "href=\"#def-utilisation-coverage_pct\"",
+        "<div id=\"def-utilisation-coverage_pct\">",
     ] {
         page.holds(text);
     }
@@ -70,6 +74,7 @@ async fn who_was_connected_is_asked_in_a_form_and_taken_as_a_file() {
     let serving = Serving::start(&home, &[]).await;
     let form = serving.get("/report/connected-at").await.expect(200);
     form.holds("<input name=\"at\"");
+    form.holds("<em>assigned</em>");
     let page = serving.get("/report/connected-at?at=2026-10-05T08%3A07%3A00Z").await.expect(200);
     for text in ["alice", "bob", "value=\"2026-10-05T08:07:00Z\"", "deskledger report connected-at"]
     {
@@ -135,29 +140,69 @@ async fn what_is_asked_wrongly_is_told_above_a_form_that_keeps_it() {
     let database = example().await;
     let home = Home::new(&database);
     let serving = Serving::start(&home, &[]).await;
-    for (path, problem, kept) in [
-        ("/?from=2026-02-30&bucket=week", "is no instant", "value=\"2026-02-30\""),
-        ("/?from=2026-02-30&bucket=week", "is no instant", "<option value=\"week\" selected>"),
-        ("/?from=2026-10-06&to=2026-10-05", "ends before it begins", "value=\"2026-10-06\""),
-        ("/?tz=berlin", "did you mean `Europe/Berlin`?", "value=\"berlin\""),
-        ("/?source=prd&from=-3d", "did you mean `prod`?", "value=\"-3d\""),
-        ("/?bucket=dya&to=-1d", "did you mean `day`?", "value=\"-1d\""),
-        ("/?from=a%00b&to=-1d", "a character that PostgreSQL cannot", "value=\"-1d\""),
-        ("/report/utilisation?bucket=dya&from=-3d", "did you mean `day`?", "value=\"-3d\""),
-        ("/report/connected-at?at=nooon", "is no instant", "value=\"nooon\""),
-        ("/report/utilisation?buckt=day&from=-3d", "did you mean `--bucket`?", "value=\"-3d\""),
-        ("/report/utilisation?from=-3d&from=-4d", "given twice", "value=\"-3d\""),
+    for (path, field, problem, kept) in [
+        ("/?from=2026-02-30&bucket=week", "from", "is no instant", "value=\"2026-02-30\""),
+        ("/?from=2026-02-30&bucket=week", "from", "is no", "<option value=\"week\" selected>"),
+        ("/?from=2026-10-06&to=2026-10-05", "to", "ends before it begins", "value=\"2026-10-06\""),
+        ("/?tz=berlin", "tz", "did you mean <code>Europe/Berlin</code>?", "value=\"berlin\""),
+        ("/?source=prd&from=-3d", "source", "did you mean <code>prod</code>?", "value=\"-3d\""),
+        ("/?bucket=dya&to=-1d", "bucket", "did you mean <code>day</code>?", "value=\"-1d\""),
+        ("/?from=a%00b&to=-1d", "from", "a character that PostgreSQL cannot", "value=\"-1d\""),
+        ("/?from=-3d&from=-4d", "from", "<code>from</code> is given twice", "value=\"-3d\""),
+        (
+            "/?buckt=day&to=-1d",
+            "",
+            "no field <code>buckt</code>; did you mean <code>bucket</code>?",
+            "value=\"-1d\"",
+        ),
+        (
+            "/?bogus=1",
+            "",
+            "no field <code>bogus</code>; there is from, to, bucket, tz, source",
+            "-30d",
+        ),
+        ("/report/utilisation?bucket=dya&from=-3d", "bucket", "did you mean", "value=\"-3d\""),
+        ("/report/connected-at?at=nooon", "at", "is no instant", "value=\"nooon\""),
+        (
+            "/report/utilisation?buckt=day&from=-3d",
+            "",
+            "did you mean <code>bucket</code>?",
+            "value=\"-3d\"",
+        ),
+        ("/report/utilisation?from=-3d&from=-4d", "from", "given twice", "value=\"-3d\""),
+        (
+            "/report/utilisation?from=1990-01-01&bucket=hour",
+            "",
+            "buckets of an hour",
+            "value=\"1990-01-01\"",
+        ),
+        ("/report/outages?share=x", "share", "<code>x</code> is no number", "value=\"x\""),
+        (
+            "/sql/utilisation?tz=berlin",
+            "",
+            "did you mean <code>Europe/Berlin</code>?",
+            "-v tz=berlin",
+        ),
     ] {
-        let page = serving.get(path).await.expect(200);
-        page.holds("<p class=\"problem\" role=\"alert\">");
-        page.holds(problem);
+        let page = serving.get(path).await.expect(400);
+        let told = page.text();
+        let told = told.split("<p class=\"problem\" role=\"alert\"").nth(1).expect(path);
+        let told = told.split("</p>").next().unwrap();
+        assert!(told.contains(problem), "{path}: {told}");
+        assert!(!told.contains("--"), "{path} speaks of options: {told}");
         page.holds(kept);
-        page.holds("<button>Show</button>");
+        if !field.is_empty() {
+            // Beside its field, which says so to those who do not see it.
+            page.holds(&format!("id=\"{field}-problem\""));
+            page.holds(&format!("aria-invalid=\"true\" aria-describedby=\"{field}-problem\""));
+        }
+        if !path.starts_with("/sql") {
+            page.holds("<button>Show</button>");
+        }
     }
     // A name of any length is compared with none.
     let long = format!("/?tz={}", "x".repeat(20_000));
-    serving.get(&long).await.expect(200).holds("there is no time zone");
-    serving.get("/?from=-3d&from=-4d").await.expect(400).holds("can be given once");
+    serving.get(&long).await.expect(400).holds("there is no time zone");
     serving.get("/report/utilisation/csv?bucket=dya").await.expect(400).holds("`day`?");
     serving.get("/report/user-history/csv").await.expect(400).holds("needs `--user`");
     serving
@@ -200,6 +245,19 @@ async fn the_sql_of_a_report_is_its_file() {
         assert!(!pre.contains('<'), "{}", report.name);
         assert_eq!(unescaped(pre), report.text);
     }
+    // As psql is asked for the same, and what its columns mean, each by its own address.
+    let page = serving.get("/sql/utilisation?from=2026-10-05&tz=Europe%2FBerlin").await.expect(200);
+    page.holds("-v from=2026-10-05 -v to=now -v bucket=day -v tz=Europe/Berlin -v source= -f queries/utilisation.sql</pre>");
+    page.holds(
+        "<div id=\"connected_peak\"><dt>connected_peak</dt><dd>the most that were CONNECTED",
+    );
+    page.holds("href=\"/report/utilisation?from=2026-10-05&amp;tz=Europe%2FBerlin\"");
+    serving
+        .get("/sql/user-history")
+        .await
+        .expect(200)
+        .holds("psql -v user=&#x27;…&#x27; -v from=-30d");
+    serving.get("/sql/user-history?user=it%27s").await.expect(200).holds("-v user=&#x27;it");
     let page = serving.get("/sql/evil").await.expect(200);
     assert!(!page.text().contains("<script"));
     page.holds("&lt;script&gt;");
@@ -234,7 +292,7 @@ async fn a_report_of_ones_own_has_a_form_for_what_it_needs() {
     let page = serving.get("/report/named?name=DESK-B%25").await.expect(200);
     page.holds("<th scope=\"row\">DESK-B</th>");
     page.holds("value=\"DESK-B%\"");
-    page.holds("href=\"/report/named/csv?name=DESK%2DB%25\"");
+    page.holds("href=\"/report/named/csv?name=DESK-B%25\"");
     let file = serving.get("/report/named/csv?name=DESK%2DB%25").await.expect(200);
     assert_eq!(file.text(), "desktop_name\nDESK-B\n");
     // A name that no address and no header can hold as it is.
@@ -245,7 +303,7 @@ async fn a_report_of_ones_own_has_a_form_for_what_it_needs() {
     let file = serving.get("/report/odd%20%26%20name%3F%23/csv").await.expect(200);
     assert_eq!(file.header("content-disposition"), "attachment; filename=\"odd___name__.csv\"");
     // A mistake in it is shown, but not where it lies.
-    let page = serving.get("/report/wrong").await.expect(200);
+    let page = serving.get("/report/wrong").await.expect(400);
     page.holds("line 2: relation &quot;nowhere&quot; does not exist");
     assert!(!page.text().contains("own/wrong"), "{}", page.text());
     let list = serving.get("/reports").await.text();

@@ -126,7 +126,7 @@ async fn a_result_of_any_size_takes_a_bounded_memory() {
     let page = serving.get("/report/many?rows=2000").await.expect(200);
     page.holds("1000 more rows are not shown here");
     for rows in ["100000", "300000"] {
-        let page = serving.get(&format!("/report/many?rows={rows}")).await.expect(200);
+        let page = serving.get(&format!("/report/many?rows={rows}")).await.expect(507);
         page.holds("the result is too large for a page");
         assert!(page.body.len() < 50_000);
         for format in ["csv", "json"] {

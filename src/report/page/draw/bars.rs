@@ -3,13 +3,16 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::{Drawn, Ink, Part, WIDTH, drawn, number, short, words};
+use super::part::Part;
+use super::tip::Tip;
+use super::{Drawn, Ink, WIDTH, drawn, number, short, words};
 use crate::report::render::people;
 use crate::report::value::Cell;
 
-/// Pixels for names, and for the value behind a bar.
+/// Pixels for names, for the value behind a bar, and for what the row rests on.
 const NAMES: i32 = 190;
-const VALUES: i32 = 60;
+const VALUES: i32 = 70;
+const COVERAGE: i32 = 100;
 
 /// Pixels of a bar, and between rows.
 const BAR: i32 = 14;
@@ -28,12 +31,14 @@ fn shortened(text: &str) -> String {
 }
 
 /// A row for each name, its bars beneath one another.
-pub(super) fn rows(part: &Part<'_>, svg: &mut String) -> Drawn {
+pub(super) fn rows(part: &Part<'_>, svg: &mut String) -> Drawn<Vec<Tip>> {
     let count = |of: usize| i32::try_from(of).unwrap_or(i32::MAX);
     let row_height = count(part.figures.len()) * BAR + AIR;
     let height = u32::try_from(count(part.rows.len()) * row_height + AIR).unwrap_or(u32::MAX);
     let root = SVGBackend::with_string(svg, (WIDTH, height)).into_drawing_area();
-    let room = f64::from(count(WIDTH as usize) - NAMES - VALUES);
+    let (width, mut tips) = (count(WIDTH as usize), Vec::new());
+    let coverage = if part.observed.is_some() { COVERAGE } else { 0 };
+    let room = f64::from(width - NAMES - VALUES - coverage);
     let top = part.top();
     for (nth, row) in part.rows.iter().enumerate() {
         let y = count(nth) * row_height + AIR;
@@ -53,10 +58,19 @@ pub(super) fn rows(part: &Part<'_>, svg: &mut String) -> Drawn {
             let end = NAMES + (room * value / top) as i32;
             let corners = [(NAMES, y + 1), (end.max(NAMES + 1), y + BAR - 1)];
             drawn(root.draw(&Rectangle::new(corners, Ink::Figure(figure).color().filled())))?;
-            drawn(root.draw(&Text::new(short(value), (end + 5, y + BAR / 2), label)))?;
+            drawn(root.draw(&Text::new(part.label(*at, value), (end + 5, y + BAR / 2), label)))?;
         }
+        if let Some(observed) = part.observed.and_then(|at| number(&row[at])) {
+            let style = words(11.5, Ink::Text).pos(Pos::new(HPos::Right, VPos::Center));
+            let text = format!("{} % observed", short(observed));
+            drawn(root.draw(&Text::new(text, (width - 4, middle), style)))?;
+        }
+        let text =
+            format!("{}: {}", people::plain(&row[part.along[0]], part.tz), part.said(&[*row]));
+        tips.push(Tip { from: (0, y), to: (width, y + row_height - AIR), text });
     }
-    drawn(root.present())
+    drawn(root.present())?;
+    Ok(tips)
 }
 
 const HEIGHT: u32 = 250;
@@ -65,9 +79,9 @@ const HEIGHT: u32 = 250;
 const LABELS: usize = 14;
 
 /// A bar for each row, labelled with what it stands along.
-pub(super) fn columns(part: &Part<'_>, svg: &mut String) -> Drawn {
+pub(super) fn columns(part: &Part<'_>, svg: &mut String) -> Drawn<Vec<Tip>> {
     if part.rows.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let root = SVGBackend::with_string(svg, (WIDTH, HEIGHT)).into_drawing_area();
     #[expect(clippy::cast_precision_loss, reason = "a picture has a thousand pixels")]
@@ -88,7 +102,7 @@ pub(super) fn columns(part: &Part<'_>, svg: &mut String) -> Drawn {
         .margin_top(8)
         .margin_right(14)
         .x_label_area_size(40)
-        .y_label_area_size(52)
+        .y_label_area_size(66)
         .build_cartesian_2d(
             super::axis::Marked { range: 0.0..place(count), marks: points },
             0.0..part.top(),
@@ -102,7 +116,9 @@ pub(super) fn columns(part: &Part<'_>, svg: &mut String) -> Drawn {
         .label_style(words(12.0, Ink::Text))
         .x_label_formatter(&|at| label(*at))
         .y_label_formatter(&|value| short(*value))
-        .x_desc(super::spoken(&part.columns[part.along[0]].name))
+        .x_desc(part.words.titled(part.along[0]))
+        .y_desc(part.axis())
+        .axis_desc_style(words(12.0, Ink::Text))
         .draw()?;
     let figures = place(part.figures.len());
     for (figure, at) in part.figures.iter().enumerate() {
@@ -119,6 +135,15 @@ pub(super) fn columns(part: &Part<'_>, svg: &mut String) -> Drawn {
             plot.draw_series([Rectangle::new([(from, height), (to, 0.0)], ink.color().filled())])?;
         }
     }
+    let tips = part.rows.iter().enumerate().map(|(nth, row)| {
+        let (left, top) = plot.backend_coord(&(place(nth), part.top()));
+        let (right, bottom) = plot.backend_coord(&(place(nth) + 1.0, 0.0));
+        let along = part.words.name(part.along[0]);
+        let text = format!("{along} {}: {}", part.which(&[*row]), part.said(&[*row]));
+        Tip { from: (left, top), to: (right, bottom), text }
+    });
+    let tips = tips.collect();
     drop(plot);
-    drawn(root.present())
+    drawn(root.present())?;
+    Ok(tips)
 }

@@ -8,17 +8,25 @@ mod axis;
 mod bars;
 mod heat;
 mod line;
+mod part;
+mod tip;
 
 pub(super) use heat::line_name as heat_line;
 
 use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
 use plotters::prelude::*;
 
+use serde::Serialize;
+
+use self::part::Part;
+use super::bucket::Edges;
+use super::figure::Figures;
 use crate::domain::harmless;
 use crate::report::header::{Chart, ChartKind};
-use crate::report::render::people;
-use crate::report::value::{Cell, Column, ColumnKind};
+use crate::report::render::heading::instant;
+use crate::report::render::people::{self, Precision};
+use crate::report::run::Head;
+use crate::report::value::{Cell, ColumnKind};
 
 /// What a stroke or an area stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +39,8 @@ pub(super) enum Ink {
     Hole,
     /// How much was observed.
     Coverage,
+    /// A bucket that the period cuts.
+    Cut,
     /// Something happened here.
     Mark,
     /// One of the figures, counted from 0.
@@ -53,6 +63,7 @@ impl Ink {
             Self::Grid => RGBColor(0xDD, 0xE1, 0xE6),
             Self::Hole => RGBColor(0xC9, 0xC4, 0xB8),
             Self::Coverage => RGBColor(0x6B, 0x72, 0x7B),
+            Self::Cut => RGBColor(0xEC, 0xEE, 0xF1),
             Self::Mark => RGBColor(0xC2, 0x18, 0x2B),
             Self::Figure(nth) => FIGURES[nth % FIGURES.len()],
         }
@@ -63,7 +74,7 @@ impl Ink {
 pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
 /// `plotters` fails where a value is not finite or an area has no room; neither comes from what was asked.
-type Drawn = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+type Drawn<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 fn drawn<E: std::error::Error + Send + Sync + 'static>(
     outcome: Result<(), DrawingAreaErrorKind<E>>,
@@ -95,7 +106,7 @@ const MOST_PICTURES: usize = 12;
 pub struct Mark(pub DateTime<Utc>);
 
 /// A chart for one value of the column that it is drawn for each of.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Picture {
     /// That value, harmless; `None`: there is only one picture.
     pub of: Option<String>,
@@ -103,6 +114,8 @@ pub struct Picture {
     pub svg: String,
     /// What it shows, for those who do not see it.
     pub summary: String,
+    /// How much all of it rests on, where that is the same everywhere.
+    pub coverage: Option<String>,
 }
 
 /// All pictures of a result.
@@ -118,79 +131,25 @@ pub struct Pictures {
     pub has_marks: bool,
     /// Has a strip that shows coverage.
     pub has_coverage: bool,
+    /// Has buckets that the period cuts.
+    pub has_cut: bool,
     /// What was left out, for people.
     pub left_out: Option<String>,
 }
 
 /// What is drawn: a result with its chart.
 #[derive(Debug, Clone, Copy)]
-pub struct Drawing<'a> {
+pub(super) struct Drawing<'a> {
     /// By which names.
     pub chart: &'a Chart,
     /// The result's columns.
-    pub columns: &'a [Column],
+    pub figures: &'a Figures<'a>,
     /// The result's rows.
     pub rows: &'a [Vec<Cell>],
-    /// In which instants are read.
-    pub tz: Tz,
-    /// Where the last bucket ends, if the report has an end.
-    pub until: Option<DateTime<Utc>>,
+    /// What was asked for.
+    pub head: &'a Head,
     /// Drawn where the picture goes along instants.
     pub marks: &'a [Mark],
-}
-
-/// The rows of one picture, by the places of what is drawn.
-struct Part<'a> {
-    rows: Vec<&'a [Cell]>,
-    along: Vec<usize>,
-    figures: Vec<usize>,
-    between: Option<[usize; 2]>,
-    coverage: Option<usize>,
-    columns: &'a [Column],
-    tz: Tz,
-    until: Option<DateTime<Utc>>,
-    marks: &'a [Mark],
-}
-
-impl Part<'_> {
-    /// The greatest value drawn, with some air above it; at least 1.
-    fn top(&self) -> f64 {
-        let places = self.figures.iter().chain(self.between.iter().flatten());
-        let values = places.flat_map(|at| self.rows.iter().filter_map(|row| number(&row[*at])));
-        let greatest = values.fold(0.0_f64, f64::max);
-        if greatest > 0.0 { greatest * 1.06 } else { 1.0 }
-    }
-
-    fn has_holes(&self) -> bool {
-        self.rows.iter().any(|row| self.figures.iter().all(|at| row[*at] == Cell::Null))
-    }
-
-    /// Least and greatest of each figure, in words.
-    fn summary(&self) -> String {
-        let mut told: Vec<String> = Vec::new();
-        for at in &self.figures {
-            let values: Vec<f64> = self.rows.iter().filter_map(|row| number(&row[*at])).collect();
-            let name = spoken(&self.columns[*at].name);
-            let bounds = values
-                .iter()
-                .copied()
-                .reduce(f64::min)
-                .zip(values.iter().copied().reduce(f64::max));
-            told.push(match bounds {
-                Some((least, most)) => format!("{name} from {} to {}", short(least), short(most)),
-                None => format!("{name} not observed"),
-            });
-        }
-        let holes = self
-            .rows
-            .iter()
-            .filter(|row| self.figures.iter().all(|at| row[*at] == Cell::Null))
-            .count();
-        if holes > 0 {
-            told.push(format!("{holes} of {} not observed", self.rows.len()));
-        }
-        told.join("; ")
-    }
 }
 
 impl Drawing<'_> {
@@ -199,7 +158,7 @@ impl Drawing<'_> {
     /// # Errors
     /// `plotters` failed.
     pub fn draw(&self) -> Result<Option<Pictures>, Box<dyn std::error::Error + Send + Sync>> {
-        let place = |name: &String| self.columns.iter().position(|column| column.name == *name);
+        let place = |name: &String| self.figures.place(name);
         let places = |names: &[String]| names.iter().map(place).collect::<Option<Vec<usize>>>();
         let Some((along, figures)) = places(&self.chart.along).zip(places(&self.chart.figures))
         else {
@@ -208,10 +167,13 @@ impl Drawing<'_> {
         let between =
             self.chart.between.as_ref().and_then(|[low, high]| Some([place(low)?, place(high)?]));
         let per = self.chart.per.as_ref().and_then(place);
-        let coverage = self.columns.iter().position(|column| column.name == "coverage_pct");
+        let observed = self.figures.place("coverage_pct").filter(|at| !figures.contains(at));
+        let columns = self.figures.columns;
+        let is_timed = columns[along[0]].kind == ColumnKind::Instant;
+        let is_worded = columns[along[0]].kind == ColumnKind::Text;
         // Below a bucket stands how much of that bucket was covered; elsewhere the column says it of other times.
-        let is_bucketed = self.chart.along[0] == "bucket_start";
-        let coverage = coverage.filter(|at| is_bucketed && !figures.contains(at));
+        let has_strip = observed.is_some() && self.chart.along[0] == "bucket_start" && is_timed;
+        let edges = Edges::of(self.head, &self.chart.along[0]);
 
         let mut groups: Vec<(Option<&Cell>, Vec<&[Cell]>)> = Vec::new();
         for row in self.rows {
@@ -222,52 +184,61 @@ impl Drawing<'_> {
             }
         }
         let is_alone = groups.len() == 1;
-        let mut pictures = Pictures {
-            legend: figures
-                .iter()
-                .enumerate()
-                .map(|(nth, at)| (spoken(&self.columns[*at].name), nth))
-                .collect(),
-            ..Pictures::default()
-        };
+        let legend = figures.iter().enumerate().map(|(nth, at)| (self.figures.titled(*at), nth));
+        let mut pictures = Pictures { legend: legend.collect(), ..Pictures::default() };
         if groups.len() > MOST_PICTURES {
             pictures.left_out =
                 Some(format!("the first {MOST_PICTURES} of {} are drawn", groups.len()));
         }
+        let tz = self.head.time_zone;
+        let precision = Precision::of(self.rows.iter().map(|row| &row[along[0]]), tz);
         for (of, rows) in groups.into_iter().take(MOST_PICTURES) {
             let mut part = Part {
                 rows,
                 along: along.clone(),
                 figures: figures.clone(),
                 between,
-                coverage,
-                columns: self.columns,
-                tz: self.tz,
-                until: self.until,
+                observed,
+                has_strip,
+                words: self.figures,
+                tz,
+                precision,
+                until: instant(self.head, "to"),
+                edges,
                 marks: self.marks,
             };
-            let is_timed = self.columns[along[0]].kind == ColumnKind::Instant;
-            let is_worded = !is_timed && self.columns[along[0]].kind == ColumnKind::Text;
             if self.chart.kind == ChartKind::Bars && is_worded && part.rows.len() > MOST_BARS {
                 pictures.left_out =
                     Some(format!("the first {MOST_BARS} of {} rows are drawn", part.rows.len()));
                 part.rows.truncate(MOST_BARS);
             }
             let mut svg = String::new();
-            match self.chart.kind {
+            // Where each row shows it, no caption has to.
+            let mut is_told = false;
+            let tips = match self.chart.kind {
                 ChartKind::Line if is_timed => line::draw(&part, &mut svg, line::Shape::Steps)?,
                 ChartKind::Bars if is_timed => line::draw(&part, &mut svg, line::Shape::Bars)?,
-                ChartKind::Bars if is_worded => bars::rows(&part, &mut svg)?,
+                ChartKind::Bars if is_worded => {
+                    is_told = true;
+                    bars::rows(&part, &mut svg)?
+                }
                 ChartKind::Bars | ChartKind::Line => bars::columns(&part, &mut svg)?,
-                ChartKind::Heat => heat::draw(&part, &mut svg)?,
-            }
+                ChartKind::Heat => {
+                    is_told = true;
+                    heat::draw(&part, &mut svg)?
+                }
+            };
+            tip::put(&mut svg, &tips);
             pictures.has_holes |= part.has_holes();
             pictures.has_marks |= is_timed && !self.marks.is_empty();
-            pictures.has_coverage |= is_timed && coverage.is_some();
+            pictures.has_coverage |=
+                has_strip || self.chart.kind == ChartKind::Heat && observed.is_some();
+            pictures.has_cut |= is_timed && part.rows.iter().any(|row| part.is_cut(row));
             pictures.pictures.push(Picture {
-                of: of.filter(|_| !is_alone).map(|of| people::plain(of, self.tz)),
+                of: of.filter(|_| !is_alone).map(|of| people::plain(of, part.tz)),
                 svg,
                 summary: part.summary(),
+                coverage: if is_told || has_strip { None } else { part.even_coverage() },
             });
         }
         Ok(Some(pictures))
@@ -275,7 +246,7 @@ impl Drawing<'_> {
 }
 
 /// A value that can be drawn; lengths of time in hours.
-fn number(cell: &Cell) -> Option<f64> {
+pub(super) fn number(cell: &Cell) -> Option<f64> {
     let number = match cell {
         #[expect(clippy::cast_precision_loss, reason = "a picture has a thousand pixels")]
         Cell::Integer(number) => *number as f64,
@@ -303,7 +274,7 @@ pub(super) fn spoken(name: &str) -> String {
 }
 
 /// A number on an axis: no more digits than tell something.
-fn short(value: f64) -> String {
+pub(super) fn short(value: f64) -> String {
     let magnitude = value.abs();
     let text = if magnitude >= 100.0 || value.fract() == 0.0 {
         format!("{value:.0}")
