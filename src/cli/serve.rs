@@ -14,7 +14,7 @@ use super::report::timeout;
 use crate::config::ServeFlags;
 use crate::error::usage;
 use crate::report::catalogue::Catalogue;
-use crate::serve::{AT_ONCE, Guard, Served, serve};
+use crate::serve::{CONNECTIONS, Guard, Served, serve};
 
 /// Serve the reports to browsers.
 ///
@@ -58,7 +58,7 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
         .with_context(|| format!("listen on {}", settings.listen))?;
     let address = listener.local_addr().context("read the address that was given")?;
     let ledger = Ledger::open_to_read(&config).await?;
-    let reading = ledger.only_reading(&config, AT_ONCE).await?;
+    let reading = ledger.only_reading(&config, CONNECTIONS).await?;
     let mut terminate = signal(SignalKind::terminate()).context("watch for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("watch for SIGINT")?;
     let stop = async move {
@@ -74,9 +74,8 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
         guard: Guard::new(settings.token),
     };
     eprintln!("Reports are at http://{address}/ until Ctrl-C.");
-    let result = serve(listener, served, stop).await.context("serve");
+    serve(listener, served, stop).await;
     // Whoever is left without an answer still holds a connection.
     let _ = tokio::time::timeout(Duration::from_secs(1), reading.pool().close()).await;
-    ledger.close().await?;
-    result
+    ledger.close().await
 }

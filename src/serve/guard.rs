@@ -1,7 +1,7 @@
 //! Who may ask.
 
 use axum::http::header::{AUTHORIZATION, HOST};
-use axum::http::{HeaderMap, Uri};
+use axum::http::{HeaderMap, HeaderValue, Uri};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -21,6 +21,9 @@ pub(super) enum Refusal {
     /// It was addressed to another host: a page elsewhere may have had its name point here, to read with the eyes of
     /// whoever sits at this machine.
     OtherHost,
+    /// A page of another site sent the browser here, and the browser brings along what it knows: an address that only this
+    /// machine reaches, or the password. That page cannot read the answer, but it could have costly questions asked.
+    OtherSite,
 }
 
 impl Guard {
@@ -37,7 +40,7 @@ impl Guard {
                 .and_then(|host| host.to_str().ok())
                 .or_else(|| uri.authority().map(|host| host.as_str()));
             return if host.is_some_and(is_this_machine) {
-                Ok(())
+                own_site(headers)
             } else {
                 Err(Refusal::OtherHost)
             };
@@ -48,10 +51,19 @@ impl Guard {
             Some(given)
                 if Sha256::digest(&given) == Sha256::digest(token.expose_secret().as_bytes()) =>
             {
-                Ok(())
+                own_site(headers)
             }
             _ => Err(Refusal::Unauthorized),
         }
+    }
+}
+
+/// Whether the browser was sent here by a page of ours or by its user. Programs, and browsers where the address is neither
+/// `https` nor this machine, say nothing of it.
+fn own_site(headers: &HeaderMap) -> Result<(), Refusal> {
+    match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
+        None | Some(b"same-origin" | b"none") => Ok(()),
+        Some(_) => Err(Refusal::OtherSite),
     }
 }
 
@@ -82,8 +94,6 @@ fn is_this_machine(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     fn admit(token: Option<&str>, headers: &[(&'static str, &str)]) -> Result<(), Refusal> {
@@ -116,6 +126,23 @@ mod tests {
             assert_eq!(admit(None, &[("host", host)]), Err(Refusal::OtherHost), "{host}");
         }
         assert_eq!(admit(None, &[]), Err(Refusal::OtherHost));
+    }
+
+    #[test]
+    fn a_page_of_another_site_sends_nobody_here() {
+        for (site, outcome) in [
+            ("same-origin", Ok(())),
+            ("none", Ok(())),
+            ("cross-site", Err(Refusal::OtherSite)),
+            // Another port of this machine, another host of the same domain.
+            ("same-site", Err(Refusal::OtherSite)),
+            ("", Err(Refusal::OtherSite)),
+        ] {
+            let headers = [("host", "localhost"), ("sec-fetch-site", site)];
+            assert_eq!(admit(None, &headers), outcome, "{site}");
+            let headers = [("authorization", "Bearer x"), ("sec-fetch-site", site)];
+            assert_eq!(admit(Some("x"), &headers), outcome, "{site}");
+        }
     }
 
     #[test]

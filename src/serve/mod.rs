@@ -1,26 +1,31 @@
 //! `deskledger serve`: the reports in a browser, for whoever may ask.
 //!
-//! - `guard` lets in: by token, or, without one, only what was addressed to this machine.
-//! - `routes` answers, a few at a time; nothing here knows what a figure means.
+//! - `connections` are bounded, and so is the time that one takes to say what it wants.
+//! - `guard` lets in: by token, or, without one, only what was addressed to this machine; and nobody whom another site sends.
+//! - `turns` are given to a few at a time, so that nobody is kept waiting by one.
+//! - `routes` answers; nothing here knows what a figure means.
 //!
 //! It only reads: the login is a role that may do nothing else, and each statement has its time.
 
+mod connections;
 mod guard;
 mod routes;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 pub use guard::Guard;
 
 use crate::report::catalogue::Catalogue;
 
-/// How many questions are answered at once; each may keep a core of the database busy.
-pub const AT_ONCE: u32 = 2;
+/// How many connections to the database it takes: one for each question that is answered at once, and one for what takes no
+/// turn, such as the sources that a form offers.
+pub const CONNECTIONS: u32 = 4;
 
 /// What is served, and to whom.
 #[derive(Debug)]
@@ -39,16 +44,12 @@ pub struct Served {
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Serves until `stop` is over, and then until those that were asked are answered, or a few seconds later.
-///
-/// # Errors
-/// The listener fails.
 pub async fn serve(
     listener: TcpListener,
     served: Served,
     stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let permits = usize::try_from(AT_ONCE).unwrap_or(1);
-    let shared = Arc::new(routes::Shared { served, turns: Semaphore::new(permits) });
+) {
+    let shared = Arc::new(routes::Shared { served, turns: Arc::default() });
     let (stopping, stopped) = oneshot::channel();
     let stop = async move {
         stop.await;
@@ -60,10 +61,7 @@ pub async fn serve(
         tokio::time::sleep(GRACE).await;
     };
     tokio::select! {
-        ended = axum::serve(listener, routes::router(shared)).with_graceful_shutdown(stop).into_future() => ended,
-        () = late => {
-            tracing::warn!("some of those that were asked are left without an answer");
-            Ok(())
-        }
+        () = connections::answer(listener, routes::router(shared), stop) => {}
+        () = late => tracing::warn!("some of those that were asked are left without an answer"),
     }
 }

@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::time::Duration;
 
+use axum::Extension;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
@@ -12,16 +12,16 @@ use axum::http::header::{
     CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
     REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::Served;
 use super::guard::Refusal;
+use super::turns::{Peer, Turn, Turns};
 use crate::clock::Clock;
-use crate::report::page::{Given, Live, Outcome, Told, refusal};
+use crate::report::page::{Given, Live, Outcome, Told, detour, refusal};
 use crate::report::params::Values;
 use crate::report::render::{Format, Look};
 use crate::report::{ReportError, run};
@@ -29,13 +29,10 @@ use crate::report::{ReportError, run};
 pub(super) struct Shared {
     pub served: Served,
     /// Who is answered now.
-    pub turns: Semaphore,
+    pub turns: Arc<Turns>,
 }
 
 type At = State<Arc<Shared>>;
-
-/// How long a question waits for its turn.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The largest file that is handed out; more is for the command line, which streams.
 const LARGEST_FILE: usize = 64 << 20;
@@ -71,6 +68,7 @@ async fn admit(State(shared): At, request: Request, next: Next) -> Response {
             "Not here",
             "Without a token only `localhost` is answered; `--token` lets others in.",
         ),
+        Err(Refusal::OtherSite) => elsewhere(request.uri()),
     };
     let always: [(HeaderName, &str); 4] = [
         (
@@ -96,6 +94,17 @@ fn told(status: StatusCode, title: &str, problem: &str) -> Response {
     match refusal(title, problem) {
         Ok(page) => html(status, page),
         Err(_) => status.into_response(),
+    }
+}
+
+/// A page for those whom another site sends here: their own click goes on.
+fn elsewhere(uri: &Uri) -> Response {
+    // Two slashes at its beginning would name another host.
+    let here = uri.path_and_query().map(|here| here.as_str());
+    let here = here.filter(|here| !here.starts_with("//") && !here.starts_with("/\\"));
+    match detour(here.unwrap_or("/")) {
+        Ok(page) => html(StatusCode::FORBIDDEN, page),
+        Err(_) => StatusCode::FORBIDDEN.into_response(),
     }
 }
 
@@ -156,16 +165,18 @@ fn failed(error: &ReportError) -> Response {
     }
 }
 
-/// Waits for a turn.
-async fn turn(shared: &Shared) -> Result<SemaphorePermit<'_>, Response> {
-    match tokio::time::timeout(PATIENCE, shared.turns.acquire()).await {
-        Ok(Ok(permit)) => Ok(permit),
-        _ => Err(told(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "Busy",
-            "Others are being answered; try again in a minute.",
-        )),
-    }
+/// Waits for a turn to answer something about a report; without a name, about all of them.
+async fn turn(
+    shared: &Shared,
+    peer: Peer,
+    headers: &HeaderMap,
+    about: &str,
+) -> Result<Turn, Response> {
+    let turn = shared.turns.wait(peer.asking(headers), about).await;
+    turn.ok_or_else(|| {
+        let problem = "Others are being answered, or what you asked before; try again in a minute.";
+        told(StatusCode::SERVICE_UNAVAILABLE, "Busy", problem)
+    })
 }
 
 /// What was given, but for what was left empty.
@@ -178,8 +189,13 @@ fn live(shared: &Shared) -> Live<'_> {
     Live { pool, catalogue, timeout: *timeout, now: Clock::System.now() }
 }
 
-async fn whole(State(shared): At, Query(pairs): Query<Given>) -> Response {
-    let _turn = match turn(&shared).await {
+async fn whole(
+    State(shared): At,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    Query(pairs): Query<Given>,
+) -> Response {
+    let _turn = match turn(&shared, peer, &headers, "").await {
         Ok(turn) => turn,
         Err(busy) => return busy,
     };
@@ -196,26 +212,36 @@ async fn sql(State(shared): At, Path(name): Path<String>, Query(pairs): Query<Gi
 
 async fn one(
     State(shared): At,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
     Path(name): Path<String>,
-    Query(pairs): Query<Vec<(String, String)>>,
+    Query(pairs): Query<Given>,
 ) -> Response {
-    let _turn = match turn(&shared).await {
-        Ok(turn) => turn,
-        Err(busy) => return busy,
+    let (live, given) = (live(&shared), given(pairs));
+    // A form that is not filled in yet asks nothing.
+    let _turn = if live.is_ready(&name, &given) {
+        match turn(&shared, peer, &headers, &name).await {
+            Ok(turn) => Some(turn),
+            Err(busy) => return busy,
+        }
+    } else {
+        None
     };
-    asked(live(&shared).one(&name, &given(pairs)).await)
+    asked(live.one(&name, &given).await)
 }
 
 /// A report's result as a file.
 async fn file(
     State(shared): At,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
     Path((name, format)): Path<(String, String)>,
-    Query(pairs): Query<Vec<(String, String)>>,
+    Query(pairs): Query<Given>,
 ) -> Response {
     let Some((form, kind)) = form(&format) else {
         return told(StatusCode::NOT_FOUND, "Not found", "There is csv, json, ndjson and xlsx.");
     };
-    let _turn = match turn(&shared).await {
+    let _turn = match turn(&shared, peer, &headers, &name).await {
         Ok(turn) => turn,
         Err(busy) => return busy,
     };

@@ -77,6 +77,38 @@ async fn with_a_token_only_who_knows_it_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whom_another_site_sends_gets_a_link_and_no_answer() {
+    let database = example().await;
+    let home = Home::new(&database);
+    let serving = Serving::start(&home, &["--token", TOKEN]).await;
+    let authorized = format!("Bearer {TOKEN}");
+    let from = async |site: &str, path: &str| {
+        let headers = [("authorization", authorized.as_str()), ("sec-fetch-site", site)];
+        serving.ask(Method::GET, path, &headers).await
+    };
+    let whole = format!("/?{DAY}&source=prod");
+    let file = "/report/connected-at/csv?at=2026-10-05T08:07:00Z";
+    for path in [whole.as_str(), file, "/report/outages?share=0.01", "/sql/coverage", "/reports"] {
+        for site in ["cross-site", "same-site"] {
+            let page = from(site, path).await.expect(403);
+            page.holds(&format!("<a href=\"{}\">", path.replace('&', "&amp;")));
+            assert!(!page.text().contains("alice"), "{}", page.text());
+        }
+        for site in ["same-origin", "none"] {
+            from(site, path).await.expect(200);
+        }
+    }
+    // No link leads to another host, and none is markup.
+    from("cross-site", "//evil.example/?x").await.expect(403).holds("<a href=\"/\">");
+    let page = from("cross-site", "/x?%22%3E%3Cscript%3E'\"").await.expect(403).text();
+    assert!(!page.contains("<script"), "{page}");
+    // Who does not know the token is told that first.
+    let headers = [("sec-fetch-site", "cross-site")];
+    serving.ask(Method::GET, &whole, &headers).await.expect(401);
+    serving.end().await.expect(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_may_stand_in_a_file_a_variable_or_the_configuration() {
     let database = example().await;
     let home = Home::new(&database);

@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use nix::sys::signal::Signal;
-use tokio::io::AsyncWriteExt as _;
+use reqwest::Method;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::{DAY, SLEEP, SOON, Serving, example, own_reports};
-use crate::support::program::Home;
+use crate::support::postgres::TestDatabase;
+use crate::support::program::{Home, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_takes_too_long_is_told_and_the_form_stays() {
@@ -107,6 +109,75 @@ async fn many_at_once_wait_for_their_turn() {
     serving.end().await.expect(0);
 }
 
+/// How many statements sleep.
+async fn sleeping(database: &TestDatabase) -> i64 {
+    sqlx::query_scalar(
+        "select count(*) from pg_stat_activity where datname = current_database() and state = 'active'
+            and wait_event = 'PgSleep'",
+    )
+    .fetch_one(&database.pool)
+    .await
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_question_keeps_nobody_from_another_one() {
+    let database = example().await;
+    let home = Home::new(&database);
+    let needing = "-- T\n--\n-- Parameters\n--   x  text  required  what\nselect :'x' as x";
+    own_reports(&home, &[("sleep", SLEEP), ("needing", needing)]);
+    let serving = Serving::start(&home, &["--queries", "own", "--timeout", "10m"]).await;
+    let ask = |address: &'static str| {
+        let url = format!("{}/report/sleep?seconds=600", serving.at);
+        tokio::spawn(serving.client.get(url).header("x-forwarded-for", address).send())
+    };
+    let mut slow: Vec<_> = (0..4).map(|_| ask("192.0.2.1")).collect();
+    until("one of them is answered", async || sleeping(&database).await == 1).await;
+    let asked = Instant::now();
+    let headers = [("x-forwarded-for", "192.0.2.1")];
+    serving.ask(Method::GET, &format!("/?{DAY}"), &headers).await.expect(200).holds("prod");
+    slow.extend((0..4).map(|_| ask("192.0.2.2")));
+    until("one of another address is, too", async || sleeping(&database).await == 2).await;
+    let headers = [("x-forwarded-for", "192.0.2.3")];
+    serving.ask(Method::GET, &format!("/?{DAY}"), &headers).await.expect(200).holds("prod");
+    // What asks nothing of the ledger needs no turn, whoever comes for it.
+    let headers = [("x-forwarded-for", "192.0.2.2")];
+    for path in ["/reports", "/sql/sleep", "/report/needing"] {
+        serving.ask(Method::GET, path, &headers).await.expect(200);
+    }
+    assert!(asked.elapsed() < SOON, "{:?}", asked.elapsed());
+    // Those who asked go away, and what they asked for ends with them: in a second, not in ten minutes.
+    for waiting in slow {
+        waiting.abort();
+    }
+    until("nothing runs for those who are gone", async || sleeping(&database).await == 0).await;
+    serving.end().await.expect(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_say_what_is_wanted_is_cut_off() {
+    let database = example().await;
+    let home = Home::new(&database);
+    let serving = Serving::start(&home, &[]).await;
+    let host = serving.at.trim_start_matches("http://").to_owned();
+    let say = async |text: &[u8]| {
+        let mut stream = TcpStream::connect(&host).await.unwrap();
+        stream.write_all(text).await.unwrap();
+        let mut answer = Vec::new();
+        let end = tokio::time::timeout(SOON, stream.read_to_end(&mut answer)).await;
+        end.expect("it is cut off").ok();
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    let (silent, half, second) = tokio::join!(
+        say(b""),
+        say(b"GET / HTTP/1.1\r\nHost: loc"),
+        say(b"GET /reports HTTP/1.1\r\nHost: localhost\r\n\r\nGET /rep"),
+    );
+    assert!(!silent.contains("200 OK") && !half.contains("200 OK"), "{silent}{half}");
+    assert!(second.starts_with("HTTP/1.1 200 OK"), "{second}");
+    serving.end().await.expect(0);
+}
+
 /// The most memory that a process took so far, in MiB.
 #[cfg(target_os = "linux")]
 fn peak(pid: u32) -> u64 {
@@ -155,9 +226,8 @@ async fn a_signal_ends_it_even_while_some_are_not_answered() {
         let path = format!("{}/report/sleep?seconds=600", serving.at);
         let waiting = tokio::spawn(serving.client.get(path).send());
         // One that is being answered when it comes is answered.
-        let short = tokio::spawn(
-            serving.client.get(format!("{}/report/sleep?seconds=3", serving.at)).send(),
-        );
+        let short = serving.client.get(format!("{}/report/sleep?seconds=3", serving.at));
+        let short = tokio::spawn(short.header("x-forwarded-for", "192.0.2.1").send());
         tokio::time::sleep(Duration::from_secs(1)).await;
         serving.running.signal(signal);
         let asked = Instant::now();
