@@ -13,14 +13,14 @@
 -- never more than 8 hours in a row not. So one younger than the period is not told.
 --
 -- Parameters
---   from          instant   -30d  start of the period
---   to            instant   now   end of the period, not included
---   tz            timezone  UTC   time zone of the working hours, and of dates given without one
---   source        source    ''    one source; empty: all, and where there are several, all of them as one
---   headroom_pct  number    10    so many percent more than the peak
---   workdays      text      1-5   the days of the week that count, 1 is Monday: 1-5, or 1-4,6
---   day_from      integer   8     the hour of the day at which work begins
---   day_to        integer   18    the hour at which it ends; below day_from: after midnight
+--   from          instant         -30d  start of the period
+--   to            instant         now   end of the period, not included
+--   tz            timezone        UTC   time zone of the working hours, and of dates given without one
+--   source        source          ''    one source; empty: all, and where there are several, all of them as one
+--   headroom_pct  number 0..1000  10    so many percent more than the peak
+--   workdays      weekdays        1-5   the days of the week that count, 1 is Monday: 1-5, or 1-4,6
+--   day_from      integer 0..23   8     the hour of the day at which work begins
+--   day_to        integer 0..24   18    the hour at which it ends; below day_from: after midnight
 --
 -- Columns
 --   source           the source; (all): all of them as one

@@ -8,7 +8,7 @@
 -- and claims nothing about the time between; at the end of what is recorded there is always one.
 --
 -- Parameters
---   desktop  text      required  the desktop's id, or a name that it had
+--   desktop  desktop   required  the desktop's id, or a name that it had
 --   from     instant   -30d      start of the period
 --   to       instant   now       end of the period, not included
 --   tz       timezone  UTC       time zone of dates given without one

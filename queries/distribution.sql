@@ -10,11 +10,11 @@
 -- The hours are time-weighted counts over held states, as in the report concurrency; nothing is fitted.
 --
 -- Parameters
---   from    instant   -30d  start of the period
---   to      instant   now   end of the period, not included
---   tz      timezone  UTC   time zone of dates given without one
---   source  fleet     ''    one source; (all): all as one; empty: each, and where there are several, all as one
---   bins    integer   20    so many bins at most, one at least
+--   from    instant          -30d  start of the period
+--   to      instant          now   end of the period, not included
+--   tz      timezone         UTC   time zone of dates given without one
+--   source  fleet            ''    one source; (all): all as one; empty: each, and where there are several, all as one
+--   bins    integer 1..1000  20    so many bins at most, one at least
 --
 -- Columns
 --   source            the source; (all): all of them as one

@@ -9,12 +9,12 @@
 -- stretch of that length inside the period, not a clock hour. users are those the desktop was *assigned* to.
 --
 -- Parameters
---   from    instant   -7d  start of the period
---   to      instant   now  end of the period, not included
---   tz      timezone  UTC  time zone of dates given without one
---   source  source    ''   one source; empty: all
---   times   integer   3    so many disconnects within a window at least
---   within  duration  1h   the window: from the first of them to the last, both included
+--   from    instant           -7d  start of the period
+--   to      instant           now  end of the period, not included
+--   tz      timezone          UTC  time zone of dates given without one
+--   source  source            ''   one source; empty: all
+--   times   integer 1..10000  3    so many disconnects within a window at least
+--   within  duration          1h   the window: from the first of them to the last, both included
 --
 -- Columns
 --   source          the source

@@ -21,11 +21,11 @@
 -- why. What is older than 20 weeks is not used. Peaks are sampled, so lower bounds, and so is what is learnt from them.
 --
 -- Parameters
---   from          instant   -90d  start of the history
---   to            instant   now   end of the history: earlier, and the forecast may be held against what came
---   horizon_days  integer   14    so many days, from the first that begins at or after the end
---   tz            timezone  UTC   time zone of the days, and of dates given without one
---   source        source    ''    one source; empty: all. Peaks of sources do not add up
+--   from          instant         -90d  start of the history
+--   to            instant         now   end of the history: earlier, and the forecast may be held against what came
+--   horizon_days  integer 1..366  14    so many days, from the first that begins at or after the end
+--   tz            timezone        UTC   time zone of the days, and of dates given without one
+--   source        source          ''    one source; empty: all. Peaks of sources do not add up
 --
 -- Columns
 --   day               the day's civil start; null: nothing is foretold of the source

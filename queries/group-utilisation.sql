@@ -13,7 +13,7 @@
 --   bucket  bucket    day  hour, day, week, month, or all: the whole period as one
 --   tz      timezone  UTC  time zone of the buckets, and of dates given without one
 --   source  source    ''   one source; empty: all
---   group   text      ''   one group, as the report shows it; empty: all
+--   group   group     ''   one group, as the report shows it; empty: all
 --
 -- Columns
 --   bucket_start      the bucket's civil start

@@ -10,8 +10,8 @@
 -- for fewer days, or see the report coverage. users are those a desktop is *assigned* to.
 --
 -- Parameters
---   days    number  30  so many days of 24 hours up to now
---   source  source  ''  one source; empty: all
+--   days    number 0.01..  30  so many days of 24 hours up to now
+--   source  source         ''  one source; empty: all
 --
 -- Columns
 --   source          the source

@@ -13,11 +13,11 @@
 -- than a step may have two rows.
 --
 -- Parameters
---   from    instant   -30d  start of the period
---   to      instant   now   end of the period, not included
---   tz      timezone  UTC   time zone of dates given without one
---   source  source    ''    one source; empty: all
---   share   number    20    so many percent of the connected desktops at least
+--   from    instant        -30d  start of the period
+--   to      instant        now   end of the period, not included
+--   tz      timezone       UTC   time zone of dates given without one
+--   source  source         ''    one source; empty: all
+--   share   number 1..100  20    so many percent of the connected desktops at least
 --
 -- Columns
 --   observed_at       the snapshot that shows it: the true instant lies before it …

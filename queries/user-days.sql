@@ -17,7 +17,7 @@
 --   to      instant   now  end of the period, not included
 --   tz      timezone  UTC  time zone of the days, and of dates given without one
 --   source  source    ''   one source; empty: all
---   user    text      ''   the user's name or id; empty: all
+--   user    user      ''   the user's name or id; empty: all
 --
 -- Columns
 --   day              the day's civil start

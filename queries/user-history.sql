@@ -8,7 +8,7 @@
 -- bound that is null is unknown. Gaps hide connections: see the report `coverage`.
 --
 -- Parameters
---   user    text      required  the user's or group's name or id
+--   user    user      required  the user's or group's name or id
 --   from    instant   -30d      start of the period
 --   to      instant   now       end of the period, not included
 --   tz      timezone  UTC       time zone of dates given without one

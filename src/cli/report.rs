@@ -329,10 +329,11 @@ fn help(report: &Report) -> String {
             Some("") => String::new(),
             Some(default) => format!(" [default: {default}]"),
         };
+        let range = parameter.range.map(|range| format!(" [{range}]")).unwrap_or_default();
         let mut option = clap::Arg::new(format!("parameter {}", parameter.name))
             .long(parameter.name.clone())
             .value_name(parameter.kind.to_string().to_uppercase())
-            .help(format!("{}{default}", parameter.meaning))
+            .help(format!("{}{range}{default}", parameter.meaning))
             .help_heading("Parameters");
         if parameter.default.is_none() {
             option = option.required(true);

@@ -110,6 +110,7 @@ impl Report {
                 parameters.push(Parameter {
                     name: name.clone(),
                     kind: Kind::Text,
+                    range: None,
                     default: None,
                     meaning: "not described in its header".to_owned(),
                 });

@@ -72,6 +72,22 @@ pub enum ReportError {
         /// All there are, unless they are too many to show.
         known: Vec<String>,
     },
+    /// A name of somebody or something that the ledger knows nothing of.
+    #[error(
+        "the ledger never saw a {what} `{value}`{}{}",
+        source_name.as_ref().map(|source| format!(" in `{source}`")).unwrap_or_default(),
+        hint(nearest.as_deref(), &[])
+    )]
+    NeverSeen {
+        /// What the name should have been of.
+        what: &'static str,
+        /// As given.
+        value: String,
+        /// The source that was asked for.
+        source_name: Option<String>,
+        /// The one probably meant.
+        nearest: Option<String>,
+    },
     /// A value that does not read as what its parameter takes.
     #[error("`--{parameter} {value}`: {problem}")]
     BadValue {
@@ -191,6 +207,7 @@ impl ReportError {
             | Self::GivenTwice(_)
             | Self::StrayWord { .. }
             | Self::UnknownValue { .. }
+            | Self::NeverSeen { .. }
             | Self::BadValue { .. }
             | Self::Backwards { .. }
             | Self::Refused(_)

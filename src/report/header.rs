@@ -5,8 +5,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::range::Range;
+
 /// What the comment at the top of a report says.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Header {
     /// The first line.
     pub title: String,
@@ -23,12 +25,14 @@ pub struct Header {
 }
 
 /// A parameter of a report.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Parameter {
     /// As in `:'name'`; the option is `--name`, with hyphens for underscores if one likes.
     pub name: String,
     /// How its values are checked.
     pub kind: Kind,
+    /// How small and how large a number may be; without it, any.
+    pub range: Option<Range>,
     /// Used where none is given; without it the parameter must be given.
     pub default: Option<String>,
     /// One sentence for people.
@@ -93,6 +97,12 @@ pub enum Kind {
     Source,
     /// The same, or `(all)`: all of them as one.
     Fleet,
+    /// A user or a group that the ledger has seen, by name or id; empty means all.
+    User,
+    /// A desktop that the ledger has seen, by id or a name that it had; empty means all.
+    Desktop,
+    /// A group that the ledger has seen, as reports show it; empty means all.
+    Group,
     /// Anything.
     Text,
     /// Whatever `deskledger.duration` reads.
@@ -101,19 +111,25 @@ pub enum Kind {
     Integer,
     /// A number.
     Number,
+    /// Days of the week: `1-5`, or `1-4,6`.
+    Weekdays,
 }
 
 impl Kind {
-    const ALL: [(&'static str, Self); 9] = [
+    const ALL: [(&'static str, Self); 13] = [
         ("instant", Self::Instant),
         ("bucket", Self::Bucket),
         ("timezone", Self::TimeZone),
         ("source", Self::Source),
         ("fleet", Self::Fleet),
+        ("user", Self::User),
+        ("desktop", Self::Desktop),
+        ("group", Self::Group),
         ("text", Self::Text),
         ("duration", Self::Duration),
         ("integer", Self::Integer),
         ("number", Self::Number),
+        ("weekdays", Self::Weekdays),
     ];
 }
 
@@ -216,10 +232,7 @@ fn read_parameter(entry: &str) -> Result<Parameter, String> {
     let [name, kind, default, meaning] = fields(entry).ok_or(
         "a parameter is: name, type, default, meaning, with two spaces or more between them",
     )?;
-    let kind = kind.parse().map_err(|()| {
-        let known: Vec<_> = Kind::ALL.iter().map(|(name, _)| *name).collect();
-        format!("`{kind}` is no type; known are {}", known.join(", "))
-    })?;
+    let (kind, range) = read_kind(kind)?;
     let default = match default {
         "required" => None,
         quoted if quoted.len() >= 2 && quoted.starts_with('\'') && quoted.ends_with('\'') => {
@@ -227,7 +240,27 @@ fn read_parameter(entry: &str) -> Result<Parameter, String> {
         }
         plain => Some(plain.to_owned()),
     };
-    Ok(Parameter { name: name.to_owned(), kind, default, meaning: meaning.to_owned() })
+    if let (Some(range), Some(default)) = (range, &default)
+        && !default.parse().is_ok_and(|number| range.contains(number))
+    {
+        return Err(format!("the default `{default}` is not {range}"));
+    }
+    Ok(Parameter { name: name.to_owned(), kind, range, default, meaning: meaning.to_owned() })
+}
+
+/// `integer`, or with the range of a number: `integer 1..168`.
+fn read_kind(field: &str) -> Result<(Kind, Option<Range>), String> {
+    let (name, range) = field.split_once(' ').map_or((field, None), |(n, r)| (n, Some(r.trim())));
+    let kind = name.parse().map_err(|()| {
+        let known: Vec<_> = Kind::ALL.iter().map(|(name, _)| *name).collect();
+        format!("`{name}` is no type; known are {}", known.join(", "))
+    })?;
+    match range {
+        Some(_) if !matches!(kind, Kind::Integer | Kind::Number) => {
+            Err(format!("`{field}`: only an integer or a number has a range"))
+        }
+        range => Ok((kind, range.map(str::parse).transpose()?)),
+    }
 }
 
 /// Reads a chart from lines as they stand in a header's section, without what sets them in.
@@ -301,7 +334,7 @@ mod tests {
             "-- Utilisation over time\n--\n-- How much was used.\n--\n-- Not for billing.\n--\n-- Parameters\n\
              --   from    instant  -7d  start of the period\n\
              --   group   text     ''   one group; empty:  all,\n--                         in any source\n\
-             --   at      instant  required  when\n--\n-- Columns\n--   bucket_start  the bucket's start\n--\n\
+             --   at      instant  required  when\n--   days    number 0.5..  30  how many\n--\n-- Columns\n--   bucket_start  the bucket's start\n--\n\
              -- Chart\n--   line     bucket_start  a_avg, b\n--   between  low, high\n--   per      source\n--   unit     desktops, say\n--\n\
              -- psql -v from=-7d -f x.sql\nselect 1 -- not the header\n",
         )
@@ -313,12 +346,15 @@ mod tests {
             Parameter {
                 name: "group".to_owned(),
                 kind: Kind::Text,
+                range: None,
                 default: Some(String::new()),
                 meaning: "one group; empty:  all, in any source".to_owned(),
             }
         );
         assert_eq!(header.parameters[0].default.as_deref(), Some("-7d"));
         assert_eq!(header.parameters[2].default, None);
+        let days = &header.parameters[3];
+        assert_eq!((days.kind, days.range), (Kind::Number, "0.5..".parse().ok()));
         assert_eq!(header.columns[0].name, "bucket_start");
         let chart = header.chart.expect("a chart");
         assert_eq!((chart.kind, chart.figures.len()), (ChartKind::Line, 2));
@@ -333,6 +369,9 @@ mod tests {
         for (text, line, part) in [
             ("-- T\n-- Parameters\n--   from  instnt  -7d  x", 3, "`instnt` is no type"),
             ("-- T\n-- Parameters\n--   from instant -7d x", 3, "two spaces or more"),
+            ("-- T\n-- Parameters\n--   n  integer 5..1  7  x", 3, "`5..1` is no range"),
+            ("-- T\n-- Parameters\n--   n  integer 1..5  7  x", 3, "default `7` is not 1 to 5"),
+            ("-- T\n-- Parameters\n--   n  text 1..5  7  x", 3, "only an integer or a number"),
             ("-- T\n-- Columns\n--   alone", 3, "a column is"),
             ("-- T\n-- Columns\n-- stray", 3, "without the two spaces"),
             ("-- T\n-- Columns\n--      more", 3, "continues nothing"),

@@ -16,13 +16,16 @@ mod error;
 pub mod header;
 pub mod page;
 pub mod params;
+mod range;
 pub mod render;
 mod run;
 mod sampling;
+mod seen;
 mod sql;
 mod value;
 
 pub use error::ReportError;
+pub use range::Range;
 pub use run::{Asked, Collected, DEFAULT_TIMEOUT, Head, Sink, describe, run};
 pub use sampling::Sampling;
 pub use value::{Cell, Column, ColumnKind};

@@ -10,6 +10,7 @@ use sqlx::PgConnection;
 use super::catalogue::Report;
 use super::error::{ReportError, nearest};
 use super::header::{Kind, Parameter};
+use super::seen;
 use crate::domain::ALL_SOURCES_AS_ONE;
 
 /// What `deskledger.buckets` cuts into.
@@ -130,8 +131,28 @@ fn check(parameter: &Parameter, value: &str) -> Result<(), ReportError> {
         Kind::TimeZone => time_zone(value).map(drop),
         Kind::Integer if value.parse::<i64>().is_err() => wrong("is no whole number"),
         Kind::Number if !value.parse::<f64>().is_ok_and(f64::is_finite) => wrong("is no number"),
-        _ => Ok(()),
+        Kind::Weekdays if !is_weekdays(value) => {
+            wrong("is no list of weekdays; write 1-5, or 1-4,6: 1 is Monday, 7 is Sunday")
+        }
+        _ => match parameter.range {
+            Some(range) if !value.parse().is_ok_and(|number| range.contains(number)) => {
+                wrong(&format!("must be {range}"))
+            }
+            _ => Ok(()),
+        },
     }
+}
+
+/// `3`, `1-5` or several of them between commas, each from Monday to Sunday.
+fn is_weekdays(list: &str) -> bool {
+    let day = |text: &str| match text.as_bytes() {
+        [digit @ b'1'..=b'7'] => Some(*digit),
+        _ => None,
+    };
+    list.split(',').map(str::trim).all(|part| match part.split_once('-') {
+        Some((first, last)) => day(first).zip(day(last)).is_some_and(|(first, last)| first <= last),
+        None => day(part).is_some(),
+    })
 }
 
 /// The time zone of that name.
@@ -174,6 +195,7 @@ pub(super) async fn evaluate(
             return Err(ReportError::UnknownValue { what: "source", value, nearest, known });
         }
     }
+    seen::check(connection, report, values).await?;
     for (parameter, value) in values.of_kind(report, Kind::Duration) {
         sqlx::query("select deskledger.duration($1)")
             .bind(value)
@@ -231,8 +253,9 @@ mod tests {
 
     fn report() -> Report {
         let text = "-- T\n-- Parameters\n--   bucket  bucket  day  x\n--   tz  timezone  UTC  x\n\
-             --   within_days  integer  3  x\n--   share  number  0.5  x\n--   user  text  required  x\n\
-             select :'bucket', :'tz', :'within_days', :'share', :'user'";
+             --   within_days  integer  3  x\n--   share  number 0..100  0.5  x\n\
+             --   workdays  weekdays  1-5  x\n--   user  text  required  x\n\
+             select :'bucket', :'tz', :'within_days', :'share', :'workdays', :'user'";
         Report::read("r", Path::new("r.sql"), text, true).expect("a report")
     }
 
@@ -265,6 +288,16 @@ mod tests {
         );
         assert_eq!(error(&[anna, ("within_days", "3d")]), "`--within_days 3d`: is no whole number");
         assert_eq!(error(&[anna, ("share", "inf")]), "`--share inf`: is no number");
+        assert_eq!(error(&[anna, ("share", "-1")]), "`--share -1`: must be 0 to 100");
+        assert_eq!(error(&[anna, ("share", "100.5")]), "`--share 100.5`: must be 0 to 100");
+        for list in ["8", "0-5", "5-1", "1;2", "", "1-", "+1", "mon"] {
+            let text = error(&[anna, ("workdays", list)]);
+            let problem = "is no list of weekdays; write 1-5, or 1-4,6: 1 is Monday, 7 is Sunday";
+            assert_eq!(text, format!("`--workdays {list}`: {problem}"));
+        }
+        for right in [("share", "100"), ("share", "0"), ("workdays", "1, 3-4, 7")] {
+            assert!(Values::new(&report(), [anna, right]).is_ok(), "{right:?}");
+        }
         assert_eq!(error(&[anna, anna]), "`--user` is given twice");
         assert_eq!(
             error(&[("buckt", "day")]),

@@ -66,6 +66,43 @@ async fn reports_with_a_row_of_all_sources_take_it_as_a_source_and_others_refuse
     assert!(error.to_string().starts_with("there is no source `(al)`"), "{error}");
 }
 
+/// An empty answer would look like that of somebody without history.
+#[tokio::test]
+async fn who_or_what_was_never_seen_is_refused_with_the_nearest_name() {
+    let (database, store) = ledger().await;
+    let other = EXAMPLE.replace("\"prod\"", "\"test\"").replace("alice", "zoe");
+    record(&store, &format!("{EXAMPLE}\n{other}"), 1, usize::MAX).await;
+    let pool = &database.pool;
+    for (name, given, message) in [
+        ("user-history", &[("user", "alcie")][..], "a user `alcie`; did you mean `alice`?"),
+        ("user-history", &[("user", "zoe"), ("source", "prod")], "a user `zoe` in `prod`"),
+        ("user-days", &[("user", "nosuch")], "a user `nosuch`"),
+        (
+            "desktop-history",
+            &[("desktop", "DESK-A22")],
+            "a desktop `DESK-A22`; did you mean `DESK-A2`?",
+        ),
+        ("desktop-history", &[("desktop", "")], "a desktop ``"),
+        ("group-utilisation", &[("group", "nosuch")], "a group `nosuch`"),
+    ] {
+        let error = ask(pool, name, given, "source").await.expect_err(name);
+        assert_eq!(error.to_string(), format!("the ledger never saw {message}"));
+        assert!(error.is_usage());
+    }
+    // By name or id, of any source, and without history in the period.
+    for (name, given) in [
+        ("user-history", [("user", "zoe"), ("source", "")]),
+        ("user-history", [("user", "id-alice"), ("source", "prod")]),
+        ("desktop-history", [("desktop", "DESK-A"), ("source", "test")]),
+        ("desktop-history", [("desktop", "d-a"), ("source", "")]),
+        ("group-utilisation", [("group", "pool-1"), ("source", "prod")]),
+        ("user-days", [("user", ""), ("source", "")]),
+    ] {
+        let given = [&given[..], &[("from", "2026-01-01"), ("to", "2026-01-02")]].concat();
+        ask(pool, name, &given, "source").await.expect(name);
+    }
+}
+
 #[tokio::test]
 async fn a_whole_period_is_one_bucket() {
     let (database, store) = ledger().await;
