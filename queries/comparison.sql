@@ -5,11 +5,15 @@
 --
 -- Without another period it is the one of the same length just before; with one end of it alone, the same length too.
 -- That length is absolute: to compare two months, or weeks across a change of the clocks, give both ends. Choose periods
--- that are alike: a week with a week, not with a weekend. Where the coverages differ, compare averages and percentages:
--- hours and counts are of what was observed alone. A peak is sampled, a lower bound in both. Figures are those of the
--- reports utilisation and disconnects. Of several sources `(all)` shows all of them as one, over the time in which every
--- one was covered; disconnects are no part of it: they add up. The change is a difference of two figures, and says
--- nothing about chance.
+-- that are alike: a week with a week, not with a weekend. A peak is sampled, a lower bound in both. Figures are those of
+-- the reports utilisation and disconnects. Of several sources `(all)` shows all of them as one, over the time in which
+-- every one was covered; disconnects are no part of it: they add up.
+--
+-- A change is told only where both periods were covered for at least 90 %. Of a period that was hardly observed the
+-- average may be that of a night; and what is missing to 90 % could outweigh most changes. Hours and counts are of what
+-- was observed alone, so of connected_hours and disconnects the other value is first brought to as much covered time as
+-- the period has: other_value * covered time of the period / covered time of the other. Coverage has no change: it tells
+-- of the recorder and not of the fleet. A change says nothing about chance.
 --
 -- Parameters
 --   from        instant   -7d  start of the period
@@ -25,8 +29,9 @@
 --                       disconnects_per_100_hours (of connected time) or coverage_pct
 --   value               in the period; null: not observed
 --   other_value         in the other period
---   change              value - other_value
---   change_pct          change / other_value
+--   change              value - other_value, of hours and counts for as much covered time; null: not told, since one of
+--                       the periods was covered for less than 90 %
+--   change_pct          change / other_value, likewise
 --   coverage_pct        covered time / the period's length
 --   other_coverage_pct  the same of the other period
 --
@@ -67,7 +72,9 @@ broken as (
     having sum(t.disconnects) > 0
 ),
 told as (
-    select p.nth, a.source_id, a.source, f.figure, f.place, f.value,
+    select p.nth, a.source_id, a.source, f.figure, f.place, f.value, h.covered,
+           f.place in (4, 6) as is_total,
+           100 * coalesce(h.covered, 0) >= 90 * deskledger_report.micros(p.to_at - p.from_at) and f.place <> 8 as is_told,
            (100 * coalesce(h.covered, 0) / deskledger_report.micros(p.to_at - p.from_at))::double precision as coverage_pct
       from period p
      cross join deskledger_report.asked(:'source') a
@@ -86,13 +93,19 @@ told as (
            ) f (place, figure, value)
      where a.source_id <> 0 or f.place not in (6, 7)
 )
-select source, figure, value, other_value, value - other_value as change,
-       100 * (value - other_value) / nullif(other_value, 0) as change_pct, coverage_pct, other_coverage_pct
+select source, figure, value, other_value, value - expected as change,
+       100 * (value - expected) / nullif(expected, 0) as change_pct, coverage_pct, other_coverage_pct
   from (select source_id, source, place, figure,
                max(value) filter (where nth = 1)::double precision as value,
                max(value) filter (where nth = 2)::double precision as other_value,
+               -- What the value would be if nothing had changed. Each period has a row, but for one without a length.
+               case when bool_and(is_told) and count(*) = 2
+                    then (max(value) filter (where nth = 2)
+                          * case when is_total then max(covered) filter (where nth = 1)
+                                                  / max(covered) filter (where nth = 2)
+                                 else 1 end)::double precision end as expected,
                max(coverage_pct) filter (where nth = 1) as coverage_pct,
                max(coverage_pct) filter (where nth = 2) as other_coverage_pct
           from told
-         group by 1, 2, 3, 4) t
+         group by 1, 2, 3, 4, is_total) t
  order by source_id = 0, source, place

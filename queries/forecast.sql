@@ -20,16 +20,19 @@
 -- fewer than 14 such days in the last 8 weeks, or none in the last, nothing is foretold, and a row without a day says
 -- why. What is older than 20 weeks is not used. Peaks are sampled, so lower bounds, and so is what is learnt from them.
 --
+-- Peaks of sources do not add up, since they come at different times. Of several sources `(all)` foretells the peak of all
+-- of them as one, from the time in which every one of them was covered: so nothing until the newest has a history too.
+--
 -- Parameters
 --   from          instant         -90d  start of the history
 --   to            instant         now   end of the history: earlier, and the forecast may be held against what came
 --   horizon_days  integer 1..366  14    so many days, from the first that begins at or after the end
 --   tz            timezone        UTC   time zone of the days, and of dates given without one
---   source        source          ''    one source; empty: all. Peaks of sources do not add up
+--   source        fleet           ''    one source; (all): all as one; empty: each, and where there are several, all as one
 --
 -- Columns
 --   day               the day's civil start; null: nothing is foretold of the source
---   source            the source
+--   source            the source; (all): all of them as one
 --   expected_peak     the most connections to be expected at one instant of the day
 --   low               with the next: the peak lies between them on four days of five; null: not known
 --   high              the upper bound
@@ -84,11 +87,36 @@ ahead as materialized (
      where nth <= :'horizon_days'::integer
 ),
 asked as materialized (
-    select source_id, source from deskledger_report.source where :'source' = '' or source = :'source'
+    select source_id, source from deskledger_report.asked(:'source')
+),
+step as materialized (
+    select s.source_id, s.from_at, s.to_at, s.micros, s.edge as nth, s.connected
+      from edge,
+           deskledger_report.connected_steps(
+               edge.since, edge.until, edge.froms, case :'source' when '(all)' then '' else :'source' end) s
+),
+-- The sources' steps laid over one another. Every source has a mark at every edge, so none is crossed.
+change as (
+    select at, sum(covered) as covered, sum(connected) as connected
+      from (select from_at as at, 1 as covered, connected from step
+             union all
+            select to_at, -1, -connected from step) c
+     where exists (select from asked where source_id = 0)
+     group by at
+),
+together as (
+    select at, lead(at) over seen as until, sum(covered) over seen as covered, sum(connected) over seen as connected
+      from change
+    window seen as (order by at)
 ),
 seen as materialized (
-    select s.source_id, s.edge as nth, max(s.connected)::double precision as peak, sum(s.micros) as covered
-      from edge, deskledger_report.connected_steps(edge.since, edge.until, edge.froms, :'source') s
+    select source_id, nth, max(connected)::double precision as peak, sum(micros) as covered
+      from (select source_id, nth, connected, micros from step where :'source' <> '(all)'
+             union all
+            select 0, width_bucket(t.at, (select froms from edge)), t.connected::bigint,
+                   deskledger_report.micros(t.until - t.at)
+              from together t
+             where t.covered = (select count(*) from deskledger_report.source)) s
      group by 1, 2
 ),
 taught as materialized (
@@ -169,31 +197,33 @@ method as (
       left join band b using (source_id, origin, week)
      group by 1, 2
 )
-select a.bucket_start as day, h.source, e.peak as expected_peak,
-       case when b.low is not null then greatest(e.peak + b.low * sqrt(greatest(e.peak, 1)), 0) end as low,
-       case when b.low is not null then greatest(e.peak + b.high * sqrt(greatest(e.peak, 1)), 0) end as high,
-       case when b.low is not null then 80 end as band_pct,
-       m.error as method_error, m.error_pct as method_error_pct, m.in_band_pct,
-       coalesce(m.days, 0) as tested_days, h.days as history_days, h.coverage_pct,
-       case when e.peak is null then 'no forecast: this weekday never taught in the last 8 weeks'
-            when b.low is null
-            then format('no band: tested on %s days at this distance, 9 are needed', coalesce(m.days, 0))
-       end as note
-  from history h
-  join origin o on o.source_id = h.source_id and o.origin = (select date from today)
- cross join ahead a
-  left join expected e on e.source_id = o.source_id and e.origin = o.origin and e.weekday = a.weekday
-  left join method m on m.source_id = h.source_id and m.week = a.week
-  left join band b on b.source_id = o.source_id and b.origin = o.origin and b.week = a.week and e.peak is not null
- union all
-select null, h.source, null, null, null, null, null, null, null, 0, h.days, h.coverage_pct,
-       case when h.late_days < 14
-            then format('no forecast: %s days of the last 8 weeks were covered for 90 %% or more, 14 are needed',
-                        h.late_days)
-            else format('no forecast: the last day that taught is %s, more than a week before the history ends',
-                        to_char(h.newest, 'YYYY-MM-DD'))
-       end
-  from history h
- where not exists (select from origin o
-                    where o.source_id = h.source_id and o.origin = (select date from today))
- order by 1, 2
+select day, source, expected_peak, low, high, band_pct, method_error, method_error_pct, in_band_pct, tested_days,
+       history_days, coverage_pct, note
+  from (select a.bucket_start as day, h.source_id, h.source, e.peak as expected_peak,
+               case when b.low is not null then greatest(e.peak + b.low * sqrt(greatest(e.peak, 1)), 0) end as low,
+               case when b.low is not null then greatest(e.peak + b.high * sqrt(greatest(e.peak, 1)), 0) end as high,
+               case when b.low is not null then 80 end as band_pct,
+               m.error as method_error, m.error_pct as method_error_pct, m.in_band_pct,
+               coalesce(m.days, 0) as tested_days, h.days as history_days, h.coverage_pct,
+               case when e.peak is null then 'no forecast: this weekday never taught in the last 8 weeks'
+                    when b.low is null
+                    then format('no band: tested on %s days at this distance, 9 are needed', coalesce(m.days, 0))
+               end as note
+          from history h
+          join origin o on o.source_id = h.source_id and o.origin = (select date from today)
+         cross join ahead a
+          left join expected e on e.source_id = o.source_id and e.origin = o.origin and e.weekday = a.weekday
+          left join method m on m.source_id = h.source_id and m.week = a.week
+          left join band b on b.source_id = o.source_id and b.origin = o.origin and b.week = a.week and e.peak is not null
+         union all
+        select null, h.source_id, h.source, null, null, null, null, null, null, null, 0, h.days, h.coverage_pct,
+               case when h.late_days < 14
+                    then format('no forecast: %s days of the last 8 weeks were covered for 90 %% or more, 14 are needed',
+                                h.late_days)
+                    else format('no forecast: the last day that taught is %s, more than a week before the history ends',
+                                to_char(h.newest, 'YYYY-MM-DD'))
+               end
+          from history h
+         where not exists (select from origin o
+                            where o.source_id = h.source_id and o.origin = (select date from today))) told
+ order by day, source_id = 0, source

@@ -11,9 +11,13 @@
 -- With overlap `once` every instant counts once for a person, under the surest grade of the desktops connected then, so a
 -- person's rows add up to the time during which at least one was. With `each` all desktops count by themselves. Hours
 -- are held time inside the period: what was not observed is in none, so they are lower bounds where coverage_pct is low,
--- and what is shorter than the distance of two visits may be missed, or counted in full; the bounds of each connection
--- are in the report user-history. Within a day, see user-days. In many places such a list is subject to data
--- protection law.
+-- and what is shorter than the distance of two visits may be missed.
+--
+-- Visits are minutes apart, so each start and each end has bounds (user-history lists them), and so have hours: these
+-- connections lasted hours_min inside the period at least and hours_max at most. They certainly held from started_by to
+-- last_seen, and no longer than from started_after to ended_by, or to the end of the period if they are ONGOING. Where
+-- several desktops at one time count once, what is open about those of a surer grade is open in the rows below it, too.
+-- Within a day, see user-days. In many places such a list is subject to data protection law.
 --
 -- Parameters
 --   from     instant   -30d  start of the period
@@ -28,6 +32,8 @@
 --   user_id          the person's id
 --   attribution      how far the desktops name the person: exclusive, shared or group; the surest comes first
 --   connected_hours  hours held CONNECTED
+--   hours_min        the connections held lasted no shorter; null: a surer grade's hours_max is not known
+--   hours_max        and no longer; null: a gap hides when one of them started or ended
 --   desktops         on how many desktops of that grade
 --   coverage_pct     covered time of the source / the period's length
 --
@@ -96,6 +102,43 @@ once as (
      where connected > 0
      group by 1, 2, 3
 ),
+-- For how much less than it was held in the period each connection may have lasted, and for how much more.
+bound as (
+    select c.source_id, c.label_no,
+           deskledger_report.micros(held_to - held_from - greatest(sure_to - sure_from, interval '0')) as less,
+           deskledger_report.micros(held_from - open_from + (open_to - held_to)) as more
+      from period p
+      join deskledger_report.connection c
+        on c.first_seen < p.to_at and c.held_until > p.from_at and c.first_seen < c.held_until
+     cross join lateral (
+           select greatest(c.first_seen, p.from_at) as held_from, least(c.held_until, p.to_at) as held_to,
+                  greatest(c.started_by, p.from_at) as sure_from, least(c.last_seen, p.to_at) as sure_to,
+                  -- A start before the period and an end after it need not be known; `greatest` would pass over a null.
+                  case when c.first_seen <= p.from_at or c.started_after < p.from_at then p.from_at
+                       else c.started_after end as open_from,
+                  case when c.last_seen >= p.to_at or c.ended_by > p.to_at or c.ended_as = 'ONGOING' then p.to_at
+                       else c.ended_by end as open_to) b
+     where :'source' = '' or c.source = :'source'
+),
+-- By person and grade; and, of who had several, what is open about surer grades, which takes from a less sure one, or
+-- gives to it.
+slack as (
+    select source_id, person_no, attribution, less, more,
+           case when v.person_no is null then 0 else coalesce(sum(less) over surer, 0) end as surer_less,
+           case when v.person_no is null then 0
+                when count(*) over surer = count(more) over surer then coalesce(sum(more) over surer, 0)
+           end as surer_more
+      from (select r.source_id, r.person_no, r.attribution, sum(b.less) as less,
+                   case when count(*) = count(b.more) then sum(b.more) end as more
+              from bound b
+              join person r using (source_id, label_no)
+             group by 1, 2, 3) g
+      left join several v using (source_id, person_no)
+    window surer as (
+           partition by source_id, person_no
+           order by case attribution when 'exclusive' then 1 when 'shared' then 2 else 3 end
+           rows between unbounded preceding and 1 preceding)
+),
 covered as (
     select r.source_id, sum(deskledger_report.micros(least(r.covered_to, p.to_at) - greatest(r.covered_from, p.from_at)))
                as covered
@@ -104,15 +147,21 @@ covered as (
      group by 1
 )
 select s.source, t.user_name, t.user_id, t.attribution,
-       (case when v.person_no is null then t.held else coalesce(o.held, 0) end / 3600000000.0)::double precision
-           as connected_hours,
+       (h.held / 3600000000.0)::double precision as connected_hours,
+       -- Not `greatest`, which would make 0 of what is not known.
+       (case when h.least < 0 then 0 else h.least end / 3600000000.0)::double precision as hours_min,
+       ((h.held + k.more + k.surer_less) / 3600000000.0)::double precision as hours_max,
        t.desktops,
        (100 * coalesce(c.covered, 0) / deskledger_report.micros(p.to_at - p.from_at))::double precision as coverage_pct
   from period p
  cross join told t
   join deskledger_report.source s using (source_id)
+  join slack k on k.source_id = t.source_id and k.person_no = t.person_no and k.attribution = t.attribution
   left join several v on v.source_id = t.source_id and v.person_no = t.person_no
   left join once o on o.source_id = t.source_id and o.person_no = t.person_no and o.attribution = t.attribution
   left join covered c on c.source_id = t.source_id
+ cross join lateral (
+       select held, held - k.less - k.surer_more as least
+         from (select case when v.person_no is null then t.held else coalesce(o.held, 0) end as held) t) h
  order by s.source, t.user_name, t.user_id, t.person_no,
           case t.attribution when 'exclusive' then 1 when 'shared' then 2 else 3 end

@@ -58,7 +58,7 @@ async fn reports_with_a_row_of_all_sources_take_it_as_a_source_and_others_refuse
             ),
         }
     }
-    assert_eq!(known, 6);
+    assert_eq!(known, 7);
     let sources = ask(&database.pool, "concurrency", &DAY, "source").await.unwrap();
     assert_eq!(sources, texts(&["prod", "test", "(all)"]));
     let wrong = [DAY[0], DAY[1], ("source", "(al)")];

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::answers::work;
 use crate::oracle::coverage::Period;
+use crate::oracle::fleet::ALL;
 use crate::oracle::generate::WORK;
 use crate::oracle::ledger::{DAY, HOUR, Ledger, MINUTE, Micros};
 use crate::oracle::reports::{self, Work};
@@ -39,7 +40,7 @@ fn cases() -> impl Strategy<Value = Case> {
     let zones = vec![Tz::UTC, Tz::Europe__Berlin, Tz::Australia__Lord_Howe, Tz::America__Santiago];
     let cut = || prop_oneof![3 => Just(0_i64), 1 => Just(1), 2 => -90_i64..90];
     let history = (any::<u64>(), 8_i64..75, cut(), cut());
-    let sources = select(vec!["", "", "prod"]);
+    let sources = select(vec!["", "", "prod", ALL]);
     let asked = (select(zones), sources, 0_usize..30, 0_i64..100, select(WORK.to_vec()));
     (history, asked).prop_map(|((seed, days, from, to), asked)| {
         let (tz, source, horizon, headroom, work) = asked;

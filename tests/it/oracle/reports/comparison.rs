@@ -17,7 +17,8 @@ pub fn other_period(range: Period, from: Option<Micros>, to: Option<Micros>) -> 
     }
 }
 
-/// A row for each source and figure; disconnects are no figure of all sources as one.
+/// A row for each source and figure; disconnects are no figure of all sources as one. A change is told where both periods
+/// were covered for 90 % or more.
 pub fn comparison(ledger: &Ledger, range: Period, other: Period, source: &str) -> Vec<Row> {
     let mut rows = Vec::new();
     if range.length() == 0 && other.length() == 0 {
@@ -26,16 +27,28 @@ pub fn comparison(ledger: &Ledger, range: Period, other: Period, source: &str) -
     for fleet in fleets(ledger, source) {
         let (figures, others) = (figures(&fleet, range), figures(&fleet, other));
         let coverage = |period| percent(fleet.covered_time(period), Period::length(period));
+        let is_told = [range, other].into_iter().all(|period| {
+            period.length() > 0 && 100 * fleet.covered_time(period) >= 90 * period.length()
+        });
         for ((figure, value), (_, other_value)) in figures.into_iter().zip(others) {
-            let change = value.zip(other_value).map(|(value, other)| value - other);
-            let of_other = change.zip(other_value).filter(|(_, other)| *other != 0.0);
+            // Of hours and counts as many as there would have been in as much covered time.
+            let rate = match figure {
+                "connected_hours" | "disconnects" => {
+                    ratio(fleet.covered_time(range).into(), fleet.covered_time(other).into())
+                }
+                _ => Some(1.0),
+            };
+            let expected = other_value.zip(rate).map(|(other, rate)| other * rate);
+            let expected = expected.filter(|_| is_told && figure != "coverage_pct");
+            let change = value.zip(expected).map(|(value, expected)| value - expected);
+            let of_other = change.zip(expected).filter(|(_, expected)| *expected != 0.0);
             rows.push(row([
                 ("source", fleet.name.clone().into()),
                 ("figure", figure.into()),
                 ("value", value.into()),
                 ("other_value", other_value.into()),
                 ("change", change.into()),
-                ("change_pct", of_other.map(|(change, other)| 100.0 * change / other).into()),
+                ("change_pct", of_other.map(|(change, expected)| 100.0 * change / expected).into()),
                 ("coverage_pct", coverage(range).into()),
                 ("other_coverage_pct", coverage(other).into()),
             ]));

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::oracle::buckets::{Unit, buckets, civil};
 use crate::oracle::coverage::Period;
-use crate::oracle::fleet::together;
-use crate::oracle::ledger::{DAY, Ledger, Micros, Source};
+use crate::oracle::fleet::{ALL, Fleet, fleets};
+use crate::oracle::ledger::{DAY, Ledger, Micros};
 use crate::oracle::rows::{Row, percent, ratio, row};
 
 /// A civil day that lies whole in the history, and its peak if it was covered well enough to teach.
@@ -53,7 +53,7 @@ fn weekday(date: i32) -> i32 {
     (date - 1).rem_euclid(7) + 1
 }
 
-/// A row for each source and day, from the first day that begins at or after the end of the history; and one
+/// A row for each source, or all of them as one, and day, from the first day that begins at or after the end of the history; and one
 /// without a day for each source of which nothing is foretold.
 pub fn forecast(ledger: &Ledger, range: Period, horizon: usize, tz: Tz, source: &str) -> Vec<Row> {
     let reach = Period { from: range.from - 2 * DAY, to: range.to + (horizon as i64 + 3) * DAY };
@@ -68,15 +68,15 @@ pub fn forecast(ledger: &Ledger, range: Period, horizon: usize, tz: Tz, source: 
         starts.iter().copied().filter(|start| *start >= range.to).take(horizon).collect();
 
     let (mut told, mut silent) = (BTreeMap::new(), Vec::new());
-    for source in ledger.asked(source) {
+    for fleet in fleets(ledger, source) {
         let used = whole.iter().filter(|day| Some(date(day.from)) > today.map(|today| today - 140));
-        let history = history(source, used.copied(), date);
+        let history = history(&fleet, used.copied(), date);
         let covered: Micros = history.iter().map(|day| day.covered).sum();
         let length: Micros = history.iter().map(|day| day.length).sum();
         let row_of = |day: Value, figures: Figures, note: Value| {
             row([
                 ("day", day),
-                ("source", source.name.clone().into()),
+                ("source", fleet.name.clone().into()),
                 ("expected_peak", figures.expected.into()),
                 ("low", figures.band.map(|(low, _)| low).into()),
                 ("high", figures.band.map(|(_, high)| high).into()),
@@ -112,7 +112,7 @@ pub fn forecast(ledger: &Ledger, range: Period, horizon: usize, tz: Tz, source: 
                 _ => Value::Null,
             };
             let row = row_of((*start).into(), figures, note);
-            told.insert((*start, source.name.clone()), row);
+            told.insert((*start, fleet.name == ALL, fleet.name.clone()), row);
         }
     }
     told.into_values().chain(silent).collect()
@@ -120,11 +120,11 @@ pub fn forecast(ledger: &Ledger, range: Period, horizon: usize, tz: Tz, source: 
 
 /// Days teach if at least 90 % of them was covered.
 fn history(
-    source: &Source,
+    fleet: &Fleet<'_>,
     days: impl Iterator<Item = Period>,
     date: impl Fn(Micros) -> i32,
 ) -> Vec<Day> {
-    let pieces = together(&[source]);
+    let pieces = fleet.concurrency(Period { from: Micros::MIN, to: Micros::MAX });
     let day_of = |day: Period| {
         let seen: Vec<(Micros, i64)> = pieces
             .iter()

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono_tz::Tz;
 
 use crate::oracle::buckets::{Unit, buckets};
-use crate::oracle::connections::attribution;
+use crate::oracle::connections::{Connection, attribution, connections};
 use crate::oracle::coverage::{Period, covered_time};
 use crate::oracle::held::holds;
 use crate::oracle::ledger::{Ledger, Micros, Source, State};
@@ -135,13 +135,67 @@ fn seen(source: &Source, day: Period) -> BTreeMap<Person<'_>, Seen<'_>> {
     all
 }
 
+/// What is open about the connections that were held in the period, of one person and grade: for how much less than they
+/// were held they may have lasted, and for how much more, where no gap hides it.
+#[derive(Clone, Copy)]
+struct Slack {
+    less: Micros,
+    more: Option<Micros>,
+}
+
+impl Slack {
+    const NONE: Self = Self { less: 0, more: Some(0) };
+
+    fn plus(self, other: Self) -> Self {
+        let more = self.more.zip(other.more).map(|(one, other)| one + other);
+        Self { less: self.less + other.less, more }
+    }
+
+    /// A connection certainly lasts from `started_by` to `last_seen`, and from `started_after` to `ended_by` at most.
+    fn of(connection: &Connection<'_>, part: Period) -> Option<Self> {
+        let held = Period { from: connection.first_seen(), to: connection.held_until() };
+        let held = held.intersection(part).length();
+        if held == 0 {
+            return None;
+        }
+        let sure = Period { from: connection.started_by(), to: connection.last_seen() };
+        let from = if connection.first_seen() <= part.from {
+            Some(part.from)
+        } else {
+            connection.started_after()
+        };
+        let is_over = connection.last_seen() < part.to && connection.ended_as != "ONGOING";
+        let to = if is_over { connection.ended_by() } else { Some(part.to) };
+        let most = from.zip(to).map(|(from, to)| Period { from, to }.intersection(part).length());
+        let sure = sure.intersection(part).length();
+        Some(Self { less: held - sure, more: most.map(|most| most - held) })
+    }
+}
+
+/// By person and place of the grade.
+fn slacks(source: &Source, part: Period) -> BTreeMap<(Person<'_>, usize), Slack> {
+    let mut slacks = BTreeMap::new();
+    for connection in connections(source) {
+        let Some(slack) = Slack::of(&connection, part) else { continue };
+        let (persons, grade) = persons(connection.state());
+        for person in persons {
+            let all = slacks.entry((person, grade)).or_insert(Slack::NONE);
+            *all = all.plus(slack);
+        }
+    }
+    slacks
+}
+
 /// A row for each person and grade with any held time. With `is_once` an instant counts once for a person, under the
 /// surest grade.
 pub fn user_hours(ledger: &Ledger, range: Period, source: &str, is_once: bool) -> Vec<Row> {
     let mut rows = Vec::new();
     for source in ledger.asked(source) {
+        let slacks = slacks(source, range);
         for (person, uses) in uses(source, range) {
             let counted_once = once(&uses);
+            let all: BTreeSet<&str> = uses.iter().map(|each| each.desktop).collect();
+            let mut surer = Slack::NONE;
             for (place, grade) in GRADES.into_iter().enumerate() {
                 let of_grade = uses.iter().filter(|each| each.grade == place);
                 let desktops: BTreeSet<&str> = of_grade.clone().map(|each| each.desktop).collect();
@@ -150,12 +204,21 @@ pub fn user_hours(ledger: &Ledger, range: Period, source: &str, is_once: bool) -
                 }
                 let each: Micros = of_grade.map(|each| each.period.length()).sum();
                 let time = if is_once { counted_once[place] } else { each };
+                let own = slacks[&(person, place)];
+                let least = surer.more.map(|more| (time - own.less - more).max(0));
+                let most = own.more.map(|more| time + more + surer.less);
+                // An instant of one desktop that was none of a surer grade may be one of this, or the other way.
+                if is_once && all.len() > 1 {
+                    surer = surer.plus(own);
+                }
                 rows.push(row([
                     ("source", source.name.clone().into()),
                     ("user_name", person.1.into()),
                     ("user_id", person.3.into()),
                     ("attribution", grade.into()),
                     ("connected_hours", hours(time).into()),
+                    ("hours_min", least.map(hours).into()),
+                    ("hours_max", most.map(hours).into()),
                     ("desktops", desktops.len().into()),
                     ("coverage_pct", percent(covered_time(source, range), range.length()).into()),
                 ]));
