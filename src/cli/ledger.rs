@@ -9,8 +9,17 @@ use sqlx::postgres::PgConnectOptions;
 use crate::collector::Turns;
 use crate::config::Config;
 use crate::error::{Chain, usage, with_hint};
-use crate::store::private::{Options, Private, acquire};
+use crate::store::private::{Options, Private, acquire, look};
 use crate::store::{self, Store, StoreError};
+
+/// What to do where a command that reads finds nothing to read.
+const NO_LEDGER: &str = "`deskledger collect` makes one, and so does `deskledger import`; if there is one elsewhere, name it with \
+     --data-dir, --database-url or in the configuration";
+
+/// Where the private server is.
+fn options(config: &Config) -> Options {
+    Options { data_dir: config.data_dir.clone(), ..Options::default() }
+}
 
 /// How to connect to a configured database.
 ///
@@ -90,13 +99,21 @@ impl Ledger {
         })
     }
 
-    /// Connects, and changes nothing: for commands that read. A private ledger is made where there
-    /// is none.
+    /// Connects, and makes nothing: for commands that read. The private ledger is brought to the newest version, since
+    /// nobody else would do that.
     ///
     /// # Errors
-    /// The database cannot be reached, or its schema is another version's.
+    /// There is no ledger, the database cannot be reached, or its schema is another version's.
     pub async fn open_to_read(config: &Config) -> anyhow::Result<Self> {
         if config.database_url.is_none() {
+            let found = look(options(config)).await.context("look at the private PostgreSQL")?;
+            if found.made_by.is_none() {
+                let place = found.root.display();
+                return Err(usage(with_hint(
+                    anyhow::anyhow!("there is no ledger in `{place}` yet"),
+                    NO_LEDGER,
+                )));
+            }
             return Self::open(config).await;
         }
         let ledger = Self::connect(config).await?;
@@ -125,8 +142,7 @@ impl Ledger {
             })?;
             return Ok(Self { store, is_away: false, turns: Turns::default(), private: None });
         }
-        let options = Options { data_dir: config.data_dir.clone(), ..Options::default() };
-        let private = acquire(options).await.context("start the private PostgreSQL")?;
+        let private = acquire(options(config)).await.context("start the private PostgreSQL")?;
         let store = Store::connect(private.connect_options()).await?;
         Ok(Self { store, is_away: false, turns: Turns::default(), private: Some(private) })
     }

@@ -194,7 +194,12 @@ async fn run_psql(args: &psql::Args, globals: &Globals) -> anyhow::Result<()> {
     let code = if let Some(url) = &config.database_url {
         psql::run(psql::Target::Url(url.expose_secret()), args).await?
     } else {
-        let ledger = Ledger::open(&config).await?;
+        // Who writes may also want to put a ledger back where there is none.
+        let ledger = if args.write {
+            Ledger::open(&config).await?
+        } else {
+            Ledger::open_to_read(&config).await?
+        };
         let private = ledger.private().expect("no other is configured");
         let code = psql::run(psql::Target::Private(private), args).await;
         ledger.close().await?;

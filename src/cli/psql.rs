@@ -16,6 +16,10 @@ use crate::store::private::installing::{self, Part};
 /// Open a psql shell on the ledger.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Args {
+    /// On the private server as its owner, who may change and drop everything; without it as one who may read. Of a
+    /// configured database the login decides
+    #[arg(long)]
+    pub write: bool,
     /// Arguments for psql, after `--`
     #[arg(last = true, value_name = "ARGS")]
     pub arguments: Vec<OsString>,
@@ -56,7 +60,10 @@ pub enum PsqlError {
 pub async fn run(target: Target<'_>, args: &Args) -> Result<u8, PsqlError> {
     let (url, folder) = match target {
         Target::Url(url) => (Cow::Borrowed(url), None),
-        Target::Private(private) => (Cow::Owned(private.url()), Some(private.bin_dir())),
+        Target::Private(private) if args.write => {
+            (Cow::Owned(private.url()), Some(private.bin_dir()))
+        }
+        Target::Private(private) => (Cow::Owned(private.reading_url()), Some(private.bin_dir())),
     };
     let program =
         find(folder).ok_or_else(|| PsqlError::Missing(installing::command(Part::Client, None)))?;
@@ -71,7 +78,7 @@ pub async fn run(target: Target<'_>, args: &Args) -> Result<u8, PsqlError> {
     }
     if let Target::Private(private) = target {
         // For `\! pg_dump` and the like: the server is there only while psql is.
-        command.envs(for_children(private));
+        command.envs(for_children(private, args.write));
     }
     // Ctrl-C is for psql, which cancels its query: we must be there to release the server when it ends.
     let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
@@ -87,8 +94,8 @@ pub async fn run(target: Target<'_>, args: &Args) -> Result<u8, PsqlError> {
 }
 
 /// What programs that psql starts need to find the private server, and its own programs first.
-fn for_children(private: &Private) -> Vec<(&'static str, OsString)> {
-    let options = private.connect_options();
+fn for_children(private: &Private, is_owner: bool) -> Vec<(&'static str, OsString)> {
+    let options = if is_owner { private.connect_options() } else { private.reading_options() };
     let socket = options.get_socket().map(|folder| folder.as_os_str().to_owned());
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::iter::once(private.bin_dir().to_owned()).chain(std::env::split_paths(&path));

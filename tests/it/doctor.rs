@@ -659,7 +659,7 @@ async fn a_private_server_is_never_made_and_stopped_if_it_was_started() {
         "database",
         "connection",
         "warning",
-        &["not made yet", "the next command that needs it makes it"],
+        &["not made yet", "`deskledger collect` makes it"],
     );
     report.expect("database", "room", "ok", &["free at"]);
     report.expect("database", "spool", "ok", &["nothing waits in", "free there"]);

@@ -55,12 +55,25 @@ impl Home {
         true
     }
 
+    /// Runs the program on this folder: its exit code, stdout and stderr.
+    fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let done = Command::new(env!("CARGO_BIN_EXE_deskledger"))
+            .arg("--data-dir")
+            .arg(&self.0)
+            .args(arguments)
+            .env_remove("DATABASE_URL")
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (done.status.code(), text(&done.stdout), text(&done.stderr))
+    }
+
     /// Another process that uses the server until it is killed or its input ends.
     fn other_user(&self) -> Child {
         let mut child = Command::new(env!("CARGO_BIN_EXE_deskledger"))
             .arg("--data-dir")
             .arg(&self.0)
-            .args(["psql", "--", "-Atq", "-c", "\\echo in use", "-f", "-"])
+            .args(["psql", "--write", "--", "-Atq", "-c", "\\echo in use", "-f", "-"])
             .env_remove("DATABASE_URL")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -336,7 +349,8 @@ async fn a_psql_shell_gives_psqls_own_exit_code() {
     let home = Home::new();
     let private = home.acquire().await;
     for (command, code) in [("create table through_psql ()", 0), ("select 1 / 0", 1)] {
-        let args = psql::Args { arguments: ["-XAtqc", command].map(Into::into).to_vec() };
+        let arguments = ["-XAtqc", command].map(Into::into).to_vec();
+        let args = psql::Args { write: true, arguments };
         assert_eq!(psql::run(psql::Target::Private(&private), &args).await.unwrap(), code);
     }
     assert_eq!(ask(&private, "select 'it is ' || count(*) from through_psql").await, "it is 0");
@@ -390,24 +404,59 @@ async fn a_test_database_is_fresh_and_quick() {
     assert_ne!(one.url, another.url);
 }
 
+/// A slip in a shell must not cost a history.
+#[tokio::test]
+async fn psql_only_reads_unless_told_to_write() {
+    let home = Home::new();
+    let run = |arguments: &[&str]| home.run(arguments);
+    // Nothing is made by whoever only reads.
+    for arguments in [
+        &["report", "coverage"][..],
+        &["report", "--all"],
+        &["status"],
+        &["export"],
+        &["verify"],
+        &["psql"],
+    ] {
+        let (code, out, err) = run(arguments);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
+        assert!(
+            err.contains("there is no ledger in") && err.contains("`deskledger collect`"),
+            "{err}"
+        );
+        assert!(!home.0.exists(), "{arguments:?} made {}", home.0.display());
+    }
+    let who = "select current_user, pg_is_in_recovery()";
+    let (code, out, err) = run(&["psql", "--write", "--", "-XAtc", who]);
+    assert_eq!((code, out.as_str()), (Some(0), "deskledger|f\n"), "{err}");
+    let (code, out, err) = run(&["psql", "--", "-XAtc", who, "-c", "select count(*) from sources"]);
+    assert_eq!((code, out.as_str()), (Some(0), "deskledger_reader|f\n0\n"), "{err}");
+    for (statement, refusal) in [
+        ("delete from deskledger_data.source", "permission denied"),
+        ("drop schema deskledger cascade", "must be owner"),
+        ("set role deskledger", "permission denied to set role"),
+    ] {
+        let (code, _, err) = run(&["psql", "--", "-Xc", statement]);
+        assert_eq!(code, Some(1), "{statement}");
+        assert!(err.contains(refusal), "{statement}: {err}");
+    }
+    // Programs that it starts are the same role.
+    let children = "\\! psql -XAtc 'select current_user'";
+    assert_eq!(run(&["psql", "--", "-Xc", children]).1, "deskledger_reader\n");
+    assert_eq!(run(&["psql", "--write", "--", "-Xc", children]).1, "deskledger\n");
+}
+
 /// A user's own file runs with the rights of a reader, whatever it tries: the server's user is a
 /// superuser, whom a read-only transaction does not hold.
 #[tokio::test]
 async fn reports_run_as_a_role_that_may_only_read() {
     let home = Home::new();
     let queries = tempfile::tempdir().unwrap();
+    home.run(&["psql", "--write", "--", "-c", "select 1"]);
     let run = |name: &str, sql: &str| {
         std::fs::write(queries.path().join(format!("{name}.sql")), sql).unwrap();
-        let done = Command::new(env!("CARGO_BIN_EXE_deskledger"))
-            .arg("--data-dir")
-            .arg(&home.0)
-            .args(["report", name, "--format", "csv", "--queries"])
-            .arg(queries.path())
-            .env_remove("DATABASE_URL")
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&done.stdout).into_owned();
-        (done.status.code(), text, String::from_utf8_lossy(&done.stderr).into_owned())
+        let folder = queries.path().to_str().unwrap();
+        home.run(&["report", name, "--format", "csv", "--queries", folder])
     };
     let (code, out, _) = run("who", "select current_user::text as who");
     assert_eq!((code, out.as_str()), (Some(0), "who\ndeskledger_reader\n"));

@@ -155,12 +155,12 @@ async fn own(
                     binaries.major(),
                     binaries.folder().display()
                 ),
-                "the next command that needs it makes it; set DATABASE_URL if another was meant",
+                "`deskledger collect` makes it; set DATABASE_URL if another was meant",
             ),
             Err(error) if look.would_fetch => Check::warning(
                 "connection",
                 format!("a private PostgreSQL, not made yet: {place}; {error}"),
-                "the next command that needs it fetches PostgreSQL, if it has a way to the internet",
+                "`deskledger collect` fetches PostgreSQL and makes it, if it has a way to the internet",
             ),
             Err(error) => {
                 let (found, advice) = no_programs(error);

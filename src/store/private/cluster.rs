@@ -332,13 +332,13 @@ impl Cluster {
     }
 
     /// The same as a URL, which psql understands too.
-    pub(super) fn url(socket: &Path) -> String {
+    pub(super) fn url(socket: &Path, role: &str) -> String {
         use std::os::unix::ffi::OsStrExt;
         let host = percent_encoding::percent_encode(
             socket.as_os_str().as_bytes(),
             percent_encoding::NON_ALPHANUMERIC,
         );
-        format!("postgresql://{SUPERUSER}@{host}:{PORT}/{DATABASE}")
+        format!("postgresql://{role}@{host}:{PORT}/{DATABASE}")
     }
 }
 
@@ -412,7 +412,7 @@ mod tests {
     #[test]
     fn urls_encode_the_socket_folder() {
         assert_eq!(
-            Cluster::url(Path::new("/tmp/a b")),
+            Cluster::url(Path::new("/tmp/a b"), SUPERUSER),
             "postgresql://deskledger@%2Ftmp%2Fa%20b:5432/deskledger"
         );
     }

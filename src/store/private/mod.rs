@@ -192,7 +192,13 @@ impl Private {
     /// The same as a URL, for psql and other programs of this user.
     #[must_use]
     pub fn url(&self) -> String {
-        Cluster::url(&self.socket)
+        Cluster::url(&self.socket, SUPERUSER)
+    }
+
+    /// The same for the role of [`Self::reading_options`].
+    #[must_use]
+    pub fn reading_url(&self) -> String {
+        Cluster::url(&self.socket, READER)
     }
 
     /// The folder of PostgreSQL's programs. `psql` need not be among them.
