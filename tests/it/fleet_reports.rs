@@ -3,6 +3,7 @@
 use deskledger::report::catalogue::Catalogue;
 use deskledger::report::params::Values;
 use deskledger::report::{Cell, Collected, DEFAULT_TIMEOUT, ReportError, run};
+use serde_json::json;
 use sqlx::PgPool;
 
 use crate::support::ledger::{ledger, record};
@@ -140,6 +141,52 @@ async fn the_other_period_need_not_be_given() {
     assert!(error.is_usage() && error.to_string().contains("is no instant"), "{error}");
 }
 
+/// Visits every 15 minutes from 08:00 to 11:00 to one desktop, which is connected but for 09:00 to 09:30.
+fn morning() -> String {
+    let visit = |quarter: i64| {
+        let status = if (4..6).contains(&quarter) { "REGISTERED" } else { "CONNECTED" };
+        json!({
+            "source": "prod", "max_gap": "15m",
+            "observed_at": format!("2026-10-05T{:02}:{:02}:00Z", 8 + quarter / 4, quarter % 4 * 15),
+            "desktops": [{ "desktop_id": "d-a", "connect_status": status, "attach_users": [] }],
+            "statics": [],
+        })
+        .to_string()
+    };
+    (0..=12).map(visit).collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test]
+async fn a_change_is_told_of_what_was_observed_alike() {
+    let (database, store) = ledger().await;
+    record(&store, &morning(), 1, usize::MAX).await;
+    let change = async |from: &str, column: &str| {
+        let given = [
+            ("from", "2026-10-05 09:00"),
+            ("to", "2026-10-05 11:00"),
+            ("other_from", from),
+            ("other_to", "2026-10-05 09:00"),
+        ];
+        let cells = ask(&database.pool, "comparison", &given, column).await.unwrap();
+        cells
+            .into_iter()
+            .map(|cell| if let Cell::Float(number) = cell { Some(number) } else { None })
+            .collect::<Vec<_>>()
+    };
+    // In the order of the figures: two averages, peak, hours, utilisation, disconnects, their rate, coverage.
+    let none = Some(0.0);
+    // One hour of two in which it was connected for all the time: as much time would have been two hours.
+    let hour = "2026-10-05 08:00";
+    let of_hour = [none, Some(-0.25), none, Some(-0.5), Some(-25.0), none, none, None];
+    assert_eq!(change(hour, "change").await, of_hour);
+    let of_hour = [none, Some(-25.0), none, Some(-25.0), Some(-25.0), None, None, None];
+    assert_eq!(change(hour, "change_pct").await, of_hour);
+    // The same hour is 90 % of this period, and less of that.
+    assert_eq!(change("2026-10-05 07:53:20", "change_pct").await, of_hour);
+    assert_eq!(change("2026-10-05 07:53:19", "change").await, [None; 8]);
+    assert!(change("2026-10-05 07:53:19", "other_value").await.iter().all(Option::is_some));
+}
+
 #[tokio::test]
 async fn an_overlap_is_counted_once_or_each_and_in_no_other_way() {
     let (database, store) = ledger().await;
@@ -153,6 +200,50 @@ async fn an_overlap_is_counted_once_or_each_and_in_no_other_way() {
     let error = ask(&database.pool, "user-hours", &given, "user_name").await.unwrap_err();
     assert!(error.is_usage(), "{error}");
     assert_eq!(error.to_string(), "`twice` is not known here; known are once, each");
+}
+
+/// Visits every 15 minutes, each a minute long. From 08:15 on alice has her own desktop, for half an hour, and all the
+/// time one that she shares with bob.
+#[tokio::test]
+async fn hours_have_the_bounds_of_their_connections() {
+    let user = |name: &str| json!({ "id": name, "name": name, "type": "USER" });
+    let visit = |quarter: i64| {
+        let at = |minute: i64| {
+            let minute = quarter * 15 + minute;
+            format!("2026-10-05T{:02}:{:02}:00Z", 8 + minute / 60, minute % 60)
+        };
+        let own = if matches!(quarter, 1 | 2) { "CONNECTED" } else { "REGISTERED" };
+        json!({
+            "source": "prod", "max_gap": "15m", "observed_at": at(0), "finished_at": at(1),
+            "desktops": [
+                { "desktop_id": "d-a", "connect_status": own, "attach_users": [user("alice")] },
+                { "desktop_id": "d-b", "connect_status": "CONNECTED", "attach_users": [user("alice"), user("bob")] },
+            ],
+            "statics": [],
+        })
+        .to_string()
+    };
+    let (database, store) = ledger().await;
+    record(&store, &(0..=4).map(visit).collect::<Vec<_>>().join("\n"), 1, usize::MAX).await;
+    for (overlap, to, expected) in [
+        // Her own from 08:16 to 08:30 at least, and from 08:00 to 08:46 at most: what is open there is open of the other.
+        ("once", "09:00", [[14, 30, 46], [13, 30, 46], [59, 60, 60]]),
+        ("each", "09:00", [[14, 30, 46], [59, 60, 60], [59, 60, 60]]),
+        // It goes on, for all that is known.
+        ("each", "09:10", [[14, 30, 46], [59, 60, 70], [59, 60, 70]]),
+    ] {
+        let to = format!("2026-10-05 {to}");
+        let given = [("from", "2026-10-05 08:00"), ("to", &to), ("overlap", overlap)];
+        let mut found = vec![[0_i64; 3]; 3];
+        for (at, column) in ["hours_min", "connected_hours", "hours_max"].into_iter().enumerate() {
+            let cells = ask(&database.pool, "user-hours", &given, column).await.unwrap();
+            for (row, cell) in found.iter_mut().zip(cells) {
+                let Cell::Float(hours) = cell else { panic!("{column}: {cell:?}") };
+                row[at] = (hours * 60.0).round() as i64;
+            }
+        }
+        assert_eq!(found, expected, "{overlap} {to}");
+    }
 }
 
 #[tokio::test]
