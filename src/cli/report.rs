@@ -447,6 +447,7 @@ impl Target {
                 return Err(ReportError::BinaryToTerminal);
             }
             let look = Look {
+                is_terminal,
                 width: if is_terminal { comfy_table::Table::new().width() } else { None },
                 is_styled: is_terminal
                     && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),

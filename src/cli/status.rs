@@ -1,10 +1,11 @@
 //! `deskledger status`: how each source's record stands, and how large the ledger is.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use chrono::TimeDelta;
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use serde_json::json;
+use unicode_width::UnicodeWidthStr;
 
 use super::ledger::{Ledger, is_away};
 use super::{Globals, lease};
@@ -45,8 +46,11 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
         let sources = ledger.store.source_status().await?;
         let size = ledger.store.size_bytes().await?;
         let now = Clock::System.now();
-        let text =
-            if args.json { as_json(&sources, size, now) } else { as_table(&sources, size, now) };
+        let text = if args.json {
+            as_json(&sources, size, now)
+        } else {
+            as_text(&sources, size, now, width())
+        };
         std::io::stdout().write_all(text.as_bytes())?;
         let wrong = sources.iter().filter(|source| !complaints(source, now).is_empty()).count();
         anyhow::Ok((sources.len(), wrong))
@@ -62,10 +66,18 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     }
 }
 
-/// The table's width where it goes to no terminal.
+/// The width where it goes to no terminal.
 const WIDTH: u16 = 110;
+/// With less room for what is wrong no table is readable.
+const LEAST_WRONG: usize = 24;
 /// How far ahead of our clock another machine's may be without anything being wrong.
 const AHEAD: TimeDelta = TimeDelta::minutes(5);
+
+/// The terminal's width; where there is none to ask, what fits a mail.
+fn width() -> u16 {
+    let is_terminal = std::io::stdout().is_terminal();
+    Table::new().width().filter(|_| is_terminal).unwrap_or(WIDTH)
+}
 
 /// How many snapshots wait on disk; `None`: nobody can tell.
 fn waiting(config: &Config) -> Option<usize> {
@@ -116,22 +128,21 @@ fn complaints(status: &SourceStatus, now: Instant) -> Vec<String> {
     complaints
 }
 
-fn as_table(sources: &[SourceStatus], size: i64, now: Instant) -> String {
-    let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        // Where there is no terminal to ask, what fits a mail.
-        .set_width(WIDTH)
-        .set_header([
-            "source",
-            "last seen",
-            "recorded by",
-            "desktops",
-            "last 24 h",
-            "what is wrong",
-        ]);
-    for status in sources {
+/// What is said of a source, by column. Only the last may break anywhere.
+struct Line {
+    source: String,
+    seen: String,
+    recorded_by: String,
+    desktops: String,
+    day: String,
+    wrong: String,
+}
+
+const HEADINGS: [&str; 6] =
+    ["source", "last seen", "recorded by", "desktops", "last 24 h", "what is wrong"];
+
+impl Line {
+    fn of(status: &SourceStatus, now: Instant) -> Self {
         let seen = status.last_snapshot_at.map_or_else(
             || "never".to_owned(),
             |at| format!("{}\n{} ago", at.format("%Y-%m-%d %H:%M:%SZ"), format_age(now - at)),
@@ -147,20 +158,85 @@ fn as_table(sources: &[SourceStatus], size: i64, now: Instant) -> String {
         );
         let wrong = complaints(status, now);
         let wrong = if wrong.is_empty() { "nothing".to_owned() } else { wrong.join("\n") };
-        table.add_row([
-            Cell::new(shown(&status.source)),
-            Cell::new(seen),
-            Cell::new(shown(&recorded_by(status, now))),
-            Cell::new(desktops).set_alignment(CellAlignment::Right),
-            Cell::new(day),
-            Cell::new(shown(&wrong)),
-        ]);
+        let recorded_by = shown(&recorded_by(status, now));
+        Self {
+            source: shown(&status.source),
+            seen,
+            recorded_by,
+            desktops,
+            day,
+            wrong: shown(&wrong),
+        }
     }
+
+    fn cells(self) -> [String; 6] {
+        [self.source, self.seen, self.recorded_by, self.desktops, self.day, self.wrong]
+    }
+}
+
+/// As a table where its columns fit, else with a block for each source.
+fn as_text(sources: &[SourceStatus], size: i64, now: Instant, width: u16) -> String {
     let size = indicatif::HumanBytes(u64::try_from(size).unwrap_or(0));
     if sources.is_empty() {
         return format!("No source is recorded yet. The ledger takes {size}.\n");
     }
-    format!("{table}\nThe ledger takes {size}, indexes included.\n")
+    let lines: Vec<[String; 6]> =
+        sources.iter().map(|status| Line::of(status, now).cells()).collect();
+    let widest = |column: usize| {
+        let cells = lines.iter().flat_map(|cells| cells[column].lines());
+        cells.chain([HEADINGS[column]]).map(UnicodeWidthStr::width).max().unwrap_or(0)
+    };
+    let last = HEADINGS.len() - 1;
+    // With a blank on either side of each.
+    let needed: usize = (0..last).map(|column| widest(column) + 2).sum();
+    let is_table = needed + LEAST_WRONG + 2 <= usize::from(width);
+    let said = if is_table { as_table(lines, width) } else { as_blocks(lines, width) };
+    format!("{said}\nThe ledger takes {size}, indexes included.\n")
+}
+
+fn as_table(lines: Vec<[String; 6]>, width: u16) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(width)
+        .set_header(HEADINGS);
+    for cells in lines {
+        table.add_row(cells);
+    }
+    let last = HEADINGS.len() - 1;
+    for (at, column) in table.column_iter_mut().enumerate() {
+        if at != last {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+        if HEADINGS[at] == "desktops" {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.to_string()
+}
+
+fn as_blocks(lines: Vec<[String; 6]>, width: u16) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(width);
+    for (nth, cells) in lines.into_iter().enumerate() {
+        if nth > 0 {
+            table.add_row(["", ""]);
+        }
+        for (heading, cell) in HEADINGS.into_iter().zip(cells) {
+            table.add_row([heading, &cell]);
+        }
+    }
+    if let Some(headings) = table.column_mut(0) {
+        headings.set_padding((0, 2)).set_constraint(ColumnConstraint::ContentWidth);
+    }
+    if let Some(said) = table.column_mut(1) {
+        said.set_padding((0, 0));
+    }
+    format!("{}\n", table.trim_fmt())
 }
 
 /// Who leads, in two lines; the rest of a leader's name only tells processes apart.
@@ -217,4 +293,46 @@ fn format_age(age: TimeDelta) -> String {
         _ => 1,
     };
     format_duration(TimeDelta::seconds(seconds / unit * unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_of_any_width_has_room() {
+        let now: Instant = "2026-11-25T22:56:00Z".parse().expect("an instant");
+        let status = |source: &str, error: Option<&str>| SourceStatus {
+            source: source.to_owned(),
+            last_snapshot_at: Some(now - TimeDelta::minutes(3)),
+            usable_at: Some(now - TimeDelta::minutes(3)),
+            desktops_outcome: Some("complete".to_owned()),
+            groups_outcome: Some("complete".to_owned()),
+            desktops_recorded: Some(12_345),
+            desktops_total: Some(12_345),
+            max_gap: Some(900),
+            snapshots: 288,
+            failed: 1,
+            partial: 2,
+            last_error: error.map(str::to_owned),
+            leader: Some("recorder-1.example.org, process 4711 in x".to_owned()),
+            led_since: Some(now),
+            leased_until: Some(now + TimeDelta::minutes(5)),
+        };
+        let error =
+            "APIGW.0308: the throttling threshold has been reached: policy user over ratelimit";
+        let sources = [status("prod", None), status("ap-southeast-3", Some(error))];
+        for (width, is_table) in [(140, true), (110, false), (80, false), (60, false), (50, false)]
+        {
+            let text = as_text(&sources, 1 << 20, now, width);
+            let widest = text.lines().map(UnicodeWidthStr::width).max().unwrap_or(0);
+            assert!(widest <= usize::from(width), "{width}\n{text}");
+            assert_eq!(text.contains('─'), is_table, "{width}\n{text}");
+            for word in
+                ["2026-11-25 22:53:00Z", "12345 of 12345", "1 failed, 2 partial", "process 4711"]
+            {
+                assert!(text.contains(word), "{word} {width}\n{text}");
+            }
+        }
+    }
 }

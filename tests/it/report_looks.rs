@@ -106,6 +106,35 @@ async fn the_other_texts_keep_their_form() {
     }
 }
 
+/// Into files and pipes verbatim; a terminal would obey.
+#[tokio::test]
+async fn a_terminal_gets_nothing_that_it_would_obey() {
+    let database = example().await;
+    let report = own("select 'a' || chr(27) || '[2J' || chr(155) || '31m' || chr(8238) || ' é' as name,
+                             array['b' || chr(127), chr(7)] as names, jsonb_build_object('k', 'c' || chr(155)) as document");
+    let on_terminal = Look { is_terminal: true, ..Look::default() };
+    let is_harmless = |text: &str| {
+        text.chars().all(|c| !c.is_control() || c == '\n') && !text.contains('\u{202e}')
+    };
+    for format in [Format::Csv, Format::Json, Format::Ndjson, Format::Markdown, Format::Table] {
+        let shown = written(&database.pool, &report, format, on_terminal).await;
+        assert!(is_harmless(&shown), "{shown:?}");
+        let kept = written(&database.pool, &report, format, Look::default()).await;
+        match format {
+            Format::Csv => {
+                assert!(kept.contains("a\x1b[2J\u{9b}31m\u{202e} é,"), "{kept:?}");
+                assert!(shown.contains("a␛[2J\\u{9b}31m\\u{202e} é,"), "{shown:?}");
+            }
+            Format::Json => {
+                let read = |text| serde_json::from_str::<serde_json::Value>(text).unwrap();
+                assert_eq!(read(&shown), read(&kept));
+                assert!(shown.contains(" é") && kept.contains('\u{202e}'), "{shown:?} {kept:?}");
+            }
+            _ => {}
+        }
+    }
+}
+
 /// The sheets of a workbook, a line a row, each cell with its type.
 fn sheets(bytes: Vec<u8>) -> String {
     let mut workbook: Xlsx<_> = open_workbook_from_rs(Cursor::new(bytes)).unwrap();

@@ -2,18 +2,27 @@
 
 use std::io::{self, Write};
 
-use super::rfc3339;
+use super::{Look, rfc3339};
+use crate::domain::harmless;
 use crate::report::run::{Head, Sink};
 use crate::report::value::{Cell, Column, seconds};
 
-/// Writes RFC 4180 with line feeds. Lists are JSON: a name may hold every character that could separate names.
+/// Writes RFC 4180 with line feeds. Lists are JSON: a name may hold every character that could separate names. Everything
+/// is verbatim, but on a terminal.
 pub(super) struct Csv<W: Write> {
     writer: ::csv::Writer<W>,
+    look: Look,
 }
 
 impl<W: Write> Csv<W> {
-    pub fn new(out: W) -> Self {
-        Self { writer: ::csv::Writer::from_writer(out) }
+    pub fn new(out: W, look: Look) -> Self {
+        Self { writer: ::csv::Writer::from_writer(out), look }
+    }
+
+    fn write(&mut self, fields: impl Iterator<Item = String>) -> io::Result<()> {
+        let is_terminal = self.look.is_terminal;
+        let shown = fields.map(|text| if is_terminal { harmless(&text) } else { text });
+        self.writer.write_record(shown).map_err(unwrap_io)
     }
 }
 
@@ -39,11 +48,11 @@ fn unwrap_io(error: ::csv::Error) -> io::Error {
 
 impl<W: Write + Send> Sink for Csv<W> {
     fn begin(&mut self, _: &Head, columns: &[Column]) -> io::Result<()> {
-        self.writer.write_record(columns.iter().map(|column| &column.name)).map_err(unwrap_io)
+        self.write(columns.iter().map(|column| column.name.clone()))
     }
 
     fn row(&mut self, cells: Vec<Cell>) -> io::Result<()> {
-        self.writer.write_record(cells.into_iter().map(field)).map_err(unwrap_io)
+        self.write(cells.into_iter().map(field))
     }
 
     fn end(&mut self) -> io::Result<()> {

@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 
-use super::rfc3339;
+use super::{Look, rfc3339};
+use crate::domain::harmless;
 use crate::report::run::{Head, Sink};
 use crate::report::value::{Cell, Column, seconds};
 
@@ -11,16 +12,17 @@ pub(super) struct Json<W> {
     out: W,
     keys: Vec<String>,
     is_array: bool,
+    look: Look,
     rows: u64,
 }
 
 impl<W: Write> Json<W> {
-    pub fn array(out: W) -> Self {
-        Self { out, keys: Vec::new(), is_array: true, rows: 0 }
+    pub fn array(out: W, look: Look) -> Self {
+        Self { out, keys: Vec::new(), is_array: true, look, rows: 0 }
     }
 
-    pub fn lines(out: W) -> Self {
-        Self { is_array: false, ..Self::array(out) }
+    pub fn lines(out: W, look: Look) -> Self {
+        Self { is_array: false, ..Self::array(out, look) }
     }
 }
 
@@ -47,6 +49,21 @@ fn value(cell: Cell) -> String {
     }
 }
 
+/// The same JSON with nothing in it that a terminal would obey. JSON itself is plain ASCII, and escapes what stands below
+/// the blank: so what is left lies inside texts, where it may be escaped.
+fn visible(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        // None of them lies beyond the first plane, so one escape does.
+        if c.is_ascii_graphic() || c == ' ' || harmless(c.encode_utf8(&mut [0; 4])).starts_with(c) {
+            text.push(c);
+        } else {
+            text.push_str(&format!("\\u{:04x}", u32::from(c)));
+        }
+    }
+    text
+}
+
 impl<W: Write + Send> Sink for Json<W> {
     fn begin(&mut self, _: &Head, columns: &[Column]) -> io::Result<()> {
         self.keys = columns.iter().map(|column| string(&column.name)).collect();
@@ -61,6 +78,7 @@ impl<W: Write + Send> Sink for Json<W> {
             .map(|(key, cell)| format!("{key}:{}", value(cell)))
             .collect();
         let object = members.join(",");
+        let object = if self.look.is_terminal { visible(&object) } else { object };
         let first = self.rows == 0;
         self.rows += 1;
         match (self.is_array, first) {

@@ -51,6 +51,8 @@ pub enum Format {
 pub struct Look {
     /// Columns of the terminal; without it lines are as long as they need to be.
     pub width: Option<u16>,
+    /// What would move its cursor must be made visible, also in formats that keep every character.
+    pub is_terminal: bool,
     /// Bold headings, colours and the like.
     pub is_styled: bool,
     /// Says under the rows nothing of what the columns mean.
@@ -89,9 +91,9 @@ impl Format {
     pub fn sink<'w, W: Write + Send + 'w>(self, out: W, look: Look) -> Box<dyn Sink + 'w> {
         match self {
             Self::Table => Box::new(table::Table::new(out, look)),
-            Self::Csv => Box::new(csv::Csv::new(out)),
-            Self::Json => Box::new(json::Json::array(out)),
-            Self::Ndjson => Box::new(json::Json::lines(out)),
+            Self::Csv => Box::new(csv::Csv::new(out, look)),
+            Self::Json => Box::new(json::Json::array(out, look)),
+            Self::Ndjson => Box::new(json::Json::lines(out, look)),
             Self::Markdown => Box::new(markdown::Markdown::new(out, look)),
             Self::Chart => Box::new(chart::Drawing::new(out, look)),
             Self::Xlsx => Box::new(xlsx::Xlsx::new(out, look)),

@@ -140,11 +140,11 @@ impl<W: Write> Table<W> {
     fn blocks(&self, bounds: &[Bound]) -> Vec<Vec<usize>> {
         let all = || vec![(0..bounds.len()).collect()];
         let Some(width) = self.look.width.map(usize::from) else { return all() };
-        let least = |limit: usize| bounds.iter().map(move |bound| bound.least(limit) + 1);
-        if least(HEADINGS[HEADINGS.len() - 1]).sum::<usize>() < width {
+        // Another table is easier to read than words that break.
+        let needs: Vec<usize> = bounds.iter().map(|bound| bound.least(usize::MAX) + 1).collect();
+        if needs.iter().sum::<usize>() < width {
             return all();
         }
-        let needs: Vec<usize> = least(usize::MAX).collect();
         // No more than half the width for what is said again in each.
         let mut keys = KEYS.min(bounds.len());
         while keys > 0 && needs[..keys].iter().sum::<usize>() * 2 > width {
