@@ -46,11 +46,12 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// How much is logged. What the doctor finds is its report: beside it nothing is said unless asked for.
+    /// How much is logged. What the doctor finds is its report, and the demo is for people: beside them nothing is said
+    /// unless asked for.
     #[must_use]
     pub fn verbosity(&self) -> Verbosity {
         let Verbosity { more, quiet } = self.globals.verbosity();
-        let is_report = matches!(self.command, Command::Doctor(_));
+        let is_report = matches!(self.command, Command::Doctor(_) | Command::Demo(_));
         Verbosity { more, quiet: quiet || (is_report && more == 0) }
     }
 }

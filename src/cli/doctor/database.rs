@@ -46,6 +46,8 @@ impl Recorded {
 pub(super) struct Found {
     pub checks: Vec<Check>,
     pub known: Known,
+    /// The number of the user who keeps the ledger on this machine, if anybody does.
+    pub keeper: Option<u32>,
 }
 
 /// What each check of a server is called, in the order in which they are shown.
@@ -76,7 +78,14 @@ pub(super) async fn check(configured: &Configured, clock: &Clock) -> Found {
         let unseen: Vec<_> = OF_SERVER.into_iter().filter(|name| !is_seen(name)).collect();
         checks.extend(unseen.into_iter().map(|name| Check::skipped(name, why)));
     }
-    Found { checks: checks.into_iter().map(|check| check.of(Group::Database)).collect(), known }
+    let keeper = match &configured.place {
+        Place::Private(data_dir) => {
+            private::keeper(Options { data_dir: data_dir.clone(), ..Options::default() })
+        }
+        Place::Url(_) | Place::Unknown => None,
+    };
+    let checks = checks.into_iter().map(|check| check.of(Group::Database)).collect();
+    Found { checks, known, keeper }
 }
 
 /// A session that can change nothing, whatever its login may.

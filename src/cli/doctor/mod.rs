@@ -79,7 +79,9 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
 
     let clock = Clock::System;
     let mut database = database::check(&configured, &clock).await;
-    database.checks.extend(configured.spool.iter().flat_map(spool::check));
+    let keeper = database.keeper;
+    let of_spool = |config| spool::check(config, keeper);
+    database.checks.extend(configured.spool.iter().flat_map(of_spool));
     report.add(std::mem::take(&mut database.checks))?;
 
     // Sources of one credential know of each other, so that none of them tries what another one saw refused.

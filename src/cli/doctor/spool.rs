@@ -12,10 +12,11 @@ use crate::config::{ConfigError, SpoolConfig, WhenFull};
 
 const NAME: &str = "spool";
 
-/// The checks: the spool, and where others could get at it, its folder.
-pub(super) fn check(config: &Result<SpoolConfig, ConfigError>) -> Vec<Check> {
+/// The checks: the spool, and where others could get at it, its folder. `keeper` is the user who keeps the ledger on this
+/// machine: as root runs PostgreSQL it is another one, to whom the folder of both belongs.
+pub(super) fn check(config: &Result<SpoolConfig, ConfigError>, keeper: Option<u32>) -> Vec<Check> {
     let checks = match config {
-        Ok(config) => [look(config)].into_iter().chain(exposed(&config.dir)).collect(),
+        Ok(config) => [look(config)].into_iter().chain(exposed(&config.dir, keeper)).collect(),
         Err(error) => {
             vec![Check::failed(NAME, error.to_string(), "set the keys of `[spool]` right")]
         }
@@ -25,32 +26,32 @@ pub(super) fn check(config: &Result<SpoolConfig, ConfigError>) -> Vec<Check> {
 
 /// Whether somebody else could take the folder away, or put another one in its place: what waits there names people,
 /// and what is read from there goes into the ledger.
-fn exposed(dir: &Path) -> Option<Check> {
+fn exposed(dir: &Path, keeper: Option<u32>) -> Option<Check> {
     const NAME: &str = "spool folder";
     const ADVICE: &str = "give `[spool] dir` a folder that only the user that records may write to";
     // What is not there yet is made for its user alone.
     let nearest = nearest(dir)?.canonicalize().ok()?;
     let is_made = dir.exists();
+    // Root could anyway, and who has the ledger need not go this way.
+    let trusted: Vec<u32> = [0, geteuid().as_raw()].into_iter().chain(keeper).collect();
     let mut risks = nearest.ancestors().filter_map(|place| {
         let metadata = place.metadata().ok()?;
         // In a sticky folder nobody takes away what another one has made.
         let is_held = metadata.mode() & 0o1000 != 0 && (is_made || place != nearest);
         let is_open = metadata.mode() & 0o002 != 0 && !is_held;
-        risk(is_open, metadata.uid(), geteuid().as_raw())
-            .map(|risk| format!("{} {risk}", place.display()))
+        risk(is_open, metadata.uid(), &trusted).map(|risk| format!("{} {risk}", place.display()))
     });
     risks.next().map(|found| Check::warning(NAME, found, ADVICE))
 }
 
-/// What is wrong with a folder on the way, for `user`.
-fn risk(is_open: bool, owner: u32, user: u32) -> Option<String> {
+/// What is wrong with a folder on the way, where these users are `trusted`.
+fn risk(is_open: bool, owner: u32, trusted: &[u32]) -> Option<String> {
     if is_open {
         return Some(
             "may be written to by everybody, who could put another spool there".to_owned(),
         );
     }
-    let is_foreign = owner != 0 && owner != user;
-    is_foreign.then(|| {
+    (!trusted.contains(&owner)).then(|| {
         format!("belongs to the user with number {owner}, who could put another spool there")
     })
 }
@@ -154,17 +155,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_safe_with_its_user_and_with_root_alone() {
-        for (is_open, owner, user, is_safe) in [
-            (false, 1000, 1000, true),
-            (false, 0, 1000, true),
-            (false, 0, 0, true),
-            (false, 1001, 1000, false),
-            (false, 1000, 0, false),
-            (true, 1000, 1000, false),
-            (true, 0, 0, false),
+    fn a_folder_is_safe_with_those_who_are_trusted() {
+        for (is_open, owner, trusted, is_safe) in [
+            (false, 1000, &[0, 1000][..], true),
+            (false, 0, &[0, 1000], true),
+            (false, 1001, &[0, 1000], false),
+            (false, 1000, &[0, 0], false),
+            // The private PostgreSQL's user, as root runs it.
+            (false, 65_534, &[0, 0, 65_534], true),
+            (true, 1000, &[0, 1000], false),
+            (true, 0, &[0, 0], false),
         ] {
-            assert_eq!(risk(is_open, owner, user).is_none(), is_safe, "{is_open} {owner} {user}");
+            let found = risk(is_open, owner, trusted);
+            assert_eq!(found.is_none(), is_safe, "{is_open} {owner} {trusted:?}");
         }
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::binaries::{Found, Places};
 use super::folder::Folder;
+use super::runner::Runner;
 use super::{Binaries, Options, PrivateError, blocking, explain_missing, folder, root};
 
 /// What there is of the private server.
@@ -48,6 +49,14 @@ pub async fn look(options: Options) -> Result<Look, PrivateError> {
         Ok(Look { root: folder.root, made_by, is_running, binaries, would_fetch })
     })
     .await
+}
+
+/// The number of the user whom the private server belongs to, and all that is kept in its folder; `None`: nobody can
+/// say.
+#[must_use]
+pub fn keeper(options: Options) -> Option<u32> {
+    let root = root(options.data_dir).ok()?;
+    Runner::for_folder(&root).ok().map(|runner| runner.uid.as_raw())
 }
 
 /// How many bytes may still be written where a folder is, or will be; `None` where nobody can say.

@@ -33,7 +33,7 @@ mod runner;
 
 pub use binaries::{BIN_VARIABLE, Binaries, MAJOR_NEWEST, MAJOR_OLDEST};
 pub use error::{FetchError, PrivateError};
-pub use look::{Look, free_bytes, look};
+pub use look::{Look, free_bytes, keeper, look};
 
 use binaries::{Found, Places};
 use cluster::Cluster;
