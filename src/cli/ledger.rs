@@ -159,6 +159,26 @@ impl Ledger {
         }
     }
 
+    /// The connections for reports without names: those of a planner, who may read no name of a person or a desktop.
+    ///
+    /// # Errors
+    /// The database cannot be reached, or the login is no member of that role.
+    pub async fn planning(&self, config: &Config) -> anyhow::Result<Store> {
+        let options = match (&self.private, &config.database_url) {
+            (Some(private), _) => private.connect_options(),
+            (None, Some(url)) => connect_options(url)?,
+            (None, None) => return self.reading().await,
+        };
+        let planner = [("role", "deskledger_planner"), ("default_transaction_read_only", "on")];
+        Store::connect(options.options(planner)).await.map_err(|error| {
+            with_hint(
+                error,
+                "reports without names run as `deskledger_planner`: `grant deskledger_planner to …` for this login; \
+                 where that role is missing, the log of `deskledger collect` shows how it is made",
+            )
+        })
+    }
+
     /// Connections that can do nothing but read, whatever the login may do.
     ///
     /// # Errors

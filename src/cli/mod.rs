@@ -180,7 +180,11 @@ async fn run_report(args: report::Args, globals: &Globals) -> anyhow::Result<()>
         }
         report::Plan::Page(job) => {
             let ledger = Ledger::open_to_read(&config).await?;
-            let reading = ledger.reading().await?;
+            let reading = if job.is_without_names {
+                ledger.planning(&config).await?
+            } else {
+                ledger.reading().await?
+            };
             let result = job.run(reading.pool()).await.map_err(refused);
             reading.pool().close().await;
             ledger.close().await?;

@@ -40,6 +40,9 @@ pub struct Args {
     /// Every report for one period on one page, as HTML; takes --from, --to, --tz, --source and --bucket
     #[arg(long)]
     all: bool,
+    /// With --all: leave out what names persons or desktops, as for the role `deskledger_planner`
+    #[arg(long, requires = "all")]
+    without_names: bool,
     /// Print the report's file instead of running it
     #[arg(long)]
     show_sql: bool,
@@ -95,6 +98,8 @@ pub struct Job {
 /// All reports on one page.
 #[derive(Debug)]
 pub struct PageJob {
+    /// Must be run with the rights of a planner.
+    pub(super) is_without_names: bool,
     catalogue: Catalogue,
     asking: Asking,
     timeout: Duration,
@@ -257,7 +262,13 @@ impl Args {
                 _ => asking.bucket = value,
             }
         }
-        Ok(Plan::Page(Box::new(PageJob { catalogue, asking, timeout: self.timeout, target })))
+        Ok(Plan::Page(Box::new(PageJob {
+            is_without_names: self.without_names,
+            catalogue,
+            asking,
+            timeout: self.timeout,
+            target,
+        })))
     }
 }
 
@@ -267,7 +278,7 @@ impl PageJob {
     /// # Errors
     /// See [`ReportError`].
     pub async fn run(self, pool: &PgPool) -> Result<(), ReportError> {
-        let Self { catalogue, asking, timeout, target } = self;
+        let Self { is_without_names: _, catalogue, asking, timeout, target } = self;
         let page = Page { pool, catalogue: &catalogue, timeout, now: Clock::System.now() };
         let html = page.html(&asking, &Style::default()).await?;
         target.write_whole(html.as_bytes())

@@ -438,6 +438,20 @@ async fn the_program_itself_reports_with_a_planners_rights() {
     let arguments = ["report", "--database-url", &url, "connected-at", "--at", "2026-10-05"];
     let done = home.run(&arguments).await.expect(3);
     assert!(done.errors()[0].contains("permission denied"), "{}", done.err);
+
+    // On one page, what names nobody, though the login may read all.
+    let page = async |more: &[&'static str]| {
+        let path = home.path().join("page.html");
+        let all = ["report", "--all", "--from", "2026-10-05", "--to", "2026-10-06", "--output"];
+        home.run(&[&all, &[path.to_str().unwrap()][..], more].concat()).await.expect(0);
+        std::fs::read_to_string(path).unwrap()
+    };
+    let names = |html: &str| ["alice", "bob", "DESK-", "d-b"].map(|name| html.contains(name));
+    assert_eq!(names(&page(&[]).await), [false, true, true, true]);
+    let html = page(&["--without-names"]).await;
+    assert_eq!(names(&html), [false; 4]);
+    assert!(html.contains("pool-1") && html.contains("may not read the names"), "{html}");
+    home.run(&["report", "utilisation", "--without-names"]).await.expect(2);
 }
 
 /// A server of this test's own, since roles belong to a whole server.
