@@ -10,7 +10,7 @@ use calamine::{Data, Reader as _, Xlsx, open_workbook_from_rs};
 use deskledger::report::catalogue::{Catalogue, Report};
 use deskledger::report::params::Values;
 use deskledger::report::render::{Format, Look};
-use deskledger::report::{DEFAULT_TIMEOUT, run};
+use deskledger::report::{Asked, Cell, Column, ColumnKind, DEFAULT_TIMEOUT, Head, Sampling, run};
 use sqlx::PgPool;
 use unicode_width::UnicodeWidthStr as _;
 
@@ -133,6 +133,74 @@ async fn a_terminal_gets_nothing_that_it_would_obey() {
             _ => {}
         }
     }
+}
+
+/// README's first table is what the program writes of these figures.
+#[test]
+fn the_readme_shows_what_the_program_writes() {
+    let readme = include_str!("../../README.md");
+    let shown = readme.split("```").nth(1).unwrap().trim_start_matches('\n');
+    let report = built_in("utilisation");
+    let columns: Vec<Column> = report
+        .columns
+        .iter()
+        .map(|column| {
+            let kind = match column.name.as_str() {
+                "bucket_start" => ColumnKind::Instant,
+                "source" => ColumnKind::Text,
+                "connected_peak" => ColumnKind::Integer,
+                _ => ColumnKind::Number,
+            };
+            Column { name: column.name.clone(), kind }
+        })
+        .collect();
+    let tz = chrono_tz::Asia::Singapore;
+    let midnight = |day: &str| {
+        let day: chrono::NaiveDate = day.parse().unwrap();
+        day.and_hms_opt(0, 0, 0).unwrap().and_local_timezone(tz).unwrap().to_utc()
+    };
+    let rows: Vec<Vec<&str>> = shown
+        .lines()
+        .filter(|line| line.starts_with("20") && !line.contains(" to "))
+        .map(|line| line.split_whitespace().filter(|word| *word != "≥").collect())
+        .collect();
+    assert_eq!(rows.len(), 3, "{shown}");
+    let end = midnight(rows[2][0]) + chrono::TimeDelta::days(1);
+    let head = Head {
+        report: report.name.clone(),
+        title: report.title.clone(),
+        description: report.description.clone(),
+        definitions: report.columns.clone(),
+        chart: None,
+        asked: vec![
+            ("from".to_owned(), Asked::Instant(midnight(rows[0][0]))),
+            ("to".to_owned(), Asked::Instant(end)),
+            ("bucket".to_owned(), Asked::Text("day".to_owned())),
+            ("source".to_owned(), Asked::Text(String::new())),
+        ],
+        time_zone: tz,
+        sampling: vec![Sampling {
+            source: "demo".to_owned(),
+            interval: Some(300_000_000),
+            max_gap: Some(900_000_000),
+        }],
+    };
+    let mut bytes = Vec::new();
+    let look = Look { is_bare: true, ..Look::default() };
+    let mut sink = Format::Table.sink(&mut bytes, look);
+    sink.begin(&head, &columns).unwrap();
+    for row in rows {
+        let cells = row.into_iter().zip(&columns).map(|(text, column)| match column.kind {
+            ColumnKind::Instant => Cell::Instant(midnight(text)),
+            ColumnKind::Integer => Cell::Integer(text.parse().unwrap()),
+            ColumnKind::Number => Cell::Float(text.parse().unwrap()),
+            _ => Cell::Text(text.to_owned()),
+        });
+        sink.row(cells.collect()).unwrap();
+    }
+    sink.end().unwrap();
+    drop(sink);
+    assert_eq!(shown, String::from_utf8(bytes).unwrap());
 }
 
 /// The sheets of a workbook, a line a row, each cell with its type.
