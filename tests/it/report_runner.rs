@@ -476,12 +476,12 @@ async fn a_reader_that_leaves_does_not_hold_the_connection() {
 }
 
 #[tokio::test]
-async fn a_narrow_terminal_breaks_headings_and_no_figure() {
+async fn a_narrow_terminal_breaks_headings_and_no_figure_or_word() {
     let pool = database().await;
     let report = own("select timestamptz '2026-10-04T03:12:01Z' as bucket_start, 'prod' as source, 1234567.5 as connected_hours,
-         12 as connections_started, 1.5 as disconnects_per_100_hours, null::float8 as coverage_pct, repeat('word ', 9) as note");
+         12 as connections_started, 1.5 as disconnects_per_100_hours, null::float8 as coverage_pct, repeat('word ', 9) || 'disconnects_per_100_hours' as note");
     let values = Values::new(&report, Vec::<(&str, &str)>::new()).unwrap();
-    for width in [90, 110, 20] {
+    for width in [90, 110, 80, 20] {
         let mut bytes = Vec::new();
         let look = Look { width: Some(width), ..Look::default() };
         run(
@@ -495,6 +495,10 @@ async fn a_narrow_terminal_breaks_headings_and_no_figure() {
         .unwrap();
         let table = String::from_utf8(bytes).unwrap();
         assert!(table.contains("2026-10-04 03:12:01") && table.contains("1234567.50"), "{table}");
+        // Neither in headings nor in texts does a word break.
+        for word in ["connections", "disconnects", "coverage", "disconnects_per_100_hours"] {
+            assert!(table.contains(word) || width == 20, "{word} {width}\n{table}");
+        }
         let widest = table.lines().map(|line| line.chars().count()).max().unwrap();
         assert!(widest <= usize::from(width) || width == 20, "{widest}\n{table}");
     }

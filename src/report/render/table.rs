@@ -20,8 +20,11 @@ use crate::report::value::{Cell, Column, ColumnKind};
 /// Widths need all rows at hand. So that memory stays bounded, a longer result is a table again after so many rows.
 const PAGE: usize = 5_000;
 
-/// Text longer than this may break.
+/// Text longer than this may break, at its blanks.
 const BREAKABLE: usize = 12;
+
+/// A word in it that is longer than this may break, too: it is an id, and not for reading.
+const LONGEST_WORD: usize = 25;
 
 /// What the table puts beside each cell.
 const PADDING: usize = 1;
@@ -184,7 +187,13 @@ impl<W: Write> Table<W> {
             let breaks =
                 matches!(column.kind, ColumnKind::Text | ColumnKind::List | ColumnKind::Json);
             let word = column.name.split('_').map(UnicodeWidthStr::width).max();
-            let values = if breaks { widest.min(BREAKABLE) } else { widest };
+            let values = if breaks {
+                let words = written.iter().flat_map(|row| row[at].split(' '));
+                let words = words.map(UnicodeWidthStr::width).filter(|word| *word <= LONGEST_WORD);
+                words.max().unwrap_or(0).max(widest.min(BREAKABLE))
+            } else {
+                widest
+            };
             Bound { values, word: word.unwrap_or(0) }
         };
         self.columns.iter().enumerate().map(bound).collect()
