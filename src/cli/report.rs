@@ -279,7 +279,8 @@ impl PageJob {
     /// See [`ReportError`].
     pub async fn run(self, pool: &PgPool) -> Result<(), ReportError> {
         let Self { is_without_names: _, catalogue, asking, timeout, target } = self;
-        let page = Page { pool, catalogue: &catalogue, timeout, now: Clock::System.now() };
+        let now = Clock::System.now();
+        let page = Page { pool, catalogue: &catalogue, timeout, now, at_once: 2 };
         let html = page.html(&asking, &Style::default()).await?;
         target.write_whole(html.as_bytes())
     }

@@ -224,7 +224,8 @@ impl Live<'_> {
         let Self { pool, catalogue, timeout, now } = *self;
         let sources = self.sources().await?;
         let style = Style { is_live: true, sources };
-        let page = Page { pool, catalogue, timeout, now };
+        // Others wait for their turn meanwhile.
+        let page = Page { pool, catalogue, timeout, now, at_once: 1 };
         let model = catalogue.get("utilisation")?;
         let answered = match Asking::of(model, given) {
             Ok(asking) => page.html(&asking, &style).await,

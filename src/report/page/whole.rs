@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use minijinja::context;
 use serde::Serialize;
 use sqlx::PgPool;
@@ -155,6 +156,8 @@ pub struct Page<'a> {
     pub timeout: Duration,
     /// What the clock says.
     pub now: DateTime<Utc>,
+    /// How many reports are asked at once; each may keep a core of the database busy.
+    pub at_once: usize,
 }
 
 impl Page<'_> {
@@ -194,16 +197,23 @@ impl Page<'_> {
         }
         let mut results: Vec<(&str, Answer)> = Vec::new();
         let mut failed: Vec<(&str, String)> = Vec::new();
-        for place in PLACES {
-            let report = self.catalogue.get(place.report)?;
-            let more = place_values(place, report, &bucket, self.now - from);
-            let values = fixed.values(report, &more)?;
-            match self.in_time(report, &values).await? {
+        let (fixed, bucket) = (&fixed, &bucket);
+        let mut answers = stream::iter(PLACES)
+            .map(|place| async move {
+                let report = self.catalogue.get(place.report)?;
+                let more = place_values(place, report, bucket, self.now - from);
+                let values = fixed.values(report, &more)?;
+                Ok::<_, ReportError>((place, self.in_time(report, &values).await?))
+            })
+            .buffered(self.at_once);
+        while let Some((place, answer)) = answers.try_next().await? {
+            match answer {
                 Ok(Some(answer)) => results.push((place.report, answer)),
                 Ok(None) => {}
                 Err(problem) => failed.push((place.report, problem)),
             }
         }
+        drop(answers);
         if let Some((_, answer)) = results.iter().find(|(name, _)| *name == "concurrency") {
             totals.push(("concurrency", answer.clone()));
         }

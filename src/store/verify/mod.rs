@@ -128,7 +128,7 @@ impl Store {
         progress.all.store(u64::try_from(all).unwrap_or(0), Ordering::Relaxed);
 
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let mut verdicts: Vec<(SourceId, Verdict)> = futures_util::stream::iter(sources)
+        let walks = futures_util::stream::iter(sources)
             .map(|(id, source, created_at)| {
                 let checkpoint = checkpoints.get(&source.name).cloned();
                 let moment = &moment;
@@ -139,15 +139,22 @@ impl Store {
                 }
             })
             .buffered(cores.min(SIDE_BY_SIDE))
-            .try_collect()
-            .await?;
+            .try_collect::<Vec<(SourceId, Verdict)>>();
+        // The server's work alone, while the walks wait for the next month to be sorted.
+        let tallies = async {
+            let mut connection = moment.connect().await?;
+            let wrong = wrong_tallies(&mut connection).await.map_err(&failed)?;
+            connection.close().await.map_err(&failed)?;
+            Ok(wrong)
+        };
+        let (mut verdicts, wrong_tallies) = tokio::try_join!(walks, tallies)?;
         for (id, fault) in doubled_ids(&mut first).await.map_err(&failed)? {
             let verdict = verdicts.iter_mut().find(|(source, _)| *source == id);
             if let Some((_, verdict)) = verdict {
                 verdict.fault = earlier(verdict.fault.take(), Some(fault));
             }
         }
-        for (id, fault) in wrong_tallies(&mut first).await.map_err(&failed)? {
+        for (id, fault) in wrong_tallies {
             let verdict = verdicts.iter_mut().find(|(source, _)| *source == id);
             // Derived: where the spans are wrong already, it is their fault that is told.
             if let Some((_, verdict)) = verdict {
