@@ -70,6 +70,8 @@ step as materialized (
       from edge,
            deskledger_report.connected_steps(
                (select since from period), (select until from period), edge.froms, :'source') s
+     -- A period without length has a step without length, in which nothing was observed.
+     where s.to_at > s.from_at
 ),
 -- The sources' steps laid over one another. Every source has a mark at every edge, so none is crossed.
 change as (

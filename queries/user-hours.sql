@@ -102,23 +102,11 @@ once as (
      where connected > 0
      group by 1, 2, 3
 ),
--- For how much less than it was held in the period each connection may have lasted, and for how much more.
+-- For how much less than they were held in the period the connections may have lasted, and for how much more.
 bound as (
-    select c.source_id, c.label_no,
-           deskledger_report.micros(held_to - held_from - greatest(sure_to - sure_from, interval '0')) as less,
-           deskledger_report.micros(held_from - open_from + (open_to - held_to)) as more
-      from period p
-      join deskledger_report.connection c
-        on c.first_seen < p.to_at and c.held_until > p.from_at and c.first_seen < c.held_until
-     cross join lateral (
-           select greatest(c.first_seen, p.from_at) as held_from, least(c.held_until, p.to_at) as held_to,
-                  greatest(c.started_by, p.from_at) as sure_from, least(c.last_seen, p.to_at) as sure_to,
-                  -- A start before the period and an end after it need not be known; `greatest` would pass over a null.
-                  case when c.first_seen <= p.from_at or c.started_after < p.from_at then p.from_at
-                       else c.started_after end as open_from,
-                  case when c.last_seen >= p.to_at or c.ended_by > p.to_at or c.ended_as = 'ONGOING' then p.to_at
-                       else c.ended_by end as open_to) b
-     where :'source' = '' or c.source = :'source'
+    select c.source_id, c.label_no, c.less, c.more
+      from period
+     cross join lateral deskledger_report.connection_slack(from_at, to_at, :'source') c
 ),
 -- By person and grade; and, of who had several, what is open about surer grades, which takes from a less sure one, or
 -- gives to it.

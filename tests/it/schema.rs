@@ -411,6 +411,7 @@ async fn the_planner_plans_and_learns_no_name() {
         "label",
         "labelled_piece",
         "desktop_label",
+        "connection_bounds",
     ] {
         let read = format!("select * from deskledger_report.{view}");
         assert_eq!(refusal(&mut connection, &read).await.as_deref(), DENIED, "{read}");
@@ -446,7 +447,7 @@ async fn the_program_itself_reports_with_a_planners_rights() {
         home.run(&[&all, &[path.to_str().unwrap()][..], more].concat()).await.expect(0);
         std::fs::read_to_string(path).unwrap()
     };
-    let names = |html: &str| ["alice", "bob", "DESK-", "d-b"].map(|name| html.contains(name));
+    let names = |html: &str| ["alice", "bob", "DESK-", ">d-b"].map(|name| html.contains(name));
     assert_eq!(names(&page(&[]).await), [false, true, true, true]);
     let html = page(&["--without-names"]).await;
     assert_eq!(names(&html), [false; 4]);

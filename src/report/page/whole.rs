@@ -198,14 +198,14 @@ impl Page<'_> {
         let mut results: Vec<(&str, Answer)> = Vec::new();
         let mut failed: Vec<(&str, String)> = Vec::new();
         let (fixed, bucket) = (&fixed, &bucket);
-        let mut answers = stream::iter(PLACES)
-            .map(|place| async move {
-                let report = self.catalogue.get(place.report)?;
-                let more = place_values(place, report, bucket, self.now - from);
-                let values = fixed.values(report, &more)?;
-                Ok::<_, ReportError>((place, self.in_time(report, &values).await?))
-            })
-            .buffered(self.at_once);
+        let answer = async |place: &'static Place| {
+            let report = self.catalogue.get(place.report)?;
+            let more = place_values(place, report, bucket, self.now - from);
+            let values = fixed.values(report, &more)?;
+            Ok::<_, ReportError>((place, self.in_time(report, &values).await?))
+        };
+        let asked_all: Vec<_> = PLACES.iter().map(answer).collect();
+        let mut answers = stream::iter(asked_all).buffered(self.at_once);
         while let Some((place, answer)) = answers.try_next().await? {
             match answer {
                 Ok(Some(answer)) => results.push((place.report, answer)),
@@ -213,7 +213,6 @@ impl Page<'_> {
                 Err(problem) => failed.push((place.report, problem)),
             }
         }
-        drop(answers);
         if let Some((_, answer)) = results.iter().find(|(name, _)| *name == "concurrency") {
             totals.push(("concurrency", answer.clone()));
         }

@@ -88,7 +88,7 @@ async fn whom_another_site_sends_gets_a_link_and_no_answer() {
     };
     let whole = format!("/?{DAY}&source=prod");
     let file = "/report/connected-at/csv?at=2026-10-05T08:07:00Z";
-    for path in [whole.as_str(), file, "/report/outages?share=0.01", "/sql/coverage", "/reports"] {
+    for path in [whole.as_str(), file, "/report/outages?share=5", "/sql/coverage", "/reports"] {
         for site in ["cross-site", "same-site"] {
             let page = from(site, path).await.expect(403);
             page.holds(&format!("<a href=\"{}\">", path.replace('&', "&amp;")));
