@@ -189,28 +189,26 @@ impl Page<'_> {
 
         let overview = Answer { head: Some(head.clone()), ..overview };
         let mut totals = vec![("utilisation", overview)];
-        let disconnects = self.catalogue.get("disconnects")?;
-        if let Ok(Some(answer)) =
-            self.in_time(disconnects, &fixed.values(disconnects, &all())?).await?
-        {
-            totals.push(("disconnects", answer));
-        }
         let mut results: Vec<(&str, Answer)> = Vec::new();
         let mut failed: Vec<(&str, String)> = Vec::new();
-        let (fixed, bucket) = (&fixed, &bucket);
-        let answer = async |place: &'static Place| {
+        let disconnects = self.catalogue.get("disconnects")?;
+        let mut questions = vec![(None, disconnects, fixed.values(disconnects, &all())?)];
+        for place in PLACES {
             let report = self.catalogue.get(place.report)?;
-            let more = place_values(place, report, bucket, self.now - from);
-            let values = fixed.values(report, &more)?;
+            let more = place_values(place, report, &bucket, self.now - from);
+            questions.push((Some(place.report), report, fixed.values(report, &more)?));
+        }
+        let answer = async |(place, report, values): (Option<&'static str>, &Report, Values)| {
             Ok::<_, ReportError>((place, self.in_time(report, &values).await?))
         };
-        let asked_all: Vec<_> = PLACES.iter().map(answer).collect();
+        let asked_all: Vec<_> = questions.into_iter().map(answer).collect();
         let mut answers = stream::iter(asked_all).buffered(self.at_once);
         while let Some((place, answer)) = answers.try_next().await? {
-            match answer {
-                Ok(Some(answer)) => results.push((place.report, answer)),
-                Ok(None) => {}
-                Err(problem) => failed.push((place.report, problem)),
+            match (place, answer) {
+                (Some(name), Ok(Some(answer))) => results.push((name, answer)),
+                (Some(name), Err(problem)) => failed.push((name, problem)),
+                (None, Ok(Some(answer))) => totals.push(("disconnects", answer)),
+                (_, Ok(None)) | (None, Err(_)) => {}
             }
         }
         if let Some((_, answer)) = results.iter().find(|(name, _)| *name == "concurrency") {
