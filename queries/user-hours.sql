@@ -15,8 +15,9 @@
 --
 -- Visits are minutes apart, so each start and each end has bounds (user-history lists them), and so have hours: these
 -- connections lasted hours_min inside the period at least and hours_max at most. They certainly held from started_by to
--- last_seen, and no longer than from started_after to ended_by, or to the end of the period if they are ONGOING. Where
--- several desktops at one time count once, what is open about those of a surer grade is open in the rows below it, too.
+-- last_seen, and no longer than from started_after to ended_by, or until now if they are ONGOING. Where several desktops at
+-- one time count once, what is open about those of a surer grade is open in the rows below it, too. The bounds of
+-- connections that follow each other overlap, so hours_max adds them up to the length of the period and no further.
 -- Within a day, see user-days. In many places such a list is subject to data protection law.
 --
 -- Parameters
@@ -33,7 +34,7 @@
 --   attribution      how far the desktops name the person: exclusive, shared or group; the surest comes first
 --   connected_hours  hours held CONNECTED
 --   hours_min        the connections held lasted no shorter; null: a surer grade's hours_max is not known
---   hours_max        and no longer; null: a gap hides when one of them started or ended
+--   hours_max        and no longer; null: a gap hides when one of them started or ended, or nobody looks any more
 --   desktops         on how many desktops of that grade
 --   coverage_pct     covered time of the source / the period's length
 --
@@ -138,7 +139,8 @@ select s.source, t.user_name, t.user_id, t.attribution,
        (h.held / 3600000000.0)::double precision as connected_hours,
        -- Not `greatest`, which would make 0 of what is not known.
        (case when h.least < 0 then 0 else h.least end / 3600000000.0)::double precision as hours_min,
-       ((h.held + k.more + k.surer_less) / 3600000000.0)::double precision as hours_max,
+       (case when h.most < m.longest then h.most when h.most >= m.longest then m.longest end / 3600000000.0)::double precision
+           as hours_max,
        t.desktops,
        (100 * coalesce(c.covered, 0) / deskledger_report.micros(p.to_at - p.from_at))::double precision as coverage_pct
   from period p
@@ -149,7 +151,9 @@ select s.source, t.user_name, t.user_id, t.attribution,
   left join once o on o.source_id = t.source_id and o.person_no = t.person_no and o.attribution = t.attribution
   left join covered c on c.source_id = t.source_id
  cross join lateral (
-       select held, held - k.less - k.surer_more as least
+       select held, held - k.less - k.surer_more as least, held + k.more + k.surer_less as most
          from (select case when v.person_no is null then t.held else coalesce(o.held, 0) end as held) t) h
+ cross join lateral (
+       select deskledger_report.micros(p.to_at - p.from_at) * case when p.is_once then 1 else t.desktops end as longest) m
  order by s.source, t.user_name, t.user_id, t.person_no,
           case t.attribution when 'exclusive' then 1 when 'shared' then 2 else 3 end

@@ -231,6 +231,8 @@ async fn hours_have_the_bounds_of_their_connections() {
         ("each", "09:00", [[14, 30, 46], [59, 60, 60], [59, 60, 60]]),
         // It goes on, for all that is known.
         ("each", "09:10", [[14, 30, 46], [59, 60, 70], [59, 60, 70]]),
+        // Nobody looks any more.
+        ("each", "09:30", [[14, 30, 46], [59, 60, -1], [59, 60, -1]]),
     ] {
         let to = format!("2026-10-05 {to}");
         let given = [("from", "2026-10-05 08:00"), ("to", &to), ("overlap", overlap)];
@@ -238,8 +240,11 @@ async fn hours_have_the_bounds_of_their_connections() {
         for (at, column) in ["hours_min", "connected_hours", "hours_max"].into_iter().enumerate() {
             let cells = ask(&database.pool, "user-hours", &given, column).await.unwrap();
             for (row, cell) in found.iter_mut().zip(cells) {
-                let Cell::Float(hours) = cell else { panic!("{column}: {cell:?}") };
-                row[at] = (hours * 60.0).round() as i64;
+                row[at] = match cell {
+                    Cell::Float(hours) => (hours * 60.0).round() as i64,
+                    Cell::Null => -1,
+                    other => panic!("{column}: {other:?}"),
+                };
             }
         }
         assert_eq!(found, expected, "{overlap} {to}");

@@ -151,8 +151,9 @@ impl Slack {
         Self { less: self.less + other.less, more }
     }
 
-    /// A connection certainly lasts from `started_by` to `last_seen`, and from `started_after` to `ended_by` at most.
-    fn of(connection: &Connection<'_>, part: Period) -> Option<Self> {
+    /// A connection certainly lasts from `started_by` to `last_seen`, and from `started_after` to `ended_by` at most; if it
+    /// goes on, until `now`, as long as the newest visit says anything about now.
+    fn of(source: &Source, connection: &Connection<'_>, part: Period, now: Micros) -> Option<Self> {
         let held = Period { from: connection.first_seen(), to: connection.held_until() };
         let held = held.intersection(part).length();
         if held == 0 {
@@ -164,8 +165,16 @@ impl Slack {
         } else {
             connection.started_after()
         };
-        let is_over = connection.last_seen() < part.to && connection.ended_as != "ONGOING";
-        let to = if is_over { connection.ended_by() } else { Some(part.to) };
+        let newest = source.visits.last().unwrap();
+        let until = part.to.min(now);
+        let to = if connection.last_seen() >= part.to {
+            Some(part.to)
+        } else if connection.ended_as == "ONGOING" {
+            (until <= newest.observed_at + newest.max_gap)
+                .then_some(until.max(connection.held_until()))
+        } else {
+            connection.ended_by()
+        };
         let most = from.zip(to).map(|(from, to)| Period { from, to }.intersection(part).length());
         let sure = sure.intersection(part).length();
         Some(Self { less: held - sure, more: most.map(|most| most - held) })
@@ -173,10 +182,10 @@ impl Slack {
 }
 
 /// By person and place of the grade.
-fn slacks(source: &Source, part: Period) -> BTreeMap<(Person<'_>, usize), Slack> {
+fn slacks(source: &Source, part: Period, now: Micros) -> BTreeMap<(Person<'_>, usize), Slack> {
     let mut slacks = BTreeMap::new();
     for connection in connections(source) {
-        let Some(slack) = Slack::of(&connection, part) else { continue };
+        let Some(slack) = Slack::of(source, &connection, part, now) else { continue };
         let (persons, grade) = persons(connection.state());
         for person in persons {
             let all = slacks.entry((person, grade)).or_insert(Slack::NONE);
@@ -190,8 +199,9 @@ fn slacks(source: &Source, part: Period) -> BTreeMap<(Person<'_>, usize), Slack>
 /// surest grade.
 pub fn user_hours(ledger: &Ledger, range: Period, source: &str, is_once: bool) -> Vec<Row> {
     let mut rows = Vec::new();
+    let now = chrono::Utc::now().timestamp_micros();
     for source in ledger.asked(source) {
-        let slacks = slacks(source, range);
+        let slacks = slacks(source, range, now);
         for (person, uses) in uses(source, range) {
             let counted_once = once(&uses);
             let all: BTreeSet<&str> = uses.iter().map(|each| each.desktop).collect();
@@ -206,7 +216,8 @@ pub fn user_hours(ledger: &Ledger, range: Period, source: &str, is_once: bool) -
                 let time = if is_once { counted_once[place] } else { each };
                 let own = slacks[&(person, place)];
                 let least = surer.more.map(|more| (time - own.less - more).max(0));
-                let most = own.more.map(|more| time + more + surer.less);
+                let longest = range.length() * if is_once { 1 } else { desktops.len() as Micros };
+                let most = own.more.map(|more| (time + more + surer.less).min(longest));
                 // An instant of one desktop that was none of a surer grade may be one of this, or the other way.
                 if is_once && all.len() > 1 {
                     surer = surer.plus(own);
