@@ -121,6 +121,7 @@ present as materialized (
        -- What the join says, once more, before anything is joined.
        and p.piece_to >= (select min(to_at) from newest)
        and (p.is_open or p.piece_to <= (select deskledger_report.month_end(until) from period))
+       and p.packed_to >= (select min(to_at) from newest) and p.packed_from <= (select until from period)
 ),
 used as materialized (
     select u.source_id, u.desktop_no
@@ -141,6 +142,7 @@ held as (
              from deskledger_report.piece o
             where o.source_id = c.source_id and o.desktop_no = c.desktop_no
               and o.piece_to >= (select since from period) and o.piece_from < (select until from period)
+              and o.packed_to >= (select since from period) and o.packed_from <= (select until from period)
               and (o.is_open or o.piece_to <= (select deskledger_report.month_end(until) from period))
            offset 0) p
      union all

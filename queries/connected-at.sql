@@ -85,7 +85,7 @@ ender as materialized (
            select f.last_seen, f.piece_to, f.ended
              from deskledger_report.piece f
             where f.source_id = p.source_id and f.desktop_no = p.desktop_no and f.status_id = 1
-              and f.piece_to >= p.piece_to and f.is_last and f.ended <> -1
+              and f.piece_to >= p.piece_to and f.packed_to >= p.piece_to and f.is_last and f.ended <> -1
               and coalesce(f.connection_first_seen, f.first_seen) = coalesce(p.connection_first_seen, p.first_seen)
             order by f.piece_to limit 1) e
      where p.status_id = 1 and p.ended in (-1, -5)

@@ -82,6 +82,8 @@ last as materialized (
      where p.ended in (-4, -3)
        and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
        and p.piece_to < (select deskledger.instant(:'to', :'tz')) + deskledger.duration(:'reconnect_within')
+       and p.packed_to >= (select deskledger.instant(:'from', :'tz'))
+       and p.packed_from <= (select deskledger.instant(:'to', :'tz')) + deskledger.duration(:'reconnect_within')
 ),
 -- A desktop is observed in its absence until the complete listings in a row end. That matters where they end so soon
 -- after it was last held that a disconnect before it could still have been followed by a reconnect: for next to none.
@@ -98,6 +100,7 @@ again as materialized (
       join deskledger_report.piece p using (source_id, desktop_no)
      where not p.is_open and p.started_after is not null
        and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
+       and p.packed_to >= (select deskledger.instant(:'from', :'tz'))
      union all
     select p.source_id, p.desktop_no, p.first_seen, p.started_after
       from deskledger_report.piece p

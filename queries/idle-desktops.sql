@@ -51,6 +51,7 @@ held as (
              from deskledger_report.piece o
             where o.source_id = c.source_id and o.desktop_no = c.desktop_no
               and o.piece_to >= (select since from period) and o.piece_from <= (select until from period)
+              and o.packed_to >= (select since from period) and o.packed_from <= (select until from period)
            offset 0) p
      union all
     -- The last stretch in which it was not observed ends now.

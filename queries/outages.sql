@@ -63,6 +63,8 @@ back as (
        and p.piece_to >= (select min(at) from outage)
        and (p.is_open or p.piece_to <= (select deskledger_report.month_end(
                deskledger.instant(:'to', :'tz') + interval '15 minutes')))
+       and p.packed_to >= (select min(at) from outage)
+       and p.packed_from <= (select deskledger.instant(:'to', :'tz') + interval '15 minutes')
      group by 1, 2
 )
 select b.at as observed_at, b.source, before.observed_at as after,

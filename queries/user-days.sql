@@ -54,6 +54,8 @@ piece as (
        and p.piece_from < (select deskledger.instant(:'to', :'tz'))
        and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
        and (p.is_open or p.piece_to <= (select deskledger_report.month_end(deskledger.instant(:'to', :'tz'))))
+       and p.packed_to >= (select deskledger.instant(:'from', :'tz'))
+       and p.packed_from <= (select deskledger.instant(:'to', :'tz'))
        and (:'user' = ''
             or p.label_no = any (array(select label_no from person))
                and p.source_id = any (array(select source_id from deskledger_report.desktops_of_user(:'user')))

@@ -12,6 +12,7 @@ use crate::report::ReportError;
 use crate::telemetry::Verbosity;
 
 pub mod collect;
+pub mod compact;
 pub mod demo;
 pub mod doctor;
 pub mod export;
@@ -123,6 +124,8 @@ pub enum Command {
     /// Recheck the whole ledger: digests, spans, coverage; with a seal, also that nothing was cut off or
     /// rewritten.
     Verify(verify::Args),
+    /// Pack the months that are over, to a twentieth of the room.
+    Compact(compact::Args),
     /// Open a psql shell on the ledger.
     Psql(psql::Args),
     /// Serve the reports to browsers.
@@ -154,6 +157,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Report(args) => run_report(args, &globals).await,
         Command::Import(args) => import::run(args, &globals).await,
         Command::Export(args) => export::run(args, &globals).await,
+        Command::Compact(args) => compact::run(args, &globals).await,
         Command::Psql(args) => run_psql(&args, &globals).await,
         Command::Serve(args) => serve::run(args, &globals).await,
         Command::Simulate(args) => simulate::run(*args).await,

@@ -59,6 +59,11 @@ impl Bar {
         self.0.inc(1);
     }
 
+    /// So many more.
+    pub fn advance(&self, number: u64) {
+        self.0.inc(number);
+    }
+
     /// So many by now, and what to say of it.
     pub fn at(&self, position: u64, message: String) {
         self.0.set_position(position);

@@ -289,6 +289,18 @@ async fn load_desktops(
         "-- store::beliefs::load_desktops
          select desktop_no, piece_to, status_id, disconnected_at from deskledger_data.span
           where source_id = $1 and ended = $2 and piece_to >= $3
+          union all
+         -- Of what is packed, only those that end in absence: a desktop that came back has another piece after it.
+         select f.desktop_no, f.piece_to, f.status_id, f.disconnected_at
+           from deskledger_data.packed k
+          cross join lateral (
+                select p.desktop_no, p.piece_to, p.status_id, p.disconnected_at
+                  from deskledger_data.filed p
+                 where p.source_id = k.source_id and p.desktop_no = k.desktop_no and p.label_no = k.label_no
+                   and p.packed_from = k.month_from and p.ended = $2 and p.piece_to >= $3
+                offset 0) f
+          where k.source_id = $1 and k.events[cardinality(k.events)] & 16128 = (37 + $2) << 8
+            and deskledger_report.month_end(k.month_from) >= $3
           order by piece_to",
     )
     .bind(source_id)

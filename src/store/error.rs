@@ -40,6 +40,16 @@ pub enum StoreError {
         /// The one that we need.
         known: i64,
     },
+    /// A month's spans came out of what they were packed into otherwise than they went in.
+    #[error(
+        "the spans of `{source_name}` in {month} do not come out as they were packed, and stay as they are"
+    )]
+    PackedWrong {
+        /// The source.
+        source_name: String,
+        /// The month (UTC).
+        month: String,
+    },
     /// The source was recorded under another region, project or endpoint.
     #[error(
         "source `{name}` is recorded with {what} `{recorded}`, and is now to be recorded with \

@@ -149,6 +149,13 @@ impl Replay {
               where p.source_id = $1 and p.piece_from <= $3 and p.last_seen >= $2
                 and p.piece_to >= $2 and p.piece_to <= deskledger_report.month_end($3)
               union all
+             select k.desktop_no, k.label_no, p.status_id, p.piece_from, p.last_seen
+               from deskledger_report.packed k
+              cross join lateral deskledger_report.unpack(
+                        k.at, k.events, $2, $3, k.first_seen, k.started_after, k.disconnected_at) p
+              where k.source_id = $1 and k.month_from <= $3 and k.month_to >= $2
+                and p.piece_from <= $3 and p.last_seen >= $2
+              union all
              select o.desktop_no, o.label_no, o.status_id, o.piece_from, coalesce(o.last_seen, h.usable_at)
                from deskledger_data.open_span o
                join deskledger_data.head h using (source_id)

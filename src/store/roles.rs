@@ -16,7 +16,7 @@ const ROLES: [(&str, &str); 2] = [
          grant select on all tables in schema deskledger_planner, deskledger_report to deskledger_planner;
          revoke select on deskledger_report.named_piece, deskledger_report.connection,
                 deskledger_report.desktop, deskledger_report.user_label, deskledger_report.label,
-                deskledger_report.labelled_piece, deskledger_report.desktop_label,
+                deskledger_report.labelled_piece, deskledger_report.packed, deskledger_report.desktop_label,
                 deskledger_report.connection_bounds from deskledger_planner;",
     ),
 ];

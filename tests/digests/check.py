@@ -113,7 +113,7 @@ class Source:
         self.records[at].append((order, no, kind, kind + more))
 
     def find_spans(self):
-        spans = [row for row in self.rows("span") if row["ended"] != -5]
+        spans = [row for row in self.rows("filed") if row["ended"] != -5]
         begun = defaultdict(list)
         for row in spans + self.rows("open_span"):
             no, at = row["desktop_no"], micros(row["first_seen"] or row["piece_from"])

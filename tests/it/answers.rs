@@ -1,5 +1,7 @@
 //! Every view and every report, compared with what the oracle works out from the same snapshots.
 
+use std::cell::Cell;
+
 use deskledger::store::Store;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -10,7 +12,7 @@ use crate::oracle::ledger::{Ledger, Micros};
 use crate::oracle::reports::Work;
 use crate::oracle::rows::{Row, difference, sorted};
 use crate::oracle::{reports, views};
-use crate::support::ledger::{ledger, parameter, record, report_sql, rows};
+use crate::support::ledger::{ledger, pack, parameter, record, report_sql, rows};
 
 const VIEWS: [&str; 8] = [
     "sources",
@@ -194,16 +196,28 @@ fn every_view_and_every_report_answers_what_the_definitions_say() {
         ..Config::default()
     };
     let portions = (1_usize..6, 1_usize..12);
+    let packed = Cell::new(0);
     let result =
         TestRunner::new(config).run(&(cases(), portions), |((history, asked), portions)| {
             let oracle = Ledger::read(&history.0);
             let difference = runtime.block_on(async {
                 store.forget_everything().await.unwrap();
-                record(&store, &history.0, portions.0, portions.1).await;
+                // Half of them are packed: as a whole, and in the midst of them, where recorders read back what is.
+                let lines: Vec<&str> = history.0.lines().collect();
+                let (early, late) = lines.split_at(lines.len() / 2);
+                record(&store, &early.join("\n"), portions.0, portions.1).await;
+                if portions.0 == 2 {
+                    packed.set(packed.get() + pack(&store).await);
+                }
+                record(&store, &late.join("\n"), portions.0, portions.1).await;
+                if portions.0 % 2 == 0 {
+                    packed.set(packed.get() + pack(&store).await);
+                }
                 compare_views(&store, &oracle).await?;
                 compare_reports(&store, &oracle, &asked).await
             });
             difference.map_err(TestCaseError::fail)
         });
     result.unwrap_or_else(|failure| panic!("{failure}"));
+    assert!(packed.get() > 100, "{} spans were packed: hardly any", packed.get());
 }

@@ -7,6 +7,7 @@ mod architecture;
 mod authentication;
 mod chain;
 mod civil_time;
+mod compact;
 // Finds the processes of a server in /proc.
 #[cfg(target_os = "linux")]
 mod crash;

@@ -143,7 +143,8 @@ impl Store {
         // The server's work alone, while the walks wait for the next month to be sorted.
         let tallies = async {
             let mut connection = moment.connect().await?;
-            let wrong = wrong_tallies(&mut connection).await.map_err(&failed)?;
+            let mut wrong = wrong_tallies(&mut connection).await.map_err(&failed)?;
+            wrong.extend(wrong_packing(&mut connection).await.map_err(&failed)?);
             connection.close().await.map_err(&failed)?;
             Ok(wrong)
         };
@@ -256,6 +257,63 @@ async fn wrong_tallies(connection: &mut PgConnection) -> sqlx::Result<Vec<(Sourc
             );
             let what = format!("`tally` of the desktops at {}", at.to_rfc3339());
             (source, Fault::at(place, Wrong::new(what, told, kept)))
+        });
+    Ok(faults.collect())
+}
+
+/// What of the packed months is not as packing writes it, though their spans may be right: the first of each source.
+async fn wrong_packing(connection: &mut PgConnection) -> sqlx::Result<Vec<(SourceId, Fault)>> {
+    let rows: Vec<(SourceId, Instant, String, i64, i64, Instant)> = sqlx::query_as(
+        "-- store::verify::wrong_packing
+         select distinct on (1) w.source_id, w.month_from, w.what, n.snapshot_id, n.sequence, n.observed_at
+           from (select m.source_id, m.month_from, '`packed_month`' as what
+                   from deskledger_data.packed_month m
+                  where m.month_to <> deskledger_report.month_end(m.month_from)
+                     or m.at <> '{}'
+                        and m.at is distinct from
+                            array[coalesce((select max(s.observed_at) from deskledger_data.snapshot s
+                                             where s.source_id = m.source_id and s.desktops_outcome > 0
+                                               and s.observed_at < m.month_from), '-infinity'), m.month_from]
+                            || array(select s.observed_at from deskledger_data.snapshot s
+                                      where s.source_id = m.source_id and s.desktops_outcome > 0
+                                        and s.observed_at >= m.month_from and s.observed_at < m.month_to
+                                        -- What came while the month was packed already.
+                                        and s.observed_at <= m.at[cardinality(m.at) - 2]
+                                      order by s.observed_at)
+                            || array[m.month_to - interval '1 microsecond', m.month_to]
+                  union all
+                 select k.source_id, k.month_from, format('`packed` of desktop number %s', k.desktop_no)
+                   from deskledger_data.packed k
+                  cross join lateral (
+                        select bool_or(e.event >= e.next
+                                       -- One ends, and another begins or none; none ends twice.
+                                       or e.event & 8192 <> 0 and (e.next & 8192 <> 0 or e.event & 255 <> 0)
+                                       or e.next is null and e.event & 8192 = 0
+                                       or e.event >> 14 = 2 and e.event & 128 <> 0) as is_odd,
+                               bool_or(e.event & 8192 = 0 and e.event & 127 = 127) as refers
+                          from (select u.event, lead(u.event) over (order by u.nth) as next
+                                  from unnest(k.events) with ordinality u (event, nth)) e) e
+                  where e.is_odd
+                     or k.events[1] & 8192 <> 0
+                     or (k.events[1] >> 14 = 2) <> (k.first_seen is not null)
+                     or k.events[1] >> 14 <> 2 and k.started_after is not null
+                     or e.refers <> (k.disconnected_at is not null)
+                     or not exists (select from deskledger_data.packed_month m
+                                     where m.source_id = k.source_id and m.month_from = k.month_from)) w
+           cross join lateral (
+                select s.snapshot_id, s.sequence, s.observed_at
+                  from deskledger_data.snapshot s
+                 where s.source_id = w.source_id
+                 order by s.observed_at >= w.month_from desc, s.observed_at limit 1) n
+          order by 1, 2",
+    )
+    .fetch_all(connection)
+    .await?;
+    let faults =
+        rows.into_iter().map(|(source, month, what, snapshot_id, sequence, observed_at)| {
+            let what = format!("{what} in {}", month.format("%Y-%m"));
+            let wrong = Wrong::new(what, "as packing writes it", "otherwise");
+            (source, Fault::at(Some(Place { snapshot_id, sequence, observed_at }), wrong))
         });
     Ok(faults.collect())
 }

@@ -6,7 +6,8 @@ use super::said;
 use crate::domain::audit::{End, GroupEnd, GroupRow, LateRow, SpanRow, UnlistedRow, Visit};
 use crate::domain::beliefs::Run;
 use crate::domain::digest::{NO_BODY, Salt, late_commitment};
-use crate::domain::{COUNTERS, Counters};
+use crate::domain::months::next_month;
+use crate::domain::{COUNTERS, Counters, Instant};
 
 /// The snapshots in the order of time.
 pub(super) fn visits(source: SourceId) -> String {
@@ -65,13 +66,21 @@ pub(super) fn late_row(row: &mut Fields<'_>) -> Result<LateRow, Malformed> {
     Ok(LateRow { visit, received_at, commitment, agrees, is_erased })
 }
 
-/// The filed pieces of spans, in the order of their beginnings. A partition holds a month's pieces, which
-/// begin in that month too: so the partitions, each sorted, are sorted.
-pub(super) fn pieces(source: SourceId, partition: &str) -> String {
+fn literal(at: Instant) -> String {
+    at.format("'%Y-%m-%d %H:%M:%S%.6f+00'::timestamptz").to_string()
+}
+
+/// The filed pieces of spans of a month, packed or not, in the order of their beginnings. They begin in that month too: so the
+/// months, each sorted, are sorted.
+pub(super) fn pieces(source: SourceId, month: Instant) -> String {
+    let (from, to) = (literal(month), literal(next_month(month)));
     format!(
         "select desktop_no, label_no, status_id, piece_from, first_seen, started_after, connection_first_seen,
                 connection_started_after, disconnected_at, piece_to, last_seen, ended
-           from {partition} where source_id = {source} order by piece_from"
+           from deskledger_data.filed
+          where source_id = {source} and piece_to > {from} and piece_to <= {to}
+            and packed_from <= {from} and packed_to >= {to}
+          order by piece_from"
     )
 }
 
@@ -213,7 +222,7 @@ pub(super) enum Stretch {
 }
 
 impl Stretch {
-    pub(super) fn from(&self) -> crate::domain::Instant {
+    pub(super) fn from(&self) -> Instant {
         match self {
             Self::Unlisted(row) => row.from,
             Self::Run(run) => run.from,

@@ -93,9 +93,8 @@ async fn open_streams(
     control: &mut PgConnection,
     id: SourceId,
 ) -> Result<Streams, StoreError> {
-    let partitions = partitions(control).await?;
-    let pieces: Vec<String> =
-        partitions.iter().map(|partition| stored::pieces(id, partition)).collect();
+    let months = months(control).await?;
+    let pieces: Vec<String> = months.iter().map(|month| stored::pieces(id, *month)).collect();
     // Two, so that a month is being sorted while the one before it is checked.
     let mut connections = Vec::new();
     for _ in 0..pieces.len().min(2) {
@@ -122,14 +121,13 @@ async fn open_streams(
     })
 }
 
-/// The partitions of `span`, oldest first.
-async fn partitions(connection: &mut PgConnection) -> Result<Vec<String>, StoreError> {
+/// The months that have a partition of `span`, oldest first.
+async fn months(connection: &mut PgConnection) -> Result<Vec<Instant>, StoreError> {
     sqlx::query_scalar(
-        "-- store::verify::partitions
-         select format('%I.%I', n.nspname, c.relname)
+        "-- store::verify::months
+         select make_timestamptz(substring(c.relname, '(\\d+)_\\d+$')::integer, right(c.relname, 2)::integer, 1, 0, 0, 0, 'UTC')
            from pg_inherits i
            join pg_class c on c.oid = i.inhrelid
-           join pg_namespace n on n.oid = c.relnamespace
           where i.inhparent = 'deskledger_data.span'::regclass
           order by c.relname",
     )

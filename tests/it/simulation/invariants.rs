@@ -13,7 +13,7 @@ use super::run::{Run, SOURCE};
 use crate::oracle::ledger::Ledger;
 use crate::oracle::rows::{Row, difference, sorted};
 use crate::oracle::views;
-use crate::support::ledger::rows;
+use crate::support::ledger::{pack, rows};
 
 /// A visit as the ledger has it.
 #[derive(Debug, sqlx::FromRow)]
@@ -142,6 +142,9 @@ impl Run {
             .map(|(_, snapshot)| snapshot)
             .collect();
         if !history.is_empty() {
+            if history.len() % 2 == 0 {
+                pack(&self.store).await;
+            }
             self.check_views(&Ledger::read(&lines(&history))).await?;
         }
         for (entry, snapshot) in snapshots.iter().filter(|(entry, _)| entry.late) {

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use deskledger::domain::months::{month_start, next_month};
 use deskledger::domain::{Desktop, Snapshot, Source};
 use deskledger::exchange::{Line, Parser, write_line};
-use deskledger::store::{Late, Recorder, Store, StoreError};
+use deskledger::store::{Late, Packable, Recorder, Store, StoreError};
 use serde_json::{Map, Value, json};
 use sqlx::postgres::{PgRow, types::PgInterval};
 use sqlx::{AssertSqlSafe, Column as _, PgPool, Row as _, TypeInfo as _, ValueRef as _};
@@ -60,6 +61,28 @@ pub async fn record(store: &Store, history: &str, commit: usize, restart: usize)
     for (recorder, _) in recorders.values_mut() {
         recorder.commit().await.unwrap();
     }
+}
+
+/// Packs all that is filed, of the newest month too; says how many spans.
+pub async fn pack(store: &Store) -> u64 {
+    let heads: Vec<(i32, String, DateTime<Utc>, DateTime<Utc>, i32)> = sqlx::query_as(
+        "select h.source_id, s.name, h.first_at, h.observed_at,
+                (select coalesce(max(desktop_no) + 1, 0) from deskledger_data.desktop d where d.source_id = h.source_id)
+           from deskledger_data.head h join deskledger_data.source s using (source_id) where h.first_at is not null",
+    )
+    .fetch_all(store.pool())
+    .await
+    .unwrap();
+    let mut packed = 0;
+    for (source_id, source, from, to, desktops) in heads {
+        let mut month = month_start(from);
+        while month <= to {
+            let what = Packable { source_id, source: source.clone(), month, desktops };
+            packed += store.pack(&what, |_| ()).await.unwrap().unwrap().packed;
+            month = next_month(month);
+        }
+    }
+    packed
 }
 
 /// Keeps a snapshot as a late one, as a collector does.

@@ -155,8 +155,11 @@ async fn a_checker_written_from_the_page_alone_comes_to_the_same_digests() {
     let saved = save(&database.pool).await;
     for change in [
         "update deskledger_data.snapshot set desktops_total = desktops_total + 1 where sequence = 4",
-        "update deskledger_data.span set status_id = 3 where ended = -1",
+        "update deskledger_data.span set status_id = 3 where status_id = 1",
         "update deskledger_data.open_span set label_no = 1",
+        // The status of what a packed desktop's month begins with.
+        "update deskledger_data.packed set events[1] = events[1] # 256",
+        "update deskledger_data.packed_month set at[7] = at[7] + interval '1 us'",
         "update deskledger_data.person set name = 'mallory'",
         "update deskledger_data.label set desktop_name = 'X' where label_no = 2",
         "update deskledger_data.group_span_wide set counters[9] = counters[9] + 1",

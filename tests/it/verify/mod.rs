@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::oracle::generate::histories;
-use crate::support::ledger::{ledger, lines, record, record_with_late, source};
+use crate::support::ledger::{ledger, lines, pack, record, record_with_late, source};
 use changes::{Cell, restore, save};
 
 /// The first fault of each source.
@@ -67,6 +67,7 @@ async fn a_change_of_any_column_of_any_table_is_found_and_names_a_snapshot() {
         "late.groups_outcome",
         "open_group_span.source_id",
         "open_span.source_id",
+        "packed_month.source_id",
         "person.source_id",
         "snapshot.groups_outcome",
         "source.source_id",
@@ -210,6 +211,9 @@ fn a_ledger_as_recorded_is_right_and_any_value_or_row_changed_by_hand_is_found()
             runtime.block_on(async {
                 store.forget_everything().await.unwrap();
                 record_with_late(&store, &history.0, commit, restart).await;
+                if commit % 2 == 0 {
+                    pack(&store).await;
+                }
                 prop_assert_eq!(faults(&store).await, vec![]);
                 let cells = Cell::all(&database.pool).await;
                 let saved = save(&database.pool).await;

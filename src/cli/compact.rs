@@ -1,0 +1,79 @@
+//! `deskledger compact`: packs the months that are over.
+
+use std::io::Write as _;
+
+use super::Globals;
+use super::ledger::Ledger;
+use super::progress::Bar;
+use crate::domain::harmless;
+use crate::error::usage;
+use crate::store::{Packable, Store};
+
+/// Arguments of `compact`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only this source.
+    #[arg(long, value_name = "NAME")]
+    pub source: Option<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// There is no such source, or the ledger cannot be opened or fails. What was packed by then is packed.
+pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
+    let config = globals.configuration()?;
+    let ledger = Ledger::open_to_read(&config).await?;
+    let result = compact(&ledger.store, args.source.as_deref()).await;
+    ledger.close().await?;
+    std::io::stdout().write_all(result?.as_bytes())?;
+    Ok(())
+}
+
+/// Packs what can be packed, and says what was.
+async fn compact(store: &Store, source: Option<&str>) -> anyhow::Result<String> {
+    let sources = store.sources().await?;
+    if let Some(source) =
+        source.filter(|name| !sources.iter().any(|(_, source)| source.name == *name))
+    {
+        return Err(usage(anyhow::anyhow!(
+            "there is no source `{}` in the ledger",
+            harmless(source)
+        )));
+    }
+    let months = store.packable(source).await?;
+    if months.is_empty() {
+        return Ok("nothing to pack: no month is over that is not packed already\n".to_owned());
+    }
+    let mut text = String::new();
+    for of_month in months.chunk_by(|one, other| one.month == other.month) {
+        let mut packed_any = false;
+        for what in of_month {
+            let month = what.month.format("%Y-%m");
+            let bar =
+                Bar::steps(what.desktops.unsigned_abs().into(), &format!("desktops, {month}"));
+            let packed = store.pack(what, |desktops| bar.advance(desktops)).await;
+            bar.finish();
+            text += &match packed? {
+                Some(packed) => {
+                    packed_any |= packed.packed > 0;
+                    line(what, &format!("{} spans packed, {} stay", packed.packed, packed.left))
+                }
+                None => line(what, "someone else is packing it"),
+            };
+        }
+        let month = of_month[0].month;
+        if packed_any && !store.give_room_back(month).await? {
+            text += &format!(
+                "{}  its table is in use: the room of its packed spans is given back by `vacuum full deskledger_data.span_{}`\n",
+                month.format("%Y-%m"),
+                month.format("%Y_%m")
+            );
+        }
+    }
+    Ok(text)
+}
+
+fn line(what: &Packable, outcome: &str) -> String {
+    format!("{}  {}: {outcome}\n", what.month.format("%Y-%m"), harmless(&what.source))
+}

@@ -1,0 +1,350 @@
+//! Packing months that are over: the same spans in a twentieth of the room (`migrations/0015_packed.sql` says how).
+//!
+//! Nothing is taken on trust: a span leaves its table only in the transaction in which it was read back from what it was packed
+//! into, and equals it in every column. Wherever this stops, every answer is the same.
+
+use sqlx::PgConnection;
+
+use super::{SourceId, Store, StoreError};
+use crate::domain::Instant;
+use crate::domain::months::next_month;
+
+/// How many desktops are packed in one transaction.
+const AT_ONCE: i32 = 500;
+/// How long rewriting a month's table may wait for its readers, and others for it. The next time comes.
+const PATIENCE: &str = "2s";
+
+/// A month of one source whose spans can be packed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packable {
+    /// The source's number.
+    pub source_id: SourceId,
+    /// The source.
+    pub source: String,
+    /// Where the month begins (UTC).
+    pub month: Instant,
+    /// How many desktops the source ever had.
+    pub desktops: i32,
+}
+
+/// What packing did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Packed {
+    /// The spans that are packed now.
+    pub packed: u64,
+    /// Those that stay as they are.
+    pub left: u64,
+}
+
+impl Store {
+    /// The months that are over, of all sources or of one, and not packed yet; the oldest first. A month is over for a source
+    /// when a visit was recorded after it, and nothing that is open reaches into it.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn packable(&self, source: Option<&str>) -> Result<Vec<Packable>, StoreError> {
+        let rows: Vec<(SourceId, String, Instant, i32)> = sqlx::query_as(
+            "-- store::pack::packable
+             select h.source_id, s.name, m.month_from, coalesce(d.desktops, 0)
+               from deskledger_data.head h
+               join deskledger_data.source s using (source_id)
+              cross join lateral (select max(desktop_no) + 1 as desktops
+                                    from deskledger_data.desktop d where d.source_id = h.source_id) d
+              cross join generate_series(
+                     date_trunc('month', h.first_at at time zone 'UTC'),
+                     date_trunc('month', h.observed_at at time zone 'UTC') - interval '1 month',
+                     interval '1 month') month
+              cross join lateral (select month at time zone 'UTC' as month_from,
+                                         (month + interval '1 month') at time zone 'UTC' as month_to) m
+              where ($1::text is null or s.name = $1)
+                and not exists (select from deskledger_data.packed_month p
+                                 where p.source_id = h.source_id and p.month_from = m.month_from and p.is_done)
+                and not exists (select from deskledger_data.open_span o
+                                 where o.source_id = h.source_id and o.piece_from < m.month_to)
+              order by m.month_from, s.name",
+        )
+        .bind(source)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::while_trying("look for months to pack"))?;
+        Ok(rows
+            .into_iter()
+            .map(|(source_id, source, month, desktops)| Packable {
+                source_id,
+                source,
+                month,
+                desktops,
+            })
+            .collect())
+    }
+
+    /// Packs a month of a source, in transactions of some hundred desktops each; it may be stopped between any two, and goes on
+    /// where it was. `step` is told how many desktops are done. `None`: someone else is packing this source.
+    ///
+    /// # Errors
+    /// The database is away, or something does not come out as it went in: then that is left as it was.
+    pub async fn pack(
+        &self,
+        what: &Packable,
+        mut step: impl FnMut(u64),
+    ) -> Result<Option<Packed>, StoreError> {
+        let failed = StoreError::while_trying("pack a month");
+        let mut packed = Packed::default();
+        let mut from = 0;
+        while from < what.desktops {
+            let until = from.saturating_add(AT_ONCE);
+            let mut transaction = self.pool.begin().await.map_err(&failed)?;
+            if !is_alone(&mut transaction, what.source_id).await.map_err(&failed)? {
+                return Ok(None);
+            }
+            note_instants(&mut transaction, what).await.map_err(&failed)?;
+            packed.packed += pack_desktops(&mut transaction, what, from, until).await?;
+            transaction.commit().await.map_err(&failed)?;
+            step((until.min(what.desktops) - from).unsigned_abs().into());
+            from = until;
+        }
+        let left: i64 = sqlx::query_scalar(
+            "-- store::pack::pack
+             with done as (update deskledger_data.packed_month set is_done = true
+                            where source_id = $1 and month_from = $2)
+             select count(*) from deskledger_data.span where source_id = $1 and piece_to > $2 and piece_to <= $3",
+        )
+        .bind(what.source_id)
+        .bind(what.month)
+        .bind(next_month(what.month))
+        .fetch_one(&self.pool)
+        .await
+        .map_err(&failed)?;
+        packed.left = left.unsigned_abs();
+        Ok(Some(packed))
+    }
+
+    /// Gives back the room that a month's packed spans took, by writing its table anew; it is small by then. `false`: the table
+    /// was in use for too long.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn give_room_back(&self, month: Instant) -> Result<bool, StoreError> {
+        let failed = StoreError::while_trying("give back the room of a packed month");
+        let name = format!("deskledger_data.span_{}", month.format("%Y_%m"));
+        let mut connection = self.pool.acquire().await.map_err(&failed)?;
+        let statements = [
+            format!("set lock_timeout = '{PATIENCE}'"),
+            format!("vacuum (full, analyze) {name}"),
+            "analyze deskledger_data.packed".to_owned(),
+            "analyze deskledger_data.packed_month".to_owned(),
+        ];
+        let mut result = Ok(());
+        for statement in statements {
+            result = sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
+                .execute(&mut *connection)
+                .await
+                .map(drop);
+            if result.is_err() {
+                break;
+            }
+        }
+        sqlx::raw_sql("reset lock_timeout").execute(&mut *connection).await.map_err(&failed)?;
+        match result {
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55P03") => {
+                Ok(false)
+            }
+            result => result.map(|()| true).map_err(&failed),
+        }
+    }
+}
+
+/// Whether nobody else packs this source, until the transaction ends.
+async fn is_alone(connection: &mut PgConnection, source_id: SourceId) -> sqlx::Result<bool> {
+    sqlx::query_scalar(
+        "-- store::pack::is_alone
+         select pg_try_advisory_xact_lock(hashtext('deskledger pack'), $1)",
+    )
+    .bind(source_id)
+    .fetch_one(connection)
+    .await
+}
+
+/// Writes down the month's instants, unless they are. Months of more visits than an event can number stay as they are.
+async fn note_instants(connection: &mut PgConnection, what: &Packable) -> sqlx::Result<()> {
+    sqlx::query(
+        "-- store::pack::note_instants
+         insert into deskledger_data.packed_month (source_id, month_from, month_to, at)
+         select $1, $2, $3,
+                case when cardinality(v.at) < 131000
+                     then array[coalesce((select max(observed_at) from deskledger_data.snapshot
+                                           where source_id = $1 and desktops_outcome > 0 and observed_at < $2), '-infinity'),
+                                $2] || v.at || array[$3 - interval '1 microsecond', $3]
+                     else '{}' end
+           from (select array(select observed_at from deskledger_data.snapshot
+                               where source_id = $1 and desktops_outcome > 0 and observed_at >= $2 and observed_at < $3
+                               order by observed_at) as at) v
+         on conflict do nothing",
+    )
+    .bind(what.source_id)
+    .bind(what.month)
+    .bind(next_month(what.month))
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+/// Packs the spans of the desktops of these numbers, and says how many.
+async fn pack_desktops(
+    connection: &mut PgConnection,
+    what: &Packable,
+    from: i32,
+    until: i32,
+) -> Result<u64, StoreError> {
+    let failed = StoreError::while_trying("pack the spans of a month");
+    let desktops: Vec<i32> = sqlx::query_scalar(PACK)
+        .bind(what.source_id)
+        .bind(what.month)
+        .bind(from)
+        .bind(until)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(&failed)?;
+    if desktops.is_empty() {
+        return Ok(0);
+    }
+    sqlx::query(LEAVE_ODD)
+        .bind(what.source_id)
+        .bind(what.month)
+        .bind(next_month(what.month))
+        .bind(&desktops)
+        .execute(&mut *connection)
+        .await
+        .map_err(&failed)?;
+    let (taken, made): (i64, i64) = sqlx::query_as(TAKE_AWAY)
+        .bind(what.source_id)
+        .bind(what.month)
+        .bind(next_month(what.month))
+        .bind(&desktops)
+        .fetch_one(connection)
+        .await
+        .map_err(&failed)?;
+    if taken == made {
+        Ok(taken.unsigned_abs())
+    } else {
+        let source_name = what.source.clone();
+        Err(StoreError::PackedWrong { source_name, month: what.month.format("%Y-%m").to_string() })
+    }
+}
+
+/// Packs what can be packed of the desktops from `$3` to before `$4`, of which nothing is yet; returns them.
+const PACK: &str = "-- store::pack::pack_desktops
+    with month as materialized (
+        select month_from, month_to, at, cardinality(at) as instants
+          from deskledger_data.packed_month where source_id = $1 and month_from = $2
+    ),
+    instant as materialized (
+        select i.nth::integer as nth, i.at, m.at[i.nth - case i.nth when 3 then 2 else 1 end] as before
+          from month m
+         cross join lateral unnest(m.at) with ordinality i (at, nth)
+         where i.nth between 3 and m.instants - 2
+    ),
+    numbered as (
+        select s.desktop_no, s.label_no, s.status_id, s.ended, s.piece_from, s.first_seen, s.started_after,
+               s.disconnected_at,
+               case when s.first_seen is null then f.nth when s.piece_from = m.month_from then 2 end as begins,
+               case s.ended when -5 then m.instants else t.nth end as ends
+          from month m
+          join deskledger_data.span s on s.piece_to > m.month_from and s.piece_to <= m.month_to
+          left join instant f on f.at = s.piece_from
+          left join instant t on t.at = s.piece_to
+         where s.source_id = $1 and s.desktop_no >= $3 and s.desktop_no < $4
+           and s.connection_first_seen is null and s.connection_started_after is null
+           and s.status_id between 0 and 31 and s.ended <= 25
+           -- Listings that left the desktop out: rare, and what comes out would not be what went in.
+           and s.last_seen = case s.ended when -5 then s.piece_to - interval '1 microsecond' when -4 then s.piece_to
+                                          else t.before end
+           and (s.first_seen is not null or s.started_after is null or s.started_after = f.before)
+           and not exists (select from deskledger_data.packed k
+                            where k.source_id = $1 and k.month_from = $2 and k.desktop_no = s.desktop_no)
+    ),
+    span as (
+        select n.*, lead(n.begins) over next is not distinct from n.ends
+                    and lead(n.status_id) over next is not distinct from n.ended as is_followed
+          from numbered n
+         where n.begins is not null and n.ends >= n.begins
+        window next as (partition by n.desktop_no, n.label_no order by n.begins)
+    ),
+    event as (
+        select desktop_no, label_no, (begins << 14) | (status_id << 8) as event, begins = 2 as is_continued,
+               started_after is null and begins > 2 as is_first, first_seen, started_after, disconnected_at,
+               case when disconnected_at = piece_from then piece_from end as disconnect
+          from span
+         union all
+        select desktop_no, label_no, (ends << 14) | ((case ended when -4 then 63 else 37 + ended end) << 8), false,
+               false, null, null, null, null
+          from span
+         where not is_followed
+    ),
+    placed as (
+        select e.*, row_number() over so_far as nth, max(e.disconnect) over so_far as newest_disconnect
+          from event e
+        window so_far as (partition by e.desktop_no, e.label_no order by e.event)
+    ),
+    referred as (
+        select p.*, p.nth + 1 - max(p.nth) filter (where p.disconnect is not null) over so_far as back
+          from placed p
+        window so_far as (partition by p.desktop_no, p.label_no order by p.event)
+    ),
+    coded as (
+        select r.*, case when r.disconnected_at is null then 0
+                         when r.disconnected_at = r.newest_disconnect and r.back < 127 then r.back
+                         else 127 end as refers
+          from referred r
+    ),
+    made as (
+        insert into deskledger_data.packed
+               (source_id, desktop_no, label_no, month_from, first_seen, started_after, disconnected_at, events)
+        select $1, c.desktop_no, c.label_no, $2,
+               min(c.first_seen) filter (where c.is_continued), min(c.started_after) filter (where c.is_continued),
+               min(c.disconnected_at) filter (where c.refers = 127),
+               array_agg((c.event | (c.is_first::integer << 7) | c.refers)::integer order by c.event)
+          from coded c
+         group by c.desktop_no, c.label_no
+        returning desktop_no
+    )
+    select distinct desktop_no from made";
+
+/// Of the desktops `$4`, what does not come out as it went in is not packed after all.
+const LEAVE_ODD: &str = "-- store::pack::pack_desktops
+    delete from deskledger_data.packed k
+     using (select f.desktop_no, f.label_no
+              from deskledger_data.filed f
+              left join deskledger_data.span s
+                   on s.source_id = f.source_id and s.desktop_no = f.desktop_no and s.label_no = f.label_no
+                  and s.piece_from = f.piece_from and s.piece_to = f.piece_to
+                  and s.piece_to > $2 and s.piece_to <= $3
+                  and (s.status_id, s.last_seen, s.started_after, s.ended, s.first_seen, s.connection_first_seen,
+                       s.connection_started_after, s.disconnected_at)
+                      is not distinct from
+                      (f.status_id, f.last_seen, f.started_after, f.ended, f.first_seen, f.connection_first_seen,
+                       f.connection_started_after, f.disconnected_at)
+             where f.source_id = $1 and f.packed_from = $2 and f.desktop_no = any($4)
+             group by 1, 2
+            having count(*) <> count(s.source_id)) odd
+     where k.source_id = $1 and k.month_from = $2 and k.desktop_no = odd.desktop_no and k.label_no = odd.label_no";
+
+/// Takes the packed spans of the desktops `$4` out of their table: how many there were, and how many are packed.
+const TAKE_AWAY: &str = "-- store::pack::pack_desktops
+    with made as materialized (
+        select * from deskledger_data.filed where source_id = $1 and packed_from = $2 and desktop_no = any($4)
+    ),
+    taken as (
+        delete from deskledger_data.span s
+         using made f
+         where s.source_id = $1 and s.piece_to > $2 and s.piece_to <= $3
+           and s.desktop_no = f.desktop_no and s.label_no = f.label_no
+           and s.piece_from = f.piece_from and s.piece_to = f.piece_to
+           and (s.status_id, s.last_seen, s.started_after, s.ended, s.first_seen, s.connection_first_seen,
+                s.connection_started_after, s.disconnected_at)
+               is not distinct from
+               (f.status_id, f.last_seen, f.started_after, f.ended, f.first_seen, f.connection_first_seen,
+                f.connection_started_after, f.disconnected_at)
+        returning 1
+    )
+    select (select count(*) from taken), (select count(*) from made)";

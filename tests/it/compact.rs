@@ -1,0 +1,111 @@
+//! `deskledger compact`: months that are over take a twentieth of the room, and every answer is the same.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use deskledger::store::Progress;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use crate::exchange::views;
+use crate::support::ledger::{ledger, record};
+use crate::support::program::Home;
+
+/// A visit every two hours of October, and of the first day of November: desktops that are used by day, each its own
+/// way, one that is renamed, one that is gone for a week, and one listing that leaves one out.
+fn history(days: i64) -> String {
+    let begin: DateTime<Utc> = "2026-10-01T00:30:00Z".parse().unwrap();
+    let mut lines = String::new();
+    for step in 0..days * 12 {
+        let at = begin + TimeDelta::hours(2 * step);
+        let mut desktops: Vec<Value> = (0..6)
+            .map(|number: i64| {
+                let status = match (step * (number + 3) + number) % 7 {
+                    0..=2 => "CONNECTED",
+                    3 => "DISCONNECTED",
+                    _ => "REGISTERED",
+                };
+                let name = if number == 2 && step > 100 { "new".to_owned() } else { format!("d{number}") };
+                json!({ "desktop_id": format!("d-{number}"), "desktop_name": name, "connect_status": status,
+                        "attach_users": [{ "id": "u", "name": "anna", "type": "USER" }] })
+            })
+            .collect();
+        if (150..240).contains(&step) {
+            desktops.remove(4);
+        }
+        let mut total = desktops.len();
+        if step == 60 {
+            total += 1;
+            desktops[0]["desktop_name"] = json!("left alone");
+            desktops.remove(1);
+        }
+        let line = json!({ "source": "prod", "observed_at": at, "max_gap": "3h", "total_count": total,
+                           "desktops": desktops, "statics": [] });
+        lines += &format!("{line}\n");
+    }
+    lines
+}
+
+async fn number(pool: &PgPool, sql: &'static str) -> i64 {
+    sqlx::query_scalar(sql).fetch_one(pool).await.unwrap()
+}
+
+const SPANS: &str = "select count(*) from deskledger_data.span";
+const SIZE: &str = "select pg_relation_size('deskledger_data.span_2026_10')";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_month_that_is_over_is_packed_and_says_the_same_and_recording_goes_on() {
+    let (database, store) = ledger().await;
+    let home = Home::new(&database);
+    let all = history(32);
+    let (early, late) = all.split_at(all.len() / 32 * 20);
+    let (early, more) = early.rsplit_once('\n').unwrap();
+    record(&store, early, 7, usize::MAX).await;
+    let out = home.run(&["compact"]).await.expect(0).out;
+    assert_eq!(out, "nothing to pack: no month is over that is not packed already\n");
+    record(&store, &format!("{more}{late}"), 7, usize::MAX).await;
+
+    let (before, spans, size) = (
+        views(&database.pool).await,
+        number(&database.pool, SPANS).await,
+        number(&database.pool, SIZE).await,
+    );
+    let out = home.run(&["compact", "--source", "prod"]).await.expect(0).out;
+    let left = number(&database.pool, "select count(*) from deskledger_data.span_2026_10").await;
+    let packed = spans - number(&database.pool, SPANS).await;
+    assert_eq!(out, format!("2026-10  prod: {packed} spans packed, {left} stay\n"));
+    // What goes on under a new name says where its connection began, and what a listing left out is odd.
+    assert!(packed > 800 && left > 0 && left < 20, "{out}");
+    assert!(number(&database.pool, SIZE).await * 5 < size);
+    assert_eq!(views(&database.pool).await, before);
+    assert_eq!(home.run(&["verify"]).await.expect(0).out.matches("ok").count(), 1);
+
+    let out = home.run(&["compact"]).await.expect(0).out;
+    assert_eq!(out, "nothing to pack: no month is over that is not packed already\n");
+    let refused = home.run(&["compact", "--source", "prd"]).await.expect(2);
+    assert_eq!(refused.errors(), ["error: there is no source `prd` in the ledger"]);
+}
+
+#[tokio::test]
+async fn what_does_not_come_out_as_it_went_in_stays_as_it_was() {
+    let (database, store) = ledger().await;
+    record(&store, &history(32), 7, usize::MAX).await;
+    let spans = number(&database.pool, SPANS).await;
+    // As a server might that reckons otherwise than ours: what ends DISCONNECTED comes out as something else.
+    sqlx::raw_sql(
+        "do $$ declare earlier text := pg_get_functiondef('deskledger_report.unpack'::regproc); begin
+             if earlier not like '%WHEN ((e.over & 8192) = 0) THEN ((e.over >> 8) & 31)%' then raise 'otherwise'; end if;
+             execute replace(earlier, 'WHEN ((e.over & 8192) = 0) THEN ((e.over >> 8) & 31)',
+                             'WHEN ((e.over & 8192) = 0) THEN greatest((e.over >> 8) & 31, 3)');
+         end $$",
+    )
+    .execute(&database.pool)
+    .await
+    .unwrap();
+    let months = store.packable(None).await.unwrap();
+    let packed = store.pack(&months[0], |_| ()).await.unwrap().unwrap();
+    let stay = number(&database.pool, SPANS).await;
+    assert!(packed.packed < 10 && packed.left > 800, "{packed:?}");
+    assert_eq!(stay.unsigned_abs() + packed.packed, spans.unsigned_abs());
+    let verdicts =
+        store.verify(None, &std::collections::BTreeMap::new(), &Progress::default()).await;
+    assert!(verdicts.unwrap().iter().all(|verdict| verdict.fault.is_none()));
+}
