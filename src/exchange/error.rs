@@ -29,6 +29,16 @@ pub enum LineError {
     /// A key of the line comes twice, and it cannot be known which is meant.
     #[error("`{0}` comes twice")]
     Repeated(&'static str),
+    /// The line has a key that nobody reads.
+    #[error("`{key}` at column {column} is no known key; did you mean `{nearest}`?")]
+    Unknown {
+        /// As given, or its beginning.
+        key: String,
+        /// Where it stands.
+        column: usize,
+        /// The nearest known one.
+        nearest: &'static str,
+    },
     /// A text is no instant.
     #[error("`{key}` is `{value}`, no RFC 3339 instant like `2026-10-01T08:00:00Z`")]
     Instant {

@@ -2,8 +2,8 @@
 //!
 //! A line is a JSON object: the source's name, the instants of the visit, and the bodies of the two
 //! API calls as they came. The format is a contract with scripts, so reading is tolerant where the
-//! API itself is (nulls, numbers as texts, two spellings of a field, unknown keys) and exact where a
-//! mistake would put something false into the history (instants, totals, types).
+//! API itself is (nulls, numbers as texts, two spellings of a field, unknown keys in its records) and exact
+//! where a mistake would put something false into the history (instants, totals, types, the line's own keys).
 //!
 //! The room knows `domain` and nothing else: no database, no async. Files are read by plain threads
 //! ([`Lines`]), because the work is decompression and parsing, not waiting.

@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use super::cursor::{Cursor, located};
 use super::error::LineError;
@@ -53,6 +52,24 @@ pub fn parse_line(line: &[u8], default_max_gap: TimeDelta) -> Result<Line, LineE
     Parser::new(default_max_gap).parse(line)
 }
 
+/// The line's own keys.
+const KEYS: [&str; 12] = [
+    "source",
+    "region",
+    "project_id",
+    "endpoint",
+    "scheduled_at",
+    "observed_at",
+    "finished_at",
+    "max_gap",
+    "total_count",
+    "desktops",
+    "statics",
+    "error",
+];
+/// As much of an unknown key as is compared and shown, in characters: it may be as long as the line.
+const SHOWN_KEY: usize = 60;
+
 /// Bytes of last lines that a parser keeps, all sources together: two of 100,000 desktops.
 const KEPT_LINES: usize = 64 << 20;
 /// Reads line after line, and remembers what the lines have in common.
@@ -91,8 +108,12 @@ impl Parser {
             if cursor.peek() != Some(b'"') {
                 return Err(cursor.wrong("a key"));
             }
+            let column = cursor.at() + 1;
             let key = cursor.value::<Text<'_>>(String::new)?.0.unwrap_or_default();
             cursor.expect(b':', "`:`")?;
+            if !KEYS.contains(&&*key) {
+                return Err(unknown(&key, column));
+            }
             self.field(&key, &mut cursor, &mut fields)?;
             more = cursor.take(b',');
             if !more {
@@ -149,7 +170,8 @@ impl Parser {
                 set("statics", &mut fields.groups, groups)
             }
             "error" => once("error", &mut fields.error, cursor),
-            _ => cursor.value::<IgnoredAny>(String::new).map(drop),
+            // Not in the list, and refused before.
+            _ => Ok(()),
         }
     }
 
@@ -342,6 +364,14 @@ impl Fields<'_> {
         };
         Ok(Line { source, pin, snapshot })
     }
+}
+
+/// A slip in a key must not pass for its absence: without `total_count` the writer vouches that the listing is whole.
+fn unknown(key: &str, column: usize) -> LineError {
+    let key: String = key.chars().take(SHOWN_KEY).collect();
+    let near = |known: &&str| strsim::damerau_levenshtein(known, &key.to_lowercase());
+    let nearest = KEYS.into_iter().min_by_key(near).expect("a line has keys");
+    LineError::Unknown { key, column, nearest }
 }
 
 /// Reads the value of a key of the line that may come once.

@@ -168,6 +168,14 @@ fn a_refused_line_says_precisely_why() {
             "`source` at column 11: invalid type: integer `7`, expected a text or null",
         ),
         (r#"{"source":"s","source":"s"}"#, "`source` comes twice"),
+        (
+            r#"{"source":"s","total_cnt":2}"#,
+            "`total_cnt` at column 15 is no known key; did you mean `total_count`?",
+        ),
+        (
+            r#"{"source":"s","Desktops":[],"total_cnt":2}"#,
+            "`Desktops` at column 15 is no known key; did you mean `desktops`?",
+        ),
     ] {
         assert_eq!(refused(line), message, "{line}");
     }

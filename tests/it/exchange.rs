@@ -207,6 +207,11 @@ async fn a_bad_line_stops_the_import_there_and_it_goes_on_from_there() {
         (lines[3].replace("\"source\":\"prod\"", "\"source\":null"), vec!["line 4", "source"]),
         (lines[3].replace("\"desktops\":[", "\"desktops\":[7,"), vec!["line 4", "desktops[0]"]),
         (lines[3].replacen('{', "{\"max_gap\":\"soon\",", 1), vec!["line 4", "max_gap"]),
+        // A slip in a key would say that desktops were absent which were only not listed.
+        (
+            lines[3].replacen('{', "{\"total_cnt\":2,", 1),
+            vec!["line 4", "`total_cnt`", "did you mean `total_count`?"],
+        ),
         (
             lines[3].replacen('{', "{\"finished_at\":\"2026-10-05T08:14:00Z\",", 1),
             vec!["line 4", "finished_at"],
