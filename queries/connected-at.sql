@@ -7,7 +7,7 @@
 -- exclusive (one user), shared (one of several), group, unassigned. certainty is `observed` where the
 -- observations before and after say so; `latest` where it is the newest observation there is, and recent;
 -- `not observed` where the desktop was connected when last seen, before a gap. A row without a desktop
--- says that its source cannot answer for all of them.
+-- says that its source cannot answer for all of them; one without a source, that no source was ever recorded.
 --
 -- Parameters
 --   at      instant   now  the instant
@@ -15,7 +15,7 @@
 --   source  source    ''   one source; empty: all
 --
 -- Columns
---   source         the source
+--   source         the source; null: there is none in the ledger
 --   desktop_id     the desktop; null: those of its source about which nothing can be said
 --   desktop_name   its name
 --   users          whom it was assigned to
@@ -126,4 +126,8 @@ select source, null, null, null, null, null, null, null, null, 'not observed', o
  where others > 0
     or is_observed is not true
     or (desktops_outcome = 1 and (desktops_total is null or present < desktops_total))
+ union all
+-- Without a source nobody looked, which must not read as if nobody had been connected.
+select null, null, null, null, null, null, null, null, null, 'not observed', 0
+ where not exists (select from asked)
  order by source, desktop_id nulls last

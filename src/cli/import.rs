@@ -15,7 +15,7 @@ use crate::domain::{
     Desktop, DurationError, GroupStatistics, Instant, Snapshot, Source, parse_duration,
 };
 use crate::error::{Chain, usage};
-use crate::exchange::{Input, Lines, Numbered, Pin};
+use crate::exchange::{Input, Lines, Numbered, Pin, Progress, ReadError};
 use crate::store::{Candidate, Leadership, Recorder, Replay, Store, StoreError};
 
 /// Arguments of `import`.
@@ -63,8 +63,14 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     let name = args.file.display().to_string();
     let input = Input::open(&args.file)
         .map_err(|error| usage(anyhow::Error::from(error).context(format!("open `{name}`"))))?;
+    let mut lines = Lines::new(input, args.max_gap).context("start reading")?;
+    let progress = lines.progress();
+    // Read before there is a ledger: what is refused at its first line makes none. It waits, which an async task must not.
+    let reading = tokio::task::spawn_blocking(move || (lines.next(), lines));
+    let (first, rest) = reading.await.context("read the first line")?;
+    let lines = first.transpose().map_err(usage)?.map(Ok).into_iter().chain(rest);
     let ledger = Ledger::open(&config).await?;
-    let result = import(input, args.max_gap, &ledger.store).await;
+    let result = import(lines, &progress, &ledger.store).await;
     ledger.close().await?;
     let counts = result?;
     eprintln!("{} snapshots recorded, {} were recorded already", counts.recorded, counts.skipped);
@@ -77,9 +83,11 @@ struct Counts {
     skipped: u64,
 }
 
-async fn import(input: Input, max_gap: TimeDelta, store: &Store) -> anyhow::Result<Counts> {
-    let lines = Lines::new(input, max_gap).context("start reading")?;
-    let progress = lines.progress();
+async fn import(
+    lines: impl Iterator<Item = Result<Numbered, ReadError>> + Send + 'static,
+    progress: &Progress,
+    store: &Store,
+) -> anyhow::Result<Counts> {
     let bar = Bar::bytes(progress.total());
     // The reader's iterator waits, which an async task must not.
     let (sender, mut receiver) = tokio::sync::mpsc::channel(QUEUE);

@@ -1,5 +1,6 @@
 //! The command line: types and help text. Each command's work is a function in its own file.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use clap::{ArgAction, CommandFactory as _, Parser, Subcommand};
@@ -243,4 +244,10 @@ mod tests {
         }
         assert!(Cli::try_parse_from(["deskledger", "-q", "-v", "status"]).is_err());
     }
+}
+
+/// How wide the terminal is that data goes to; `None`: it is none, or does not know, which it says as 0.
+fn terminal_width() -> Option<u16> {
+    let is_terminal = std::io::stdout().is_terminal();
+    comfy_table::Table::new().width().filter(|width| is_terminal && *width > 0)
 }

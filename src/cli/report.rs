@@ -278,9 +278,10 @@ impl PageJob {
     /// # Errors
     /// See [`ReportError`].
     pub async fn run(self, pool: &PgPool) -> Result<(), ReportError> {
-        let Self { is_without_names: _, catalogue, asking, timeout, target } = self;
+        let Self { is_without_names, catalogue, asking, timeout, target } = self;
         let now = Clock::System.now();
-        let page = Page { pool, catalogue: &catalogue, timeout, now, at_once: 2 };
+        let catalogue = &catalogue;
+        let page = Page { pool, catalogue, timeout, now, is_without_names, at_once: 2 };
         let html = page.html(&asking, &Style::default()).await?;
         target.write_whole(html.as_bytes())
     }
@@ -460,7 +461,7 @@ impl Target {
             }
             let look = Look {
                 is_terminal,
-                width: if is_terminal { comfy_table::Table::new().width() } else { None },
+                width: super::terminal_width(),
                 is_styled: is_terminal
                     && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),
                 is_bare: self.is_bare,

@@ -1,6 +1,6 @@
 //! `deskledger status`: how each source's record stands, and how large the ledger is.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 
 use chrono::TimeDelta;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
@@ -75,8 +75,7 @@ const AHEAD: TimeDelta = TimeDelta::minutes(5);
 
 /// The terminal's width; where there is none to ask, what fits a mail.
 fn width() -> u16 {
-    let is_terminal = std::io::stdout().is_terminal();
-    Table::new().width().filter(|_| is_terminal).unwrap_or(WIDTH)
+    super::terminal_width().unwrap_or(WIDTH)
 }
 
 /// How many snapshots wait on disk; `None`: nobody can tell.

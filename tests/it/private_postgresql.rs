@@ -426,6 +426,13 @@ async fn psql_only_reads_unless_told_to_write() {
         );
         assert!(!home.0.exists(), "{arguments:?} made {}", home.0.display());
     }
+    // Nor by an import that is refused at its first line.
+    let lines = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(lines.path(), "{\"source\": \"prod\"}\n").unwrap();
+    let (code, _, err) = run(&["import", lines.path().to_str().unwrap()]);
+    assert_eq!(code, Some(2), "{err}");
+    assert!(err.contains("line 1") && err.contains("`observed_at` is missing"), "{err}");
+    assert!(!home.0.exists(), "a refused import made {}", home.0.display());
     let who = "select current_user, pg_is_in_recovery()";
     let (code, out, err) = run(&["psql", "--write", "--", "-XAtc", who]);
     assert_eq!((code, out.as_str()), (Some(0), "deskledger|f\n"), "{err}");
@@ -444,6 +451,57 @@ async fn psql_only_reads_unless_told_to_write() {
     let children = "\\! psql -XAtc 'select current_user'";
     assert_eq!(run(&["psql", "--", "-Xc", children]).1, "deskledger_reader\n");
     assert_eq!(run(&["psql", "--write", "--", "-Xc", children]).1, "deskledger\n");
+    // Nobody recorded anything: that is not the same as nobody being connected.
+    let (code, out, err) = run(&["report", "connected-at", "--format", "csv"]);
+    assert_eq!(code, Some(0), "{err}");
+    assert_eq!(out.lines().nth(1), Some(",,,,,,,,,not observed,0"), "{out}");
+    assert_eq!(out.lines().count(), 2, "{out}");
+    let (code, _, err) =
+        run(&["report", "utilisation", "--from", "1990-01-01", "--bucket", "hour"]);
+    assert_eq!(code, Some(2), "{err}");
+    assert!(err.contains("buckets of an hour"), "{err}");
+    // A terminal that does not know its width is none of no width.
+    let shown = |width: u16| {
+        let program = env!("CARGO_BIN_EXE_deskledger");
+        let report = format!("{program} --data-dir {} report connected-at", home.0.display());
+        let done = Command::new("script")
+            .args(["-qec", &format!("stty cols {width}; {report}"), "/dev/null"])
+            .env_remove("DATABASE_URL")
+            .env_remove("COLUMNS")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&done.stdout).into_owned()
+    };
+    let unknown = shown(0);
+    assert!(unknown.contains("started_after") && unknown.contains("not observed"), "{unknown}");
+    assert_eq!(unknown.lines().count(), shown(400).lines().count(), "{unknown}");
+    assert_restores_quietly(&home);
+}
+
+/// README's commands bring a dump back, and say nothing that would look like an answer.
+fn assert_restores_quietly(home: &Home) {
+    let readme = include_str!("../../README.md");
+    let (_, chapter) = readme.split_once("## Back up and restore").unwrap();
+    let blocks: Vec<&str> = chapter.split("```").skip(1).step_by(2).take(2).collect();
+    let program = env!("CARGO_BIN_EXE_deskledger");
+    let folder = tempfile::tempdir_in(&home.0).unwrap();
+    for block in blocks {
+        let command = block
+            .replace("deskledger psql", &format!("{program} --data-dir {} psql", home.0.display()));
+        let done = Command::new("sh")
+            .args(["-ec", &command])
+            .current_dir(folder.path())
+            .env_remove("DATABASE_URL")
+            .output()
+            .unwrap();
+        let err = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{command}: {err}");
+        assert_eq!(String::from_utf8_lossy(&done.stdout), "", "{command}");
+    }
+    let (code, out, err) =
+        home.run(&["psql", "--", "-XAtc", "select count(*) from deskledger.sources"]);
+    assert_eq!((code, out.as_str()), (Some(0), "0\n"), "{err}");
 }
 
 /// A user's own file runs with the rights of a reader, whatever it tries: the server's user is a

@@ -225,7 +225,7 @@ impl Live<'_> {
         let sources = self.sources().await?;
         let style = Style { is_live: true, sources };
         // Others wait for their turn meanwhile.
-        let page = Page { pool, catalogue, timeout, now, at_once: 1 };
+        let page = Page { pool, catalogue, timeout, now, is_without_names: false, at_once: 1 };
         let model = catalogue.get("utilisation")?;
         let answered = match Asking::of(model, given) {
             Ok(asking) => page.html(&asking, &style).await,

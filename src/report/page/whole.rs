@@ -105,6 +105,13 @@ impl Asking {
 pub(super) const TOO_LARGE: &str =
     "the result is too large for a page; ask for less, or take it as a file";
 
+/// Told in place of what the login may not read.
+const DENIED: &str =
+    "the database login may not read the names of desktops and persons that this one shows";
+/// Told in its place where that is what was asked for.
+const WITHOUT_NAMES: &str =
+    "it names desktops and persons, and the page was asked for without names";
+
 /// Where the page will be read.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Style {
@@ -156,6 +163,8 @@ pub struct Page<'a> {
     pub timeout: Duration,
     /// What the clock says.
     pub now: DateTime<Utc>,
+    /// Names were asked to be left out: the pool has a planner's rights.
+    pub is_without_names: bool,
     /// How many reports are asked at once; each may keep a core of the database busy.
     pub at_once: usize,
 }
@@ -205,10 +214,10 @@ impl Page<'_> {
         let mut answers = stream::iter(asked_all).buffered(self.at_once);
         while let Some((place, answer)) = answers.try_next().await? {
             match (place, answer) {
-                (Some(name), Ok(Some(answer))) => results.push((name, answer)),
+                (Some(name), Ok(answer)) => results.push((name, answer)),
                 (Some(name), Err(problem)) => failed.push((name, problem)),
-                (None, Ok(Some(answer))) => totals.push(("disconnects", answer)),
-                (_, Ok(None)) | (None, Err(_)) => {}
+                (None, Ok(answer)) => totals.push(("disconnects", answer)),
+                (None, Err(_)) => {}
             }
         }
         if let Some((_, answer)) = results.iter().find(|(name, _)| *name == "concurrency") {
@@ -273,14 +282,14 @@ impl Page<'_> {
         &self,
         report: &Report,
         values: &Values,
-    ) -> Result<Result<Option<Answer>, String>, ReportError> {
+    ) -> Result<Result<Answer, String>, ReportError> {
         match self.answer(report, values).await {
-            Ok(answer) => Ok(Ok(Some(answer))),
+            Ok(answer) => Ok(Ok(answer)),
             Err(error @ ReportError::Timeout(_)) => Ok(Err(error.to_string())),
             Err(error) if error.is_too_large() => Ok(Err(TOO_LARGE.to_owned())),
             Err(error) if error.is_denied() => {
-                let role = "the database login may not read the names of desktops and persons that this one shows";
-                Ok(Err(role.to_owned()))
+                let why = if self.is_without_names { WITHOUT_NAMES } else { DENIED };
+                Ok(Err(why.to_owned()))
             }
             Err(error) => Err(error),
         }

@@ -91,8 +91,6 @@ fn field_of(value: &str, parameters: &[Parameter], given: &Given) -> Option<Stri
 
 /// Parts `` `--from`: what is wrong `` into the field and the rest, and names options as fields.
 fn about(message: &str) -> (Option<String>, String) {
-    // The database says `of a hour`, in functions that no release changes.
-    let message = message.replace("buckets of a hour", "buckets of an hour");
     let parted = message.strip_prefix("`--").and_then(|rest| rest.split_once("`: "));
     match parted {
         Some((option, problem)) => {
