@@ -129,5 +129,5 @@ select source, null, null, null, null, null, null, null, null, 'not observed', o
  union all
 -- Without a source nobody looked, which must not read as if nobody had been connected.
 select null, null, null, null, null, null, null, null, null, 'not observed', 0
- where not exists (select from asked)
+ where not exists (select from deskledger_report.source)
  order by source, desktop_id nulls last
