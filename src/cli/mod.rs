@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::config::{Config, ConfigError, Environment, Flags};
 use crate::error::usage;
-use crate::report::ReportError;
+use crate::report::{ReportError, has_no_source};
 use crate::telemetry::Verbosity;
 
 pub mod collect;
@@ -179,6 +179,10 @@ async fn run_report(args: report::Args, globals: &Globals) -> anyhow::Result<()>
             let ledger = Ledger::open_to_read(&config).await?;
             let reading = ledger.reading().await?;
             let result = job.run(reading.pool()).await.map_err(refused);
+            // An empty answer must not read as if nothing had happened.
+            if result.is_ok() && has_no_source(reading.pool()).await {
+                eprintln!("no source is recorded in this ledger yet: nothing was observed");
+            }
             reading.pool().close().await;
             ledger.close().await?;
             result

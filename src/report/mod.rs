@@ -27,5 +27,5 @@ mod value;
 pub use error::ReportError;
 pub use range::Range;
 pub use run::{Asked, Collected, DEFAULT_TIMEOUT, Head, Sink, describe, run};
-pub use sampling::Sampling;
+pub use sampling::{Sampling, has_no_source};
 pub use value::{Cell, Column, ColumnKind};

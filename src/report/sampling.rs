@@ -1,7 +1,7 @@
 //! How often the sources of a report were visited: every figure is only as fine as that.
 
 use chrono::{DateTime, Utc};
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, PgPool};
 
 use super::catalogue::Report;
 use super::error::ReportError;
@@ -67,6 +67,13 @@ pub(super) async fn read_sampling(
         }
         Err(error) => Err(failed(error)),
     }
+}
+
+/// Whether the ledger has no source yet: then every report is empty, since nobody looked. A role that may read no list of
+/// them is told nothing.
+pub async fn has_no_source(pool: &PgPool) -> bool {
+    let has_none = "select not exists (select from deskledger_planner.sources)";
+    sqlx::query_scalar(has_none).fetch_one(pool).await.unwrap_or(false)
 }
 
 /// Where the report's period ends, or the instant it is about; `None`: now.

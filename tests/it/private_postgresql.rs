@@ -460,6 +460,9 @@ async fn psql_only_reads_unless_told_to_write() {
         run(&["report", "utilisation", "--from", "1990-01-01", "--bucket", "hour"]);
     assert_eq!(code, Some(2), "{err}");
     assert!(err.contains("buckets of an hour"), "{err}");
+    let (code, out, err) = run(&["report", "flapping", "--format", "csv"]);
+    assert_eq!((code, out.lines().count()), (Some(0), 1), "{err}");
+    assert!(err.contains("nothing was observed"), "{err}");
     // A terminal that does not know its width is none of no width.
     let shown = |width: u16| {
         let program = env!("CARGO_BIN_EXE_deskledger");
