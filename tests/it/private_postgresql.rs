@@ -501,6 +501,7 @@ fn assert_restores_quietly(home: &Home) {
         let err = String::from_utf8_lossy(&done.stderr);
         assert!(done.status.success(), "{command}: {err}");
         assert_eq!(String::from_utf8_lossy(&done.stdout), "", "{command}");
+        assert_eq!(err.lines().count(), 0, "{command} told of {:?}", err.lines().next());
     }
     let (code, out, err) =
         home.run(&["psql", "--", "-XAtc", "select count(*) from deskledger.sources"]);
