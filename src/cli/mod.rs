@@ -222,6 +222,12 @@ async fn run_psql(args: &psql::Args, globals: &Globals) -> anyhow::Result<()> {
     if code == 0 { Ok(()) } else { std::process::exit(i32::from(code)) }
 }
 
+/// How wide the terminal is that data goes to; `None`: it is none, or does not know, which it says as 0.
+fn terminal_width() -> Option<u16> {
+    let is_terminal = std::io::stdout().is_terminal();
+    comfy_table::Table::new().width().filter(|width| is_terminal && *width > 0)
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -248,10 +254,4 @@ mod tests {
         }
         assert!(Cli::try_parse_from(["deskledger", "-q", "-v", "status"]).is_err());
     }
-}
-
-/// How wide the terminal is that data goes to; `None`: it is none, or does not know, which it says as 0.
-fn terminal_width() -> Option<u16> {
-    let is_terminal = std::io::stdout().is_terminal();
-    comfy_table::Table::new().width().filter(|width| is_terminal && *width > 0)
 }
