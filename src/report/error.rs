@@ -98,13 +98,34 @@ pub enum ReportError {
         /// What is wrong with it.
         problem: String,
     },
-    /// The period ends before it begins.
-    #[error("the period ends before it begins: `from` is {from}, `to` is {to}")]
-    Backwards {
+    /// A period has no length, or ends before it begins.
+    #[error("{}", no_period(names, from, to))]
+    NoPeriod {
+        /// The parameters of its ends.
+        names: [&'static str; 2],
         /// RFC 3339.
         from: String,
         /// RFC 3339.
         to: String,
+    },
+    /// The working day ends in the hour in which it begins.
+    #[error(
+        "`--day-from {hour}` and `--day-to {hour}` leave no working hours; the whole day is `--day-from 0 --day-to 24`"
+    )]
+    NoWorkingHours {
+        /// Both.
+        hour: i64,
+    },
+    /// A time zone as a distance from UTC.
+    #[error("there is no time zone `{value}`: zones have names, such as {example}, which know of summer time{}",
+        same.as_ref().map(|same| format!("; {same}")).unwrap_or_default())]
+    FixedOffset {
+        /// As given.
+        value: String,
+        /// Names for it.
+        example: &'static str,
+        /// The one of that distance, where there is one.
+        same: Option<String>,
     },
     /// The database refused a value in terms that are meant for the caller.
     #[error("{0}")]
@@ -209,7 +230,9 @@ impl ReportError {
             | Self::UnknownValue { .. }
             | Self::NeverSeen { .. }
             | Self::BadValue { .. }
-            | Self::Backwards { .. }
+            | Self::NoPeriod { .. }
+            | Self::NoWorkingHours { .. }
+            | Self::FixedOffset { .. }
             | Self::Refused(_)
             | Self::Defect { .. }
             | Self::Folder { .. }
@@ -221,6 +244,17 @@ impl ReportError {
             | Self::Output { .. } => true,
             Self::Timeout(_) | Self::Database { .. } => false,
         }
+    }
+}
+
+/// What is wrong with a period in which no instant lies.
+fn no_period(names: &[&str; 2], from: &str, to: &str) -> String {
+    let [first, last] = names;
+    let period = if *first == "from" { "period" } else { "other period" };
+    if from == to {
+        format!("the {period} is empty: `{first}` and `{last}` are both {from}")
+    } else {
+        format!("the {period} ends before it begins: `{first}` is {from}, `{last}` is {to}")
     }
 }
 
@@ -246,6 +280,14 @@ pub(super) fn nearest<'a>(
         return None;
     }
     let word = word.to_lowercase();
+    // Who writes the beginning of a name means it: all the more so if that is a whole word of it.
+    let beginning = |candidate: &str| {
+        let rest = candidate.strip_prefix(word.as_str())?;
+        let next = rest.chars().next()?;
+        let is_word = word.chars().count() >= 2 && !next.is_alphanumeric();
+        let is_start = word.chars().count() >= 3;
+        if is_word { Some(0.99) } else { is_start.then_some(0.86) }
+    };
     let likeness = |candidate: &str| {
         let slips = strsim::osa_distance(&word, candidate);
         let is_near = slips <= (word.len() / 3).max(1) && slips < word.len();
@@ -256,9 +298,13 @@ pub(super) fn nearest<'a>(
         let lower = candidate.to_lowercase();
         // A city without its continent is nearly as good as the whole name.
         let city = lower.rsplit_once('/').and_then(|(_, city)| likeness(city)).map(|it| it - 0.01);
-        Some((candidate, likeness(&lower).into_iter().chain(city).reduce(f64::max)?))
+        let known = likeness(&lower).into_iter().chain(beginning(&lower)).chain(city);
+        Some((candidate, known.reduce(f64::max)?))
     });
-    let best = scored.max_by(|(_, one), (_, other)| one.total_cmp(other));
+    // Of those that are as near, the one with the least that was not written.
+    let best = scored.max_by(|(first, one), (second, other)| {
+        one.total_cmp(other).then_with(|| second.len().cmp(&first.len()))
+    });
     best.map(|(candidate, _)| candidate.to_owned())
 }
 
@@ -277,6 +323,19 @@ mod tests {
         );
         assert_eq!(nearest("dya", ["hour", "day", "week", "month"]).as_deref(), Some("day"));
         assert_eq!(nearest("qqq", ["hour", "day"]), None);
+        // Who types a first name means the whole one, however long, and rather than another's.
+        let people = [
+            "alicia",
+            "alice.smith@branch.example.org",
+            "malice",
+            "alice.smithson@branch.example.org",
+        ];
+        assert_eq!(nearest("alice", people).as_deref(), Some("alice.smith@branch.example.org"));
+        assert_eq!(
+            nearest("Desk", ["DESK-0001-of-the-third-floor"]).as_deref(),
+            Some("DESK-0001-of-the-third-floor")
+        );
+        assert_eq!(nearest("a", ["alice.smith"]), None);
         assert_eq!(nearest(&"day".repeat(20_000), ["hour", "day"]), None);
     }
 }

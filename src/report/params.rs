@@ -29,16 +29,30 @@ impl Values {
         report: &Report,
         given: impl IntoIterator<Item = (N, V)>,
     ) -> Result<Self, ReportError> {
+        Self::without(report, given, &[])
+    }
+
+    /// The same, but for some parameters that are known to be wrong: they get no value, and nothing is said of them. For
+    /// checks alone: a report cannot run without.
+    pub(super) fn without<N: AsRef<str>, V: Into<String>>(
+        report: &Report,
+        given: impl IntoIterator<Item = (N, V)>,
+        left_out: &[String],
+    ) -> Result<Self, ReportError> {
         let mut values = BTreeMap::new();
         for (name, value) in given {
             let name = name.as_ref();
             let parameter =
                 report.parameter(name).ok_or_else(|| unknown_parameter(report, name, &[]))?;
+            if left_out.contains(&parameter.name) {
+                continue;
+            }
             if values.insert(parameter.name.clone(), value.into()).is_some() {
                 return Err(ReportError::GivenTwice(parameter.name.clone()));
             }
         }
-        for parameter in &report.parameters {
+        let kept = report.parameters.iter().filter(|known| !left_out.contains(&known.name));
+        for parameter in kept {
             if !values.contains_key(&parameter.name) {
                 let default =
                     parameter.default.clone().ok_or_else(|| missing(report, parameter))?;
@@ -46,7 +60,21 @@ impl Values {
             }
             check(parameter, &values[&parameter.name])?;
         }
-        Ok(Self(values))
+        let values = Self(values);
+        values.check_working_day(report)?;
+        Ok(values)
+    }
+
+    /// Refuses a working day without an hour, which nothing would be counted in. What a report of the user's own means by such
+    /// names is not known.
+    fn check_working_day(&self, report: &Report) -> Result<(), ReportError> {
+        let hour = |name: &str| self.get(name).and_then(|hour| hour.parse::<i64>().ok());
+        match hour("day_from").zip(hour("day_to")) {
+            Some((from, to)) if from == to && !report.is_own => {
+                Err(ReportError::NoWorkingHours { hour: from })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The value of a parameter.
@@ -161,6 +189,9 @@ fn is_weekdays(list: &str) -> bool {
 /// There is none; the error names the nearest.
 pub fn time_zone(name: &str) -> Result<Tz, ReportError> {
     Tz::from_str(name).map_err(|_| {
+        if let Some(offset) = fixed_offset(name) {
+            return offset;
+        }
         // Names with a place first: the others are links kept for old programs.
         let placed = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
         ReportError::UnknownValue {
@@ -170,6 +201,35 @@ pub fn time_zone(name: &str) -> Result<Tz, ReportError> {
             known: vec!["for example Europe/Berlin".to_owned(), "UTC".to_owned()],
         }
     })
+}
+
+/// What is said of `UTC+2`, `GMT-03:00` and `+0200`; nothing of what is no distance from UTC.
+fn fixed_offset(name: &str) -> Option<ReportError> {
+    let upper = name.to_uppercase();
+    let distance = upper.strip_prefix("UTC").or(upper.strip_prefix("GMT")).unwrap_or(&upper);
+    let (is_ahead, written) = match distance.strip_prefix('+') {
+        Some(written) => (true, written),
+        None => (false, distance.strip_prefix(['-', '−'])?),
+    };
+    let (hours, minutes) = match written.split_once(':') {
+        Some(parts) => parts,
+        None if written.len() > 2 => written.split_at_checked(written.len() - 2)?,
+        None => (written, "0"),
+    };
+    let number = |digits: &str| {
+        let is_plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        is_plain.then(|| digits.parse::<u32>().ok()).flatten()
+    };
+    let (hours, minutes) = (number(hours)?, number(minutes)?);
+    // POSIX counts westwards, and the names of the fixed zones do so too.
+    let (side, sign, most) = if is_ahead { ("ahead of", '-', 14) } else { ("behind", '+', 12) };
+    let same = (minutes == 0 && (1..=most).contains(&hours)).then(|| {
+        format!(
+            "{hours} h {side} UTC all year round is `Etc/GMT{sign}{hours}`, with the sign the other way round"
+        )
+    });
+    let example = if minutes == 0 { "`Europe/Berlin`" } else { "`Asia/Kolkata`" };
+    Some(ReportError::FixedOffset { value: name.to_owned(), example, same })
 }
 
 /// What the database makes of the values: the instants they name, by parameter.
@@ -216,16 +276,32 @@ pub(super) async fn evaluate(
             .bind(time_zone)
             .fetch_one(&mut *connection)
             .await
-            .map_err(|error| refused(parameter, error).unwrap_or_else(failed))?;
+            .map_err(|error| {
+                // It reads the time zone first; whoever gave that has to mend it.
+                let zone = values.of_kind(report, Kind::TimeZone).next();
+                let blamed = zone.filter(|_| is_about_time_zone(&error));
+                let blamed = blamed.map_or(parameter, |(zone, _)| zone);
+                refused(blamed, error).unwrap_or_else(failed)
+            })?;
         instants.insert(parameter.name.clone(), instant);
     }
-    if let (Some(from), Some(to)) = (instants.get("from"), instants.get("to"))
-        && from > to
-    {
-        let text = |instant: &DateTime<Utc>| instant.to_rfc3339_opts(SecondsFormat::AutoSi, true);
-        return Err(ReportError::Backwards { from: text(from), to: text(to) });
+    if let (Some(from), Some(to)) = (instants.get("from"), instants.get("to")) {
+        in_order(["from", "to"], *from, *to)?;
     }
     Ok(instants)
+}
+
+/// Refuses a period in which no instant lies: its figures would all be nothing, and look like an answer.
+pub(super) fn in_order(
+    names: [&'static str; 2],
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> Result<(), ReportError> {
+    if from < to {
+        return Ok(());
+    }
+    let text = |instant: DateTime<Utc>| instant.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+    Err(ReportError::NoPeriod { names, from: text(from), to: text(to) })
 }
 
 /// The database's refusal of one parameter's value; the error itself if it is about something else.
@@ -234,6 +310,12 @@ fn refused(parameter: &Parameter, error: sqlx::Error) -> Result<ReportError, sql
         Some(message) => Ok(ReportError::Refused(format!("`--{}`: {message}", parameter.name))),
         None => Err(error),
     }
+}
+
+/// Whether an error is about the time zone that an instant was to be read in: ours, or PostgreSQL's of a name that it lacks.
+fn is_about_time_zone(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    matches!(code.as_deref(), Some("DL002" | "22023"))
 }
 
 /// The message of an error that our functions raise about a value, or PostgreSQL about a time zone.
@@ -274,6 +356,19 @@ mod tests {
     }
 
     #[test]
+    fn a_working_day_without_hours_is_refused() {
+        let capacity =
+            crate::report::catalogue::Catalogue::built_in().take("capacity").expect("one");
+        let asked =
+            |from: &str, to: &str| Values::new(&capacity, [("day-from", from), ("day-to", to)]);
+        assert_eq!(
+            asked("9", "9").expect_err("no hours").to_string(),
+            "`--day-from 9` and `--day-to 9` leave no working hours; the whole day is `--day-from 0 --day-to 24`"
+        );
+        assert!(asked("22", "6").is_ok() && asked("0", "24").is_ok());
+    }
+
+    #[test]
     fn a_wrong_value_is_told_with_the_nearest_right_one() {
         let anna = ("user", "anna");
         assert_eq!(
@@ -299,6 +394,18 @@ mod tests {
         }
         for right in [("share", "100"), ("share", "0"), ("workdays", "1, 3-4, 7")] {
             assert!(Values::new(&report(), [anna, right]).is_ok(), "{right:?}");
+        }
+        for (offset, zone) in [
+            ("UTC+2", "2 h ahead of UTC all year round is `Etc/GMT-2`"),
+            ("utc-03:00", "3 h behind UTC all year round is `Etc/GMT+3`"),
+            ("GMT+14", "14 h ahead of UTC all year round is `Etc/GMT-14`"),
+            ("+0200", "2 h ahead of UTC all year round is `Etc/GMT-2`"),
+            ("UTC+5:30", "such as `Asia/Kolkata`"),
+            ("UTC+99", "such as `Europe/Berlin`"),
+        ] {
+            let text = error(&[anna, ("tz", offset)]);
+            assert!(text.starts_with(&format!("there is no time zone `{offset}`: ")), "{text}");
+            assert!(text.contains(zone) && !text.contains("did you mean"), "{text}");
         }
         assert_eq!(error(&[anna, anna]), "`--user` is given twice");
         assert_eq!(

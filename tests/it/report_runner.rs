@@ -184,8 +184,14 @@ async fn wrong_values_get_one_line_with_the_nearest_right_answer() {
         (("tz", "berlin"), "there is no time zone `berlin`; did you mean `Europe/Berlin`?"),
         (
             ("tz", "CET"),
-            "`--from`: `CET` is no time zone; write its name, for example Europe/Berlin, Asia/Kolkata or UTC",
+            "`--tz`: `CET` is no time zone; write its name, for example Europe/Berlin, Asia/Kolkata or UTC",
         ),
+        (
+            ("tz", "UTC+2"),
+            "there is no time zone `UTC+2`: zones have names, such as `Europe/Berlin`, which know of summer time; \
+             2 h ahead of UTC all year round is `Etc/GMT-2`, with the sign the other way round",
+        ),
+        (("to", "-7d"), "the period is empty: `from` and `to` are both "),
         (("bucket", "dya"), "there is no bucket `dya`; did you mean `day`?"),
         (("from", "+1d"), "the period ends before it begins: `from` is "),
         (("to", "2026-02-30"), "`--to`: `2026-02-30` is no instant; write 2026-10-04, "),

@@ -60,7 +60,7 @@ impl Wrong {
             ReportError::GivenTwice(name) => {
                 (Some(name.clone()), format!("`{name}` is given twice"))
             }
-            ReportError::UnknownValue { value, .. } => {
+            ReportError::UnknownValue { value, .. } | ReportError::FixedOffset { value, .. } => {
                 (field_of(value, parameters, given), error.to_string())
             }
             ReportError::UnknownParameter { .. } => {
@@ -69,7 +69,18 @@ impl Wrong {
                 let rest = message.split_once(" has no parameter ").map_or("", |(_, rest)| rest);
                 (None, format!("there is no field {}", rest.replace("--", "")))
             }
-            ReportError::Backwards { .. } => (Some("to".to_owned()), error.to_string()),
+            ReportError::NoPeriod { names: [_, to], .. } => {
+                (Some((*to).to_owned()), error.to_string())
+            }
+            ReportError::NoWorkingHours { hour } => {
+                let text = format!(
+                    "`day from` and `day to` are both {hour}, which leaves no working hours; the whole day is 0 to 24"
+                );
+                (Some("day_to".to_owned()), text)
+            }
+            ReportError::NeverSeen { value, .. } => {
+                (named_field(value, parameters, given), error.to_string())
+            }
             other => about(&other.for_others()),
         };
         // A name that no form has is told above it.
@@ -85,6 +96,15 @@ fn field_of(value: &str, parameters: &[Parameter], given: &Given) -> Option<Stri
     let closed = parameters.iter().filter(|parameter| is_closed(parameter.kind));
     let mut holding = closed.filter(|parameter| {
         given.iter().any(|(name, given)| *name == parameter.name && given == value)
+    });
+    holding.next().map(|parameter| parameter.name.clone())
+}
+
+/// The field of a user, desktop or group that holds this value.
+fn named_field(value: &str, parameters: &[Parameter], given: &Given) -> Option<String> {
+    let mut holding = parameters.iter().filter(|parameter| {
+        matches!(parameter.kind, Kind::User | Kind::Desktop | Kind::Group)
+            && given.iter().any(|(name, given)| *name == parameter.name && given == value)
     });
     holding.next().map(|parameter| parameter.name.clone())
 }
