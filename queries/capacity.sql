@@ -4,7 +4,9 @@
 -- some room to spare. For whoever pays for the fleet; the column assumptions says under which assumptions.
 --
 -- desktops_needed is for *pooled* desktops, any of which serves any user. A personal desktop serves its own user
--- alone: of those none is to spare, however few are connected at once, unless its user never connects. The peak is
+-- alone: of those none is to spare, however few are connected at once, unless its user never connects. Only who is
+-- CONNECTED counts: a session that was left DISCONNECTED holds its desktop until it ends, so where many linger more
+-- desktops are needed; the report utilisation has disconnected_avg, and lingering the desktops. The peak is
 -- sampled, and where listings were partial it is too low as well: read the report coverage first. What was not observed
 -- is in no figure: where coverage_pct is low, the busiest hour may be missing. Peaks of sources do not add up, since
 -- they come at different times: of several sources the last row, `(all)`, counts the time in which all of them were
@@ -29,8 +31,8 @@
 --   peak             the most connections at one instant of the covered working hours: a lower bound
 --   never_connected  those of the desktops that were not CONNECTED in the period; null: that cannot be told of any
 --   not_told         those that were not seen CONNECTED, but not observed well enough to tell
---   desktops_needed  peak with the headroom, rounded up
---   surplus          desktops - desktops_needed; negative: so many were missing
+--   desktops_needed  peak with the headroom, rounded up: a lower bound, since the peak is one
+--   surplus          desktops - desktops_needed, so at most that many; negative: so many were missing
 --   coverage_pct     covered working hours / working hours of the period
 --   assumptions      what the figures assume
 --
@@ -191,7 +193,8 @@ select l.source, l.desktops, f.p95 as concurrency_p95, f.peak, l.idle as never_c
        need.desktops as desktops_needed, l.desktops - need.desktops as surplus,
        (100 * coalesce(f.covered, 0) / nullif((select sum(micros) from bucket where is_work), 0)
        )::double precision as coverage_pct,
-       format('desktops are pooled (a personal one serves its user alone); the peak is sampled, a lower bound; '
+       format('desktops are pooled (a personal one serves its user alone); only connections count, though a session left '
+              'DISCONNECTED holds its desktop, too; the peak is sampled, a lower bound; '
               'weekdays %s, %s to %s h, %s; headroom %s %%; what was not observed is left out',
               :'workdays', :'day_from', :'day_to', :'tz', :'headroom_pct')
            || case when l.is_all then '; any desktop serves users of every source' else '' end as assumptions

@@ -42,7 +42,7 @@
 --   in_band_pct       back-tested days that lay in the band as it was known at the time of the forecast
 --   tested_days       days on which the method was tested at this distance
 --   history_days      days that taught, of the last 20 weeks of the history
---   coverage_pct      covered time / length of the whole days in those weeks
+--   coverage_pct      covered time / length of the whole days in those weeks, from the first that was covered at all
 --   note              why something is missing
 --
 -- Chart
@@ -127,8 +127,13 @@ taught as materialized (
 ),
 history as (
     select a.source_id, a.source,
-           (100 * coalesce((select sum(s.covered) from seen s where s.source_id = a.source_id), 0)
-               / nullif((select sum(d.micros) from day d), 0))::double precision as coverage_pct,
+           -- A ledger that is younger than the history asked for has missed nothing before it began.
+           (select (100 * coalesce(sum(s.covered), 0)
+                       / coalesce(sum(d.micros) filter (where d.nth >= (select min(b.nth) from seen b
+                                                                         where b.source_id = a.source_id and b.covered > 0)),
+                                  sum(d.micros)))::double precision
+              from day d
+              left join seen s on s.nth = d.nth and s.source_id = a.source_id) as coverage_pct,
            count(t.date) as days,
            count(t.date) filter (where t.date > (select date from today) - 56) as late_days,
            max(t.date) as newest

@@ -257,6 +257,29 @@ mod tests {
 
     use super::*;
 
+    /// What a peak that is sampled goes into is no more certain than the peak.
+    #[test]
+    fn what_follows_from_a_sampled_peak_is_a_lower_bound() {
+        let catalogue = Catalogue::built_in();
+        let columns = catalogue.reports().iter().flat_map(|report| &report.columns);
+        let sampled = columns.filter(|column| {
+            column.name == "desktops_needed"
+                || column.name == "peak"
+                || column.name.ends_with("_peak")
+        });
+        // What is to be expected may be less, too.
+        let sampled: Vec<_> = sampled.filter(|column| column.name != "expected_peak").collect();
+        assert!(sampled.len() > 5);
+        for column in sampled {
+            assert!(
+                column.meaning.contains("a lower bound"),
+                "{}: {}",
+                column.name,
+                column.meaning
+            );
+        }
+    }
+
     /// Everything that a file in `queries/` must hold and that needs no database.
     fn problems(report: &Report) -> Vec<String> {
         let mut problems = Vec::new();

@@ -63,7 +63,8 @@ pub fn capacity(
         .collect();
     let length: Micros = parts.iter().map(|part| part.length()).sum();
     let assumptions = format!(
-        "desktops are pooled (a personal one serves its user alone); the peak is sampled, a lower bound; \
+        "desktops are pooled (a personal one serves its user alone); only connections count, though a session left \
+         DISCONNECTED holds its desktop, too; the peak is sampled, a lower bound; \
          weekdays {}, {} to {} h, {tz}; headroom {headroom} %; what was not observed is left out",
         work.workdays, work.from, work.to,
     );

@@ -72,7 +72,9 @@ pub fn forecast(ledger: &Ledger, range: Period, horizon: usize, tz: Tz, source: 
         let used = whole.iter().filter(|day| Some(date(day.from)) > today.map(|today| today - 140));
         let history = history(&fleet, used.copied(), date);
         let covered: Micros = history.iter().map(|day| day.covered).sum();
-        let length: Micros = history.iter().map(|day| day.length).sum();
+        // Before its first covered day a ledger that is young has nothing to miss.
+        let begun = history.iter().position(|day| day.covered > 0).unwrap_or(0);
+        let length: Micros = history[begun..].iter().map(|day| day.length).sum();
         let row_of = |day: Value, figures: Figures, note: Value| {
             row([
                 ("day", day),

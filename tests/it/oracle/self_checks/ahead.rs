@@ -53,7 +53,8 @@ fn the_peak_of_working_hours_decides_how_many_are_needed() {
         (
             "assumptions",
             json!(
-                "desktops are pooled (a personal one serves its user alone); the peak is sampled, a lower bound; \
+                "desktops are pooled (a personal one serves its user alone); only connections count, though a session left \
+                 DISCONNECTED holds its desktop, too; the peak is sampled, a lower bound; \
                  weekdays 1-5, 8 to 18 h, UTC; headroom 10 %; what was not observed is left out"
             ),
         ),
@@ -168,6 +169,11 @@ fn a_day_that_was_hardly_observed_teaches_nothing() {
         column(&rows, "coverage_pct"),
         json!([100.0 * (16.0 * 24.0 - 18.0) / (16.0 * 24.0)])
     );
+    // A history that reaches back to before the ledger began is not the recorder's fault.
+    let range = Period { from: at("00:00:00") - 32 * DAY, to: at("00:00:00") + 16 * DAY };
+    let young = reports::forecast(&ledger(&lines), range, 1, Tz::UTC, "");
+    assert_eq!(column(&young, "coverage_pct"), column(&rows, "coverage_pct"));
+    assert_eq!(column(&young, "history_days"), json!([15]));
 }
 
 #[test]
