@@ -27,10 +27,10 @@
 --   source              the source; (all): all of them as one
 --   figure              desktops_avg, connected_avg, connected_peak, connected_hours, utilisation_pct, disconnects,
 --                       disconnects_per_100_hours (of connected time) or coverage_pct
---   value               in the period; null: not observed
---   other_value         in the other period
+--   value               in the period; null: not observed; a lower bound where figure is connected_peak
+--   other_value         in the other period; a lower bound where figure is connected_peak
 --   change              value - other_value, of hours and counts for as much covered time; null: not told, since one of
---                       the periods was covered for less than 90 %
+--                       the periods was covered for less than 90 %, and never of coverage_pct
 --   change_pct          change / other_value, likewise
 --   coverage_pct        covered time / the period's length
 --   other_coverage_pct  the same of the other period

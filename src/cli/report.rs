@@ -411,6 +411,7 @@ fn list(catalogue: &Catalogue, sink: &mut dyn Sink) -> io::Result<()> {
         definitions: Vec::new(),
         chart: None,
         asked: Vec::new(),
+        stretches: Vec::new(),
         time_zone: Tz::UTC,
         sampling: Vec::new(),
     };

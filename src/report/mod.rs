@@ -16,6 +16,7 @@ mod error;
 pub mod header;
 pub mod page;
 pub mod params;
+mod period;
 mod range;
 pub mod render;
 mod run;
@@ -25,6 +26,7 @@ mod sql;
 mod value;
 
 pub use error::ReportError;
+pub use period::Stretch;
 pub use range::Range;
 pub use run::{Asked, Collected, DEFAULT_TIMEOUT, Head, Sink, describe, run};
 pub use sampling::{Sampling, has_no_source};

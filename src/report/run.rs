@@ -10,13 +10,14 @@ use sqlx::postgres::{PgArguments, PgDatabaseError, PgErrorPosition};
 use sqlx::query::Query;
 use sqlx::{
     AssertSqlSafe, Column as _, Connection, Executor, PgConnection, PgPool, Postgres, SqlSafeStr,
-    Statement,
+    Statement, Transaction,
 };
 
 use super::catalogue::Report;
 use super::error::ReportError;
 use super::header::{Chart, ColumnDoc, Kind};
 use super::params::{self, Instants, Values};
+use super::period::{Stretch, stretches};
 use super::sampling::{Sampling, read_sampling};
 use super::value::{Cell, Column, Reading, unique_names};
 
@@ -38,6 +39,8 @@ pub struct Head {
     pub chart: Option<Chart>,
     /// What was asked for: parameter and value, in the header's order, instants as the ledger read them.
     pub asked: Vec<(String, Asked)>,
+    /// What else is looked at, or instead of `from` and `to`, and is given by no instant of these.
+    pub stretches: Vec<Stretch>,
     /// In which people read the instants.
     pub time_zone: Tz,
     /// How often each source that it speaks of was visited, by name; empty where the role may not know.
@@ -131,13 +134,33 @@ impl Drop for Lent {
     }
 }
 
-async fn run_on(
-    connection: &mut PgConnection,
+/// Makes every check of the values that comes before the statement.
+///
+/// # Errors
+/// A value that the ledger refuses, or the database failed.
+pub(super) async fn check(
+    pool: &PgPool,
     report: &Report,
     values: &Values,
     timeout: Duration,
-    sink: &mut dyn Sink,
 ) -> Result<(), ReportError> {
+    let failed = |source| ReportError::Database { report: report.name.clone(), source };
+    let mut lent = Lent(Some(pool.acquire().await.map_err(failed)?));
+    let Some(connection) = lent.0.as_mut() else { return Err(failed(sqlx::Error::PoolClosed)) };
+    let mut transaction = begun(connection, report, timeout).await?;
+    let instants = params::evaluate(&mut transaction, report, values).await?;
+    stretches(&mut transaction, report, values, &instants).await?;
+    transaction.rollback().await.map_err(failed)?;
+    drop(lent.0.take());
+    Ok(())
+}
+
+/// The transaction that a report runs in.
+async fn begun<'c>(
+    connection: &'c mut PgConnection,
+    report: &Report,
+    timeout: Duration,
+) -> Result<Transaction<'c, Postgres>, ReportError> {
     let failed = |source| explain(report, timeout, source);
     // One snapshot for the checks and the statement. Read only whatever role it is: users' files run here too.
     // Compiling a plan of a report takes longer than running it; and what a month is sorted and grouped in fits memory.
@@ -154,8 +177,20 @@ async fn run_on(
     .execute(&mut *transaction)
     .await
     .map_err(failed)?;
+    Ok(transaction)
+}
 
+async fn run_on(
+    connection: &mut PgConnection,
+    report: &Report,
+    values: &Values,
+    timeout: Duration,
+    sink: &mut dyn Sink,
+) -> Result<(), ReportError> {
+    let failed = |source| explain(report, timeout, source);
+    let mut transaction = begun(connection, report, timeout).await?;
     let instants = params::evaluate(&mut transaction, report, values).await?;
+    let stretches = stretches(&mut transaction, report, values, &instants).await?;
     let sampling = read_sampling(&mut transaction, report, values, &instants).await?;
     let statement = transaction
         .prepare(AssertSqlSafe(report.sql.clone()).into_sql_str())
@@ -175,7 +210,8 @@ async fn run_on(
     let mut rows = bind(report, values, &sql).fetch(&mut *transaction);
     // The statement fails before the first line is written, or not at all if it is well.
     let mut next = rows.try_next().await.map_err(failed)?;
-    sink.begin(&head(report, values, &instants, sampling), &columns).map_err(unwritable)?;
+    sink.begin(&head(report, values, &instants, stretches, sampling), &columns)
+        .map_err(unwritable)?;
     while let Some(row) = next {
         let cells: sqlx::Result<Vec<Cell>> =
             readings.iter().enumerate().map(|(at, reading)| reading.read(&row, at)).collect();
@@ -229,7 +265,13 @@ fn with_casts(sql: &str, readings: &[Reading]) -> String {
     format!("select {} from (\n{sql}\n) as report ({})", casts.join(", "), names.join(", "))
 }
 
-fn head(report: &Report, values: &Values, instants: &Instants, sampling: Vec<Sampling>) -> Head {
+fn head(
+    report: &Report,
+    values: &Values,
+    instants: &Instants,
+    stretches: Vec<Stretch>,
+    sampling: Vec<Sampling>,
+) -> Head {
     let asked = report.parameters.iter().filter(|parameter| parameter.kind != Kind::TimeZone);
     let asked = asked.filter_map(|parameter| {
         let asked = match instants.get(&parameter.name) {
@@ -245,13 +287,14 @@ fn head(report: &Report, values: &Values, instants: &Instants, sampling: Vec<Sam
         definitions: report.columns.clone(),
         chart: report.chart.clone(),
         asked: asked.collect(),
+        stretches,
         time_zone: values.time_zone(report),
         sampling,
     }
 }
 
 /// Sorts a failure of the statement: a value refused, too slow, a mistake in the user's own file, or the database.
-fn explain(report: &Report, timeout: Duration, source: sqlx::Error) -> ReportError {
+pub(super) fn explain(report: &Report, timeout: Duration, source: sqlx::Error) -> ReportError {
     if let Some(message) = params::refusal(&source) {
         return ReportError::Refused(message);
     }

@@ -166,6 +166,32 @@ async fn the_whole_report_is_one_file_that_opens_anywhere() {
     let week = section(&page, "busy-hours");
     assert_eq!(week.matches(" %</small></td>").count(), 24 * 7, "{week}");
     assert_eq!(week.matches(" %</title>").count(), 24 * 7, "{week}");
+    assert_eq!(week.matches("<small>peak ≥ ").count(), 24 * 7, "{week}");
+    assert!(week.matches("; connected peak ≥ ").count() >= 24 * 7, "{week}");
+    assert!(
+        week.contains("below each, its connected peak (≥) and its coverage</caption>"),
+        "{week}"
+    );
+    // What looks at another time than the page's says at which.
+    assert!(section(&page, "comparison").contains(
+        "<p class=\"note\">Looks at 2026-10-01 00:00 to 2026-10-19 12:00 · compared with 2026-09-12 12:00 to 2026-10-01 00:00.</p>"
+    ));
+    assert!(section(&page, "comparison").contains("connected_peak</td><td class=\"n\">≥ "));
+    // It is asked for hundredths of a day, and knows no time zone but the page's.
+    let idle = section(&page, "idle-desktops");
+    let starts = ["2026-09-30 23:5", "2026-10-01 00:0"];
+    assert!(
+        starts.iter().any(|at| idle.contains(&format!("<p class=\"note\">Looks at {at}"))),
+        "{idle}"
+    );
+    let forecast = section(&page, "forecast");
+    assert!(
+        forecast.contains("<p class=\"note\">Looks at 2026-07-21 12:00 to 2026-10-19 12:00.</p>"),
+        "{forecast}"
+    );
+    // So short a history gives no band, and what is not drawn has no legend.
+    assert!(!forecast.contains("swatch band"), "{forecast}");
+    assert!(!section(&page, "disconnects").contains("<p class=\"note\">Looks at "));
     // The SQL of each figure is in the file.
     for name in ["utilisation", "busy-hours", "coverage"] {
         assert!(section(&page, name).contains(&format!("<a href=\"#sql-{name}\">SQL</a>")));
@@ -208,6 +234,10 @@ fn out_of_sight(page: &str, folder: &Path, width: u32) -> String {
             if (th.scrollWidth > th.clientWidth + 1) found.push(name + ': heading ' + th.textContent);
           }
         }
+        for (const picture of document.querySelectorAll('.picture.bars')) {
+          if (picture.scrollWidth > picture.clientWidth) found.push(picture.getAttribute('aria-label') + ': cut');
+        }
+        if (document.querySelectorAll('.picture.bars').length < 3) found.push('no bars');
         document.title = 'SEEN' + JSON.stringify(found) + 'END'";
     let file = folder.join(format!("wide-{width}.html"));
     std::fs::write(&file, format!("{before}{rest}<script>{measure}</script>")).unwrap();

@@ -6,6 +6,7 @@ use std::path::Path;
 use chrono::{DateTime, TimeDelta, Utc};
 use deskledger::report::catalogue::{Catalogue, Report};
 use deskledger::report::params::Values;
+use deskledger::report::render::{Format, Look};
 use deskledger::report::{Cell, Column, DEFAULT_TIMEOUT, Head, Sampling, Sink, run};
 use serde_json::json;
 use sqlx::PgPool;
@@ -91,6 +92,70 @@ async fn every_report_knows_how_often_its_sources_were_visited() {
     }
     let at = [("at", "2026-10-05T08:07:00Z"), ("source", "prod")];
     assert_eq!(sampling(pool, &built_in("connected-at"), &at).await, [prod]);
+}
+
+async fn written(pool: &PgPool, name: &str, given: &[(&str, &str)], format: Format) -> String {
+    let report = built_in(name);
+    let values = Values::new(&report, given.iter().copied()).unwrap();
+    let mut bytes = Vec::new();
+    let mut sink = format.sink(&mut bytes, Look::default());
+    run(pool, &report, &values, DEFAULT_TIMEOUT, sink.as_mut()).await.unwrap();
+    drop(sink);
+    String::from_utf8(bytes).unwrap()
+}
+
+/// What nobody gave as `from` and `to` is said, too: the period compared with, and how far back was looked.
+#[tokio::test]
+async fn every_heading_says_from_when_to_when_was_looked() {
+    let database = example().await;
+    let pool = &database.pool;
+    let period = [("from", "2026-10-05 08:00"), ("to", "2026-10-05 11:00"), ("source", "prod")];
+    for (other, said) in [
+        (vec![], "2026-10-05 05:00 to 2026-10-05 08:00"),
+        (vec![("other_from", "2026-10-04")], "2026-10-04 00:00 to 2026-10-04 03:00"),
+        (vec![("other_to", "2026-10-04")], "2026-10-03 21:00 to 2026-10-04 00:00"),
+        (
+            vec![("other_from", "2026-10-03"), ("other_to", "2026-10-04")],
+            "2026-10-03 00:00 to 2026-10-04 00:00",
+        ),
+    ] {
+        let given = [period.as_slice(), &other].concat();
+        let said =
+            format!("2026-10-05 08:00 to 2026-10-05 11:00 · compared with {said} · source prod");
+        for format in [Format::Table, Format::Markdown, Format::Html] {
+            let text = written(pool, "comparison", &given, format).await;
+            assert!(text.contains(&said), "{format:?}: {said}: {}", &text[..600]);
+        }
+    }
+    // Of all figures the peaks alone are lower bounds, in both periods.
+    let given = [period.as_slice(), &[("other_from", "2026-10-05 08:00")]].concat();
+    let table = written(pool, "comparison", &given, Format::Table).await;
+    let bounds: Vec<&str> = table.lines().filter(|line| line.contains("≥ ")).collect();
+    assert_eq!(bounds.len(), 2, "{table}");
+    assert!(
+        bounds[0].contains("connected_peak") && bounds[0].matches("≥ ").count() == 2,
+        "{table}"
+    );
+    assert!(bounds[1].starts_with('≥'), "{table}");
+    let markdown = written(pool, "comparison", &given, Format::Markdown).await;
+    assert!(markdown.contains("connected\\_peak | ≥ 3.00 | ≥ 3.00 | "), "{markdown}");
+    let page = written(pool, "comparison", &given, Format::Html).await;
+    assert_eq!(page.matches("<td class=\"n\">≥ 3.00</td>").count(), 2);
+
+    let before = Utc::now();
+    for format in [Format::Table, Format::Markdown, Format::Html] {
+        let text = written(pool, "idle-desktops", &[("days", "0.5")], format).await;
+        let line = text.lines().find(|line| line.contains(" · days 0.5")).expect("a heading");
+        let line = line.trim_start_matches("<p>");
+        let at = |text: &str| {
+            let form = "%Y-%m-%d %H:%M:%S";
+            chrono::NaiveDateTime::parse_from_str(text.trim(), form).unwrap().and_utc()
+        };
+        let (from, to) = line.split(" · ").next().unwrap().split_once(" to ").expect("a period");
+        let (from, to) = (at(from), at(to));
+        assert_eq!(to - from, TimeDelta::hours(12), "{line}");
+        assert!((to - before).abs() < TimeDelta::minutes(2), "{line}");
+    }
 }
 
 /// Visits to `prod` that found nothing, `minutes` apart.

@@ -178,6 +178,7 @@ fn the_readme_shows_what_the_program_writes() {
             ("bucket".to_owned(), Asked::Text("day".to_owned())),
             ("source".to_owned(), Asked::Text(String::new())),
         ],
+        stretches: Vec::new(),
         time_zone: tz,
         sampling: vec![Sampling {
             source: "demo".to_owned(),

@@ -63,6 +63,12 @@ impl<'a> Figures<'a> {
         self.legend.is_lower_bound(at)
     }
 
+    /// The lower bounds that a chart of one figure has no room for: the peaks of what it draws.
+    pub fn undrawn_bounds(&self, chart: &Chart) -> Vec<usize> {
+        let drawn = |at: &usize| chart.columns().any(|name| name == self.columns[*at].name);
+        (0..self.columns.len()).filter(|at| self.is_lower_bound(*at) && !drawn(at)).collect()
+    }
+
     /// The sign of a lower bound, or nothing.
     pub fn sign(&self, at: usize) -> &'static str {
         if self.is_lower_bound(at) { "≥ " } else { "" }
@@ -91,9 +97,10 @@ impl<'a> Figures<'a> {
         }
     }
 
-    /// A cell's text, marked where it is a lower bound.
-    pub fn text(&self, at: usize, cell: &Cell, precision: Precision, tz: Tz) -> String {
-        self.legend.marked(at, cell, text(cell, precision, tz))
+    /// The text of a row's cell, marked where it is a lower bound.
+    pub fn text(&self, at: usize, row: &[Cell], precision: Precision, tz: Tz) -> String {
+        let cell = row.get(at).unwrap_or(&Cell::Null);
+        self.legend.marked(at, row, text(cell, precision, tz))
     }
 
     /// The column that says how much a row rests on.

@@ -52,6 +52,7 @@ impl<W: Write> Html<W> {
             chart: None,
             marks: &[],
             most_rows: usize::MAX,
+            tz: head.time_zone,
         };
         let mut section: Section = section.section();
         if is_long {

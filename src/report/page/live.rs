@@ -182,6 +182,7 @@ impl Live<'_> {
                             chart: None,
                             marks: &[],
                             most_rows: MOST_ROWS * 5,
+                            tz: head.time_zone,
                         };
                         let mut section = shown.section();
                         section.sql = Some(link(name, &asked(head), None, true));

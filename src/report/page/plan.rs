@@ -56,7 +56,8 @@ pub(super) const PLACES: &[Place] = &[
     },
     place(
         "comparison",
-        "What is more and what is less than in the period of the same length just before.",
+        "What is more and what is less than in the period of the same length just before. Coverage tells of the \
+         recorder and not of the fleet, so no change is told of it.",
     ),
     place("capacity", "How many desktops would have served the peak, and under which assumptions."),
     place(
@@ -65,7 +66,8 @@ pub(super) const PLACES: &[Place] = &[
     ),
     place(
         "idle-desktops",
-        "Desktops that are there, were observed well enough to tell, and were not connected to.",
+        "Desktops that are there now, were observed well enough to tell, and were not connected to up to now: also after \
+         the end of a period that is over.",
     ),
     place("lingering", "Desktops whose sessions stay disconnected for long."),
     place("flapping", "Desktops that disconnect again and again."),

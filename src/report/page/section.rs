@@ -27,12 +27,15 @@ pub(super) struct Section {
     pub about: String,
     /// What was asked for.
     pub asked: String,
+    /// From when to when it looks, where that is not what the page says of itself.
+    pub looked_at: Option<String>,
     /// How to have it again.
     pub command: String,
     /// Where its SQL is to be seen.
     pub sql: Option<String>,
     pub pictures: Vec<Picture>,
     pub legend: Vec<Legend>,
+    pub band: Option<String>,
     pub has_holes: bool,
     pub has_marks: bool,
     pub has_coverage: bool,
@@ -83,11 +86,12 @@ pub(super) struct Shown<'a> {
     pub marks: &'a [Mark],
     /// How many rows of the table at most.
     pub most_rows: usize,
+    /// Of the table's instants: of a report that knows no time zone, the page's.
+    pub tz: Tz,
 }
 
 impl Shown<'_> {
     pub fn section(&self) -> Section {
-        let tz = self.head.time_zone;
         let chart = self.chart.or(self.head.chart.as_ref());
         let figures = Figures::new(self.head, self.columns, chart);
         let edges = self.columns.first().and_then(|first| Edges::of(self.head, &first.name));
@@ -109,7 +113,7 @@ impl Shown<'_> {
         let pictures = drawn.unwrap_or_default();
         let legend = pictures.legend.into_iter().map(|(name, color)| Legend { name, color });
         let is_shown = |name: &str| self.columns.iter().any(|column| column.name == name);
-        let layout = Layout::new(&figures, edges, tz);
+        let layout = Layout::new(&figures, edges, self.tz);
         let field = chart.filter(|chart| chart.kind == ChartKind::Heat);
         let field = field.and_then(|chart| layout.field(chart, self.rows));
         let told = self.head.definitions.iter().filter(|column| is_shown(&column.name));
@@ -118,9 +122,11 @@ impl Shown<'_> {
             title: harmless(&self.head.title),
             about: harmless(self.about),
             asked: subtitle(self.head),
+            looked_at: None,
             command: command(self.name, self.head),
             sql: None,
             legend: legend.collect(),
+            band: pictures.band,
             has_holes: pictures.has_holes,
             has_marks: pictures.has_marks,
             has_coverage: pictures.has_coverage,

@@ -9,6 +9,7 @@ use super::bucket::Edges;
 use super::draw::{heat_line, number, short};
 use super::figure::Figures;
 use crate::report::header::Chart;
+use crate::report::render::legend::AT_LEAST;
 use crate::report::render::people::{self, Precision, is_right_aligned};
 use crate::report::value::{Cell, ColumnKind};
 
@@ -43,8 +44,8 @@ pub(super) struct Heading {
 #[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct CellView {
     pub text: String,
-    /// What the figure rests on, where that has no column of its own.
-    pub beside: Option<String>,
+    /// What belongs to the figure and has no column of its own, and what it rests on.
+    pub beside: Vec<String>,
     pub is_number: bool,
     pub is_instant: bool,
     /// A name that may be longer than its column.
@@ -95,14 +96,15 @@ impl<'a> Layout<'a> {
             is_name: *at == 0,
             is_cut: self.edges.is_some_and(|edges| edges.cut(&cells[*at])) && *at == 0,
             is_kept: Some(*at) == self.figures.honest(),
-            ..self.cell(*at, &cells[*at], precision(*at))
+            ..self.cell(*at, cells, precision(*at))
         };
         self.order.iter().map(cell).collect()
     }
 
-    fn cell(&self, at: usize, cell: &Cell, precision: Precision) -> CellView {
+    /// A row's cell; nothing where there is no row.
+    fn cell(&self, at: usize, row: &[Cell], precision: Precision) -> CellView {
         let column = &self.figures.columns[at];
-        let text = self.figures.text(at, cell, precision, self.tz);
+        let text = self.figures.text(at, row, precision, self.tz);
         let is_text = matches!(column.kind, ColumnKind::Text | ColumnKind::List | ColumnKind::Json);
         let length = text.chars().count();
         CellView {
@@ -111,7 +113,7 @@ impl<'a> Layout<'a> {
             text,
             is_number: is_right_aligned(column.kind),
             is_instant: column.kind == ColumnKind::Instant,
-            is_nothing: *cell == Cell::Null,
+            is_nothing: row.get(at).is_none_or(|cell| *cell == Cell::Null),
             ..CellView::default()
         }
     }
@@ -138,6 +140,7 @@ impl<'a> Layout<'a> {
         let place = |name: &str| self.figures.place(name);
         let (across, down) = (place(&chart.along[0])?, place(&chart.along[1])?);
         let (figure, coverage) = (place(&chart.figures[0])?, place("coverage_pct"));
+        let peaks = self.figures.undrawn_bounds(chart);
         let keys = |at: usize| -> Vec<&Cell> {
             let mut seen = BTreeSet::new();
             let mut keys: Vec<&Cell> = rows
@@ -167,17 +170,28 @@ impl<'a> Layout<'a> {
             let first = CellView { text: name(across, key), is_name: true, ..CellView::default() };
             let cells = stacks.iter().map(|stack| {
                 let found = rows.iter().find(|row| row[across] == **key && row[down] == **stack);
-                let cell = found.map_or(&Cell::Null, |row| &row[figure]);
-                let beside = found.zip(coverage).and_then(|(row, at)| number(&row[at]));
-                let beside = beside.map(|share| format!("{} %", short(share)));
-                CellView { beside, ..self.cell(figure, cell, Precision::Day) }
+                let row = found.map_or(&[][..], Vec::as_slice);
+                let seen =
+                    peaks.iter().filter(|at| row.get(**at).is_some_and(|cell| *cell != Cell::Null));
+                let seen = seen.map(|at| {
+                    let name = self.figures.name(*at);
+                    // The heading has the rest of its name.
+                    let name = name.rsplit(' ').next().unwrap_or_default();
+                    format!("{name} {}", self.figures.text(*at, row, Precision::Day, self.tz))
+                });
+                let share = coverage.and_then(|at| number(row.get(at)?));
+                let beside = seen.chain(share.map(|share| format!("{} %", short(share)))).collect();
+                CellView { beside, ..self.cell(figure, row, Precision::Day) }
             });
             std::iter::once(first).chain(cells).collect()
         };
         let told = self.figures.titled(figure);
-        let beside = if coverage.is_some() { "; below each, its coverage" } else { "" };
+        let beside = peaks.iter().map(|at| format!("its {} ({AT_LEAST})", self.figures.name(*at)));
+        let beside: Vec<String> =
+            beside.chain(coverage.map(|_| "its coverage".to_owned())).collect();
+        let below = if beside.is_empty() { "" } else { "; below each, " };
         Some(Table {
-            caption: Some(format!("{told}{beside}")),
+            caption: Some(format!("{told}{below}{}", beside.join(" and "))),
             headings,
             rows: lines.iter().map(line).collect(),
             left_out: 0,

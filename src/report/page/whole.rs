@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono_tz::Tz;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use minijinja::context;
 use serde::Serialize;
@@ -15,12 +16,12 @@ use super::plan::{PLACES, Place};
 use super::section::{self, MOST_ROWS, Section, Shown};
 use super::sql::{self, Source};
 use super::template::{render, shown};
-use crate::domain::{ALL_SOURCES_AS_ONE as ALL, harmless};
+use crate::domain::{ALL_SOURCES_AS_ONE as ALL, harmless, parse_duration};
 use crate::report::catalogue::{Catalogue, Report};
 use crate::report::error::ReportError;
 use crate::report::header::{Chart, Kind, read_chart_lines};
 use crate::report::params::{Values, unknown_parameter};
-use crate::report::render::heading::{instant, sampled, subtitle};
+use crate::report::render::heading::{instant, looked_at, sampled, subtitle};
 use crate::report::run::{Collected, Head, Sink, run};
 use crate::report::value::{Cell, Column};
 
@@ -204,7 +205,7 @@ impl Page<'_> {
         let mut questions = vec![(None, disconnects, fixed.values(disconnects, &all())?)];
         for place in PLACES {
             let report = self.catalogue.get(place.report)?;
-            let more = place_values(place, report, &bucket, self.now - from);
+            let more = place_values(place, report, &bucket, self.now - from, to);
             questions.push((Some(place.report), report, fixed.values(report, &more)?));
         }
         let answer = async |(place, report, values): (Option<&'static str>, &Report, Values)| {
@@ -224,6 +225,7 @@ impl Page<'_> {
             totals.push(("concurrency", answer.clone()));
         }
 
+        let period = (looked_at(&head, head.time_zone), head.time_zone);
         let sections: Vec<Section> = PLACES
             .iter()
             .filter_map(|place| {
@@ -231,7 +233,7 @@ impl Page<'_> {
                     let title = self.catalogue.get(place.report).ok()?.title.clone();
                     return Some(Section::failed(place.report, &title, place.about, problem));
                 }
-                section(place, &results, style)
+                section(place, &results, (&period.0, period.1), style)
             })
             .collect();
         let sources = sources_of(&totals[0].1.rows);
@@ -309,6 +311,7 @@ fn place_values(
     report: &Report,
     bucket: &str,
     age: TimeDelta,
+    to: DateTime<Utc>,
 ) -> Vec<(&'static str, String)> {
     let mut values = vec![("bucket", bucket.to_owned())];
     if report.parameter("days").is_some() {
@@ -320,8 +323,12 @@ fn place_values(
     if report.parameter("horizon_days").is_some()
         && let Some(own) = report.parameter("from").and_then(|from| from.default.clone())
     {
-        // What it learns from is its own affair.
-        values.push(("from", own));
+        // How much it learns from is its own affair, but it ends with the period: else nothing would be before a period that
+        // is long over.
+        let reach = own.strip_prefix('-').and_then(|reach| parse_duration(reach).ok());
+        let since = reach.and_then(|reach| to.checked_sub_signed(reach));
+        let since = since.map(|since| since.to_rfc3339_opts(SecondsFormat::AutoSi, true));
+        values.push(("from", since.unwrap_or(own)));
     }
     for (name, value) in place.values {
         values.retain(|(known, _)| known != name);
@@ -330,7 +337,13 @@ fn place_values(
     values
 }
 
-fn section(place: &Place, results: &[(&str, Answer)], style: &Style) -> Option<Section> {
+/// `period` is what the page says of itself, and in which time zone.
+fn section(
+    place: &Place,
+    results: &[(&str, Answer)],
+    (period, tz): (&str, Tz),
+    style: &Style,
+) -> Option<Section> {
     let find =
         |name: &str| results.iter().find(|(known, _)| *known == name).map(|(_, answer)| answer);
     let answer = find(place.report)?;
@@ -357,8 +370,11 @@ fn section(place: &Place, results: &[(&str, Answer)], style: &Style) -> Option<S
         chart: chart.as_ref(),
         marks: &marks,
         most_rows: MOST_ROWS,
+        tz,
     };
     let mut section = shown.section();
+    let looked_at = looked_at(shown.head, tz);
+    section.looked_at = Some(looked_at).filter(|text| !text.is_empty() && text != period);
     section.sql =
         Some(sql::link(place.report, &section::asked(answer.head.as_ref()?), None, style.is_live));
     Some(section)

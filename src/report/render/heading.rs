@@ -6,6 +6,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::people::{Precision, length};
 use crate::domain::harmless;
+use crate::report::period::Stretch;
 use crate::report::run::{Asked, Head};
 use crate::report::sampling::Sampling;
 use crate::report::value::Cell;
@@ -23,8 +24,12 @@ pub(in crate::report) fn subtitle(head: &Head) -> String {
     if let Some((from, to)) = &period {
         parts.push(format!("{from} to {to}"));
     }
+    parts.extend(head.stretches.iter().map(|stretch| said(stretch, head.time_zone)));
+    let is_compared = head.stretches.iter().any(|stretch| stretch.role.is_some());
     for (name, asked) in &head.asked {
         match asked {
+            // Both are in what it is compared with.
+            Asked::Instant(_) if is_compared && name.starts_with("other_") => {}
             Asked::Instant(_) if period.is_some() && (name == "from" || name == "to") => {}
             Asked::Instant(at) => parts.push(format!("{name} {}", edge(*at, head.time_zone))),
             Asked::Text(text) if text.is_empty() && matches!(name.as_str(), "source" | "group") => {
@@ -38,6 +43,23 @@ pub(in crate::report) fn subtitle(head: &Head) -> String {
         parts.push(format!("times in {}", head.time_zone.name()));
     }
     parts.join(" · ")
+}
+
+/// `compared with 2026-10-01 00:00 to 2026-10-08 00:00`
+pub(super) fn said(stretch: &Stretch, tz: Tz) -> String {
+    let text = format!("{} to {}", edge(stretch.from, tz), edge(stretch.to, tz));
+    match stretch.role {
+        Some(role) => format!("{role} {text}"),
+        None => text,
+    }
+}
+
+/// The stretches of time that it looks at, and nothing else, in that time zone.
+pub(in crate::report) fn looked_at(head: &Head, tz: Tz) -> String {
+    let period = instant(head, "from").zip(instant(head, "to"));
+    let period = period.map(|(from, to)| said(&Stretch { role: None, from, to }, tz));
+    let others = head.stretches.iter().map(|stretch| said(stretch, tz));
+    period.into_iter().chain(others).collect::<Vec<_>>().join(" · ")
 }
 
 fn period(head: &Head) -> Option<(String, String)> {

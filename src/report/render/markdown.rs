@@ -58,13 +58,13 @@ impl<W: Write + Send> Sink for Markdown<W> {
         writeln!(self.out, "| {} |\n| {} |", names.join(" | "), rules.join(" | "))
     }
 
-    fn row(&mut self, cells: Vec<Cell>) -> io::Result<()> {
-        self.legend.note(&cells);
+    fn row(&mut self, row: Vec<Cell>) -> io::Result<()> {
+        self.legend.note(&row);
         let text = |(at, cell): (usize, &Cell)| {
             let precision = Precision::of([cell].into_iter(), self.tz).max(Precision::Minute);
-            escaped(&self.legend.marked(at, cell, text(cell, precision, self.tz)))
+            escaped(&self.legend.marked(at, &row, text(cell, precision, self.tz)))
         };
-        let cells: Vec<String> = cells.iter().enumerate().map(text).collect();
+        let cells: Vec<String> = row.iter().enumerate().map(text).collect();
         writeln!(self.out, "| {} |", cells.join(" | "))
     }
 

@@ -96,7 +96,7 @@ impl<W: Write> Table<W> {
             .map(|row| {
                 let cells = row.iter().zip(&precisions).enumerate();
                 let text = |(at, (cell, precision)): (usize, (&Cell, &Precision))| {
-                    self.legend.marked(at, cell, text(cell, *precision, self.tz))
+                    self.legend.marked(at, row, text(cell, *precision, self.tz))
                 };
                 cells.map(text).collect()
             })

@@ -111,7 +111,7 @@ impl<W: Write + Send> Xlsx<W> {
         let sheet = self.workbook.worksheet_from_index(self.sheet)?;
         for (at, cell) in cells.iter().enumerate() {
             let column = column_number(at);
-            let mark = if self.legend.is_lower_bound(at) {
+            let mark = if self.legend.is_lower_bound_in(at, cells) {
                 format!("\"{AT_LEAST} \"")
             } else {
                 String::new()
@@ -265,6 +265,12 @@ fn about(head: &Head, legend: &Legend, is_bare: bool) -> Vec<(String, String)> {
         };
         lines.push((harmless(name), value));
     }
+    for stretch in &head.stretches {
+        let name = stretch.role.unwrap_or("looked at").to_owned();
+        let said = format!("{} to {}", edge(stretch.from, tz), edge(stretch.to, tz));
+        let exact = format!("{} to {}", rfc3339(stretch.from), rfc3339(stretch.to));
+        lines.push((name, format!("{said} ({exact})")));
+    }
     let zone = format!("{}: dates and times are local times there", tz.name());
     lines.push(("time zone".to_owned(), zone));
     if !head.sampling.is_empty() {
@@ -404,6 +410,7 @@ mod tests {
             definitions: Vec::new(),
             chart: None,
             asked: Vec::new(),
+            stretches: Vec::new(),
             time_zone: Tz::UTC,
             sampling: Vec::new(),
         };

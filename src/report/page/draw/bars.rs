@@ -2,24 +2,34 @@
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
+use unicode_width::UnicodeWidthStr as _;
 
 use super::part::Part;
 use super::tip::Tip;
-use super::{Drawn, Ink, WIDTH, drawn, number, short, words};
+use super::{Drawn, Ink, drawn, number, short, words};
 use crate::report::render::people;
 use crate::report::value::Cell;
 
-/// Pixels for names, for the value behind a bar, and for what the row rests on.
-const NAMES: i32 = 190;
-const VALUES: i32 = 70;
+/// Pixels of bars with names: few, so that they can be read on a telephone without being moved.
+const WIDTH: u32 = 440;
+
+/// Pixels for names beside the bars, for the value behind a bar, and for what the row rests on.
+const NAMES: i32 = 112;
+const VALUES: i32 = 56;
 const COVERAGE: i32 = 100;
+
+/// Pixels of a line of names above the bars, where one is too long to stand beside them.
+const LINE: i32 = 17;
+
+/// The longest name that fits beside.
+const BESIDE: usize = 16;
 
 /// Pixels of a bar, and between rows.
 const BAR: i32 = 14;
 const AIR: i32 = 8;
 
 /// A name must fit its room.
-const LONGEST: usize = 26;
+const LONGEST: usize = 40;
 
 fn shortened(text: &str) -> String {
     if text.chars().count() <= LONGEST {
@@ -33,30 +43,35 @@ fn shortened(text: &str) -> String {
 /// A row for each name, its bars beneath one another.
 pub(super) fn rows(part: &Part<'_>, svg: &mut String) -> Drawn<Vec<Tip>> {
     let count = |of: usize| i32::try_from(of).unwrap_or(i32::MAX);
-    let row_height = count(part.figures.len()) * BAR + AIR;
+    let names: Vec<String> =
+        part.rows.iter().map(|row| people::plain(&row[part.along[0]], part.tz)).collect();
+    let is_beside = names.iter().all(|name| name.width() <= BESIDE);
+    let (left, line) = if is_beside { (NAMES, 0) } else { (0, LINE) };
+    let row_height = line + count(part.figures.len()) * BAR + AIR;
     let height = u32::try_from(count(part.rows.len()) * row_height + AIR).unwrap_or(u32::MAX);
     let root = SVGBackend::with_string(svg, (WIDTH, height)).into_drawing_area();
     let (width, mut tips) = (count(WIDTH as usize), Vec::new());
-    let coverage = if part.observed.is_some() { COVERAGE } else { 0 };
-    let room = f64::from(width - NAMES - VALUES - coverage);
+    let coverage = if part.observed.is_some() && is_beside { COVERAGE } else { 0 };
+    let room = f64::from(width - left - VALUES - coverage);
     let top = part.top();
-    for (nth, row) in part.rows.iter().enumerate() {
-        let y = count(nth) * row_height + AIR;
-        let middle = y + (row_height - AIR) / 2;
-        let name = words(12.5, Ink::Text).pos(Pos::new(HPos::Right, VPos::Center));
-        let text = shortened(&people::plain(&row[part.along[0]], part.tz));
-        drawn(root.draw(&Text::new(text, (NAMES - 8, middle), name)))?;
+    for (nth, (row, name)) in part.rows.iter().zip(&names).enumerate() {
+        let begin = count(nth) * row_height + AIR;
+        let bars = begin + line;
+        let middle = if is_beside { begin + (row_height - AIR) / 2 } else { begin + LINE / 2 };
+        let (at, side) = if is_beside { (left - 8, HPos::Right) } else { (0, HPos::Left) };
+        let style = words(12.5, Ink::Text).pos(Pos::new(side, VPos::Center));
+        drawn(root.draw(&Text::new(shortened(name), (at, middle), style)))?;
         for (figure, at) in part.figures.iter().enumerate() {
-            let y = y + count(figure) * BAR;
+            let y = bars + count(figure) * BAR;
             let label = words(11.5, Ink::Text).pos(Pos::new(HPos::Left, VPos::Center));
             let Some(value) = number(&row[*at]) else {
-                let corners = [(NAMES, y + 1), (NAMES + VALUES, y + BAR - 1)];
+                let corners = [(left, y + 1), (left + VALUES, y + BAR - 1)];
                 drawn(root.draw(&Rectangle::new(corners, Ink::Hole.color().filled())))?;
                 continue;
             };
             #[expect(clippy::cast_possible_truncation, reason = "within the picture")]
-            let end = NAMES + (room * value / top) as i32;
-            let corners = [(NAMES, y + 1), (end.max(NAMES + 1), y + BAR - 1)];
+            let end = left + (room * value / top) as i32;
+            let corners = [(left, y + 1), (end.max(left + 1), y + BAR - 1)];
             drawn(root.draw(&Rectangle::new(corners, Ink::Figure(figure).color().filled())))?;
             drawn(root.draw(&Text::new(part.label(*at, value), (end + 5, y + BAR / 2), label)))?;
         }
@@ -65,9 +80,8 @@ pub(super) fn rows(part: &Part<'_>, svg: &mut String) -> Drawn<Vec<Tip>> {
             let text = format!("{} % observed", short(observed));
             drawn(root.draw(&Text::new(text, (width - 4, middle), style)))?;
         }
-        let text =
-            format!("{}: {}", people::plain(&row[part.along[0]], part.tz), part.said(&[*row]));
-        tips.push(Tip { from: (0, y), to: (width, y + row_height - AIR), text });
+        let text = format!("{name}: {}", part.said(&[*row]));
+        tips.push(Tip { from: (0, begin), to: (width, begin + row_height - AIR), text });
     }
     drawn(root.present())?;
     Ok(tips)
@@ -83,7 +97,7 @@ pub(super) fn columns(part: &Part<'_>, svg: &mut String) -> Drawn<Vec<Tip>> {
     if part.rows.is_empty() {
         return Ok(Vec::new());
     }
-    let root = SVGBackend::with_string(svg, (WIDTH, HEIGHT)).into_drawing_area();
+    let root = SVGBackend::with_string(svg, (super::WIDTH, HEIGHT)).into_drawing_area();
     #[expect(clippy::cast_precision_loss, reason = "a picture has a thousand pixels")]
     let place = |nth: usize| nth as f64;
     let count = part.rows.len();

@@ -354,6 +354,7 @@ mod tests {
                 ("to".to_owned(), Asked::Instant(from + TimeDelta::minutes(90 * 24 * 60 - 30))),
                 ("bucket".to_owned(), Asked::Text("hour".to_owned())),
             ],
+            stretches: Vec::new(),
             time_zone: Tz::UTC,
             sampling: Vec::new(),
         };
@@ -375,5 +376,42 @@ mod tests {
             assert!(svg.contains("to 2026-10-29 23:00 (partial): busy avg"), "{kind}");
             assert!(svg.contains(">\nseats\n</text>"), "{kind}: the axis has no unit");
         }
+    }
+
+    #[test]
+    fn the_legend_names_a_band_where_one_is_drawn() {
+        let column = |name: &str, kind| Column { name: name.to_owned(), kind };
+        let number =
+            ["peak", "low", "high", "band_pct"].map(|name| column(name, ColumnKind::Number));
+        let columns = [&[column("day", ColumnKind::Instant)], number.as_slice()].concat();
+        let head = Head {
+            report: "r".to_owned(),
+            title: "R".to_owned(),
+            description: String::new(),
+            definitions: Vec::new(),
+            chart: None,
+            asked: Vec::new(),
+            stretches: Vec::new(),
+            time_zone: Tz::UTC,
+            sampling: Vec::new(),
+        };
+        let chart = read_chart_lines(&["line  day  peak", "between  low, high"]).expect("a chart");
+        let figures = Figures::new(&head, &columns, Some(&chart));
+        let band = |bounds: &[Option<f64>]| {
+            let from: DateTime<Utc> = "2026-08-01T00:00:00Z".parse().expect("an instant");
+            let row = |(day, low): (i64, &Option<f64>)| {
+                let cell = |value: Option<f64>| value.map_or(Cell::Null, Cell::Float);
+                let high = low.map(|low| low + 2.0);
+                let told = [Some(5.0), *low, high, low.map(|_| 80.0)].map(cell);
+                [&[Cell::Instant(from + TimeDelta::days(day))], told.as_slice()].concat()
+            };
+            let rows: Vec<Vec<Cell>> = (0..).zip(bounds).map(row).collect();
+            let drawing =
+                Drawing { chart: &chart, figures: &figures, rows: &rows, head: &head, marks: &[] };
+            drawing.draw().expect("it can be drawn").expect("it has a chart").band
+        };
+        let told = band(&[Some(4.0), None, Some(3.0)]);
+        assert_eq!(told.as_deref(), Some("low to high, meant to hold 80 % of what comes"));
+        assert_eq!(band(&[None, None]), None);
     }
 }

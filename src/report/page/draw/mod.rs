@@ -114,6 +114,8 @@ pub struct Picture {
     pub svg: String,
     /// What it shows, for those who do not see it.
     pub summary: String,
+    /// Bars with names, which fit a narrow page.
+    pub is_narrow: bool,
     /// How much all of it rests on, where that is the same everywhere.
     pub coverage: Option<String>,
 }
@@ -125,6 +127,8 @@ pub struct Pictures {
     pub pictures: Vec<Picture>,
     /// Name and colour's number of each figure.
     pub legend: Vec<(String, usize)>,
+    /// What the band shows, if there is one.
+    pub band: Option<String>,
     /// Has stretches that were not observed.
     pub has_holes: bool,
     /// Has marks.
@@ -186,6 +190,8 @@ impl Drawing<'_> {
         let is_alone = groups.len() == 1;
         let legend = figures.iter().enumerate().map(|(nth, at)| (self.figures.titled(*at), nth));
         let mut pictures = Pictures { legend: legend.collect(), ..Pictures::default() };
+        pictures.band =
+            between.filter(|bounds| self.has_band(*bounds)).map(|bounds| self.band(bounds));
         if groups.len() > MOST_PICTURES {
             pictures.left_out =
                 Some(format!("the first {MOST_PICTURES} of {} are drawn", groups.len()));
@@ -198,6 +204,11 @@ impl Drawing<'_> {
                 along: along.clone(),
                 figures: figures.clone(),
                 between,
+                more: if self.chart.kind == ChartKind::Heat {
+                    self.figures.undrawn_bounds(self.chart)
+                } else {
+                    Vec::new()
+                },
                 observed,
                 has_strip,
                 words: self.figures,
@@ -238,10 +249,32 @@ impl Drawing<'_> {
                 of: of.filter(|_| !is_alone).map(|of| people::plain(of, part.tz)),
                 svg,
                 summary: part.summary(),
+                is_narrow: self.chart.kind == ChartKind::Bars && is_worded,
                 coverage: if is_told || has_strip { None } else { part.even_coverage() },
             });
         }
         Ok(Some(pictures))
+    }
+}
+
+impl Drawing<'_> {
+    fn has_band(&self, bounds: [usize; 2]) -> bool {
+        self.rows.iter().any(|row| bounds.iter().all(|at| number(&row[*at]).is_some()))
+    }
+
+    /// What the band shows: between which columns it lies, and how much it is meant to hold, where the result says so.
+    fn band(&self, [low, high]: [usize; 2]) -> String {
+        let bounds = format!("{} to {}", self.figures.name(low), self.figures.name(high));
+        let mut shares = self
+            .figures
+            .place("band_pct")
+            .map(|at| self.rows.iter().filter_map(|row| number(&row[at])).collect::<Vec<_>>())
+            .unwrap_or_default();
+        shares.dedup();
+        match shares[..] {
+            [share] => format!("{bounds}, meant to hold {} % of what comes", short(share)),
+            _ => bounds,
+        }
     }
 }
 

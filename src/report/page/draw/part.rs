@@ -15,6 +15,8 @@ pub(super) struct Part<'a> {
     pub along: Vec<usize>,
     pub figures: Vec<usize>,
     pub between: Option<[usize; 2]>,
+    /// Said beside what is drawn.
+    pub more: Vec<usize>,
     /// How much each row rests on.
     pub observed: Option<usize>,
     /// That is shown below the axis.
@@ -71,7 +73,7 @@ impl Part<'_> {
     pub fn said(&self, rows: &[&[Cell]]) -> String {
         let mut told: Vec<String> = Vec::new();
         let bounds = self.between.iter().flatten();
-        for at in self.figures.iter().chain(bounds) {
+        for at in self.figures.iter().chain(bounds).chain(&self.more) {
             let name = self.words.name(*at);
             told.push(match self.range(rows, *at) {
                 Some((least, most)) if short(least) == short(most) => {

@@ -308,7 +308,7 @@ mod tests {
     }
 
     fn row(at: i64, value: Option<f64>) -> Row {
-        Row { along: vec![Cell::Integer(at)], figures: vec![value], band: None }
+        Row { along: vec![Cell::Integer(at)], figures: vec![value], band: None, coverage: None }
     }
 
     #[test]

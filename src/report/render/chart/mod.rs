@@ -32,12 +32,20 @@ const PICTURES: usize = 12;
 const LINE_ROWS: usize = 50_000;
 const BAR_ROWS: usize = 60;
 
+/// The column that says how much a row rests on.
+const COVERAGE: &str = "coverage_pct";
+
+/// Of so many bars each tells its own.
+const SPELT_OUT: usize = 8;
+
 /// One row of the result, as far as it is drawn.
 struct Row {
     along: Vec<Cell>,
     /// `None`: not observed.
     figures: Vec<Option<f64>>,
     band: Option<(f64, f64)>,
+    /// How much it rests on, in percent.
+    coverage: Option<f64>,
 }
 
 /// The rows that are drawn together.
@@ -60,6 +68,8 @@ struct Canvas {
     figures: Vec<Figure>,
     /// The names of the band's columns.
     band: Option<[String; 2]>,
+    /// From when to when its buckets are, where it has some.
+    buckets: Option<[f64; 2]>,
     tz: Tz,
     width: usize,
     is_styled: bool,
@@ -72,6 +82,7 @@ struct Places {
     figures: Vec<usize>,
     band: Option<[usize; 2]>,
     per: Option<usize>,
+    coverage: Option<usize>,
 }
 
 /// Gathers what is drawn, and draws it at the end.
@@ -133,6 +144,44 @@ impl Canvas {
             ChartKind::Bars => bars::draw(self, &picture.rows),
             ChartKind::Heat => heat::draw(self, &picture.rows),
         }
+    }
+
+    /// How much a picture rests on: all of it, and what is least and most.
+    fn coverage(&self, picture: &Picture, is_whole: bool) -> Option<String> {
+        let shares: Vec<f64> = picture.rows.iter().filter_map(|row| row.coverage).collect();
+        let least = shares.iter().copied().reduce(f64::min)?;
+        let most = shares.iter().copied().reduce(f64::max)?;
+        let range = format!("{least:.2} to {most:.2}");
+        let said = if format!("{least:.2}") == format!("{most:.2}") {
+            format!("{most:.2}")
+        } else if let Some(share) = self.of_period(picture).filter(|_| is_whole) {
+            format!("{share:.2} of the period, {range} of its buckets")
+        } else if self.kind == ChartKind::Bars && picture.rows.len() <= SPELT_OUT {
+            let names = self.labels(picture.rows.iter().filter_map(|row| row.along.first()));
+            let named = names.iter().zip(&picture.rows);
+            let named =
+                named.filter_map(|(name, row)| Some(format!("{name} {:.2}", row.coverage?)));
+            named.collect::<Vec<_>>().join(", ")
+        } else {
+            range
+        };
+        Some(format!("{COVERAGE}  {said}"))
+    }
+
+    /// What of the whole period is covered, from the share of each bucket.
+    fn of_period(&self, picture: &Picture) -> Option<f64> {
+        let [from, to] = self.buckets?;
+        let start = |row: &Row| match row.along.first() {
+            Some(Cell::Instant(at)) => Some(at.timestamp_micros() as f64),
+            _ => None,
+        };
+        let starts: Vec<f64> = picture.rows.iter().map(start).collect::<Option<_>>()?;
+        let ends = starts.iter().skip(1).copied().chain([to]);
+        let mut covered = 0.0;
+        for ((start, end), row) in starts.iter().zip(ends).zip(&picture.rows) {
+            covered += (end.min(to) - start.max(from)).max(0.0) * row.coverage?;
+        }
+        (to > from).then(|| covered / (to - from))
     }
 
     /// What the signs in the pictures mean.
@@ -230,10 +279,17 @@ impl<W: Write + Send> Sink for Drawing<W> {
                 None => None,
             },
             per: chart.per.as_ref().map(place).transpose()?,
+            // Where it is drawn it need not be said.
+            coverage: columns
+                .iter()
+                .position(|column| column.name == COVERAGE)
+                .filter(|_| !chart.columns().any(|name| name == COVERAGE)),
         };
         let drawn: Vec<Column> = columns
             .iter()
-            .filter(|column| chart.columns().any(|name| name == column.name))
+            .filter(|column| {
+                column.name == COVERAGE || chart.columns().any(|name| name == column.name)
+            })
             .cloned()
             .collect();
         let told = Legend::new(head, columns);
@@ -246,6 +302,10 @@ impl<W: Write + Send> Sink for Drawing<W> {
             kind: chart.kind,
             figures: figures.collect(),
             band: chart.between.clone(),
+            buckets: heading::instant(head, "from")
+                .zip(heading::instant(head, "to"))
+                .filter(|_| chart.along[0] == "bucket_start")
+                .map(|(from, to)| [from, to].map(|at| at.timestamp_micros() as f64)),
             tz: head.time_zone,
             width: usize::from(self.look.width.unwrap_or(WIDTH).max(NARROWEST)),
             is_styled: self.look.is_styled,
@@ -274,6 +334,7 @@ impl<W: Write + Send> Sink for Drawing<W> {
             along: self.places.along.iter().map(|at| cells[*at].clone()).collect(),
             figures: self.places.figures.iter().map(|at| number(&cells[*at])).collect(),
             band,
+            coverage: self.places.coverage.and_then(|at| number(&cells[at])),
         };
         match self.picture(name).filter(|picture| picture.rows.len() < most) {
             Some(picture) => picture.rows.push(row),
@@ -290,6 +351,12 @@ impl<W: Write + Send> Sink for Drawing<W> {
                 }
                 for line in canvas.draw(picture) {
                     writeln!(self.out, "{}", line.trim_end())?;
+                }
+                let coverage = canvas.coverage(picture, self.left_out == 0);
+                for line in
+                    coverage.iter().flat_map(|said| heading::wrapped(said, Some(canvas.width)))
+                {
+                    writeln!(self.out, "{line}")?;
                 }
                 writeln!(self.out)?;
             }
