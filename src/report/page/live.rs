@@ -18,7 +18,7 @@ use crate::report::error::ReportError;
 use crate::report::header::{Kind, Parameter};
 use crate::report::params::{BUCKETS, Values};
 use crate::report::render::heading::sampled;
-use crate::report::run::run;
+use crate::report::run::{check, run};
 
 /// A form: where it asks, and what.
 #[derive(Debug, Clone, Serialize)]
@@ -87,15 +87,15 @@ impl Form {
     }
 
     /// Tells what is wrong beside its field; hands back what belongs to none.
-    fn tell(&mut self, wrong: Option<Wrong>) -> Option<String> {
-        let Wrong { field, text, .. } = wrong?;
-        match self.fields.iter_mut().find(|known| Some(&known.name) == field.as_ref()) {
-            Some(field) => {
-                field.problem = Some(text);
-                None
+    fn tell(&mut self, wrongs: Vec<Wrong>) -> Vec<String> {
+        let mut others = Vec::new();
+        for Wrong { field, text, .. } in wrongs {
+            match self.fields.iter_mut().find(|known| Some(&known.name) == field.as_ref()) {
+                Some(field) => field.problem = Some(text),
+                None => others.push(text),
             }
-            None => Some(text),
         }
+        others
     }
 }
 
@@ -164,7 +164,7 @@ impl Live<'_> {
             Form::new(address("report", name), report.parameters.iter(), &sources, |name| {
                 given_value(given, name)
             });
-        let mut wrong: Option<Wrong> = None;
+        let mut wrongs: Vec<Wrong> = Vec::new();
         let mut section: Option<Section> = None;
         let mut sampling = None;
         if self.is_ready(name, given) {
@@ -189,7 +189,7 @@ impl Live<'_> {
                         section
                     });
                 }
-                Err(error) => wrong = Some(Wrong::of(error, &report.parameters, given)?),
+                Err(error) => wrongs = self.wrongs(report, given, error).await?,
             }
         }
         let definitions: Vec<Definition> = report.columns.iter().map(Definition::of).collect();
@@ -197,8 +197,8 @@ impl Live<'_> {
             let href = format!("{}/{name}?{}", address("report", &report.name), query(given));
             context! { name => name, href => href }
         });
-        let outcome = wrong.as_ref().map_or(Outcome::Answered, |wrong| wrong.outcome);
-        let problem = form.tell(wrong);
+        let outcome = wrongs.first().map_or(Outcome::Answered, |wrong| wrong.outcome);
+        let problems = form.tell(wrongs);
         let html = rendered(render(
             "one.html",
             context! {
@@ -206,7 +206,7 @@ impl Live<'_> {
                 name => harmless(&report.name),
                 about => paragraphs(&report.description),
                 form => shown(form),
-                problem => problem,
+                problems => problems,
                 section => section.map(shown),
                 sampled => sampling,
                 definitions => shown(definitions),
@@ -232,16 +232,16 @@ impl Live<'_> {
             Ok(asking) => page.html(&asking, &style).await,
             Err(error) => Err(error),
         };
-        let wrong = match answered {
+        let wrongs = match answered {
             Ok(html) => return Ok(Told { html, outcome: Outcome::Answered }),
-            Err(error) => Wrong::of(error, &model.parameters, given)?,
+            Err(error) => self.wrongs(model, given, error).await?,
         };
-        let outcome = wrong.outcome;
+        let outcome = wrongs.first().map_or(Outcome::Answered, |wrong| wrong.outcome);
         let mut form = whole_form(model, &style.sources, |name| given_value(given, name));
-        let problem = form.tell(Some(wrong));
+        let problems = form.tell(wrongs);
         let html = rendered(render(
             "one.html",
-            context! { title => "Virtual desktops", form => shown(form), problem => problem },
+            context! { title => "Virtual desktops", form => shown(form), problems => problems },
         ))?;
         Ok(Told { html, outcome })
     }
@@ -260,6 +260,39 @@ impl Live<'_> {
         let mut answer = Answer::default();
         run(self.pool, report, &values, self.timeout, &mut answer).await?;
         Ok(answer)
+    }
+
+    /// All that was given wrong, from the first error on: each is told, then checked is what is left without it. Whoever
+    /// fills in a form mends all of it at once.
+    async fn wrongs(
+        &self,
+        report: &Report,
+        given: &Given,
+        first: ReportError,
+    ) -> Result<Vec<Wrong>, ReportError> {
+        let mut given = given.clone();
+        let (mut wrongs, mut left_out) = (Vec::new(), Vec::new());
+        let mut error = first;
+        loop {
+            let is_unknown = matches!(error, ReportError::UnknownParameter { .. });
+            let wrong = Wrong::of(error, &report.parameters, &given)?;
+            let field = wrong.field.clone().filter(|_| wrong.outcome == Outcome::Wrong);
+            wrongs.push(wrong);
+            match field {
+                _ if is_unknown => given.retain(|(name, _)| report.parameter(name).is_some()),
+                Some(field) if !left_out.contains(&field) => left_out.push(field),
+                _ => break,
+            }
+            let checked = match Values::without(report, given.iter().cloned(), &left_out) {
+                Ok(values) => check(self.pool, report, &values, self.timeout).await,
+                Err(error) => Err(error),
+            };
+            match checked {
+                Ok(()) => break,
+                Err(next) => error = next,
+            }
+        }
+        Ok(wrongs)
     }
 
     /// The list of reports.

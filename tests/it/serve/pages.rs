@@ -200,6 +200,35 @@ async fn what_is_asked_wrongly_is_told_above_a_form_that_keeps_it() {
             page.holds("<button>Show</button>");
         }
     }
+    // All that is wrong is told at once, each beside its field.
+    for (path, fields) in [
+        (
+            "/?from=2026-02-30&to=nooon&tz=UTC%2B2&source=prd&bucket=dya&buckt=day",
+            &["from", "to", "tz", "source", "bucket"][..],
+        ),
+        (
+            "/report/user-history?user=alic&from=x&to=2026-02-30&tz=berlin",
+            &["user", "from", "to", "tz"],
+        ),
+        ("/report/outages?share=x&from=2026-10-06&to=2026-10-05&tz=CET", &["share", "tz", "to"]),
+        ("/report/outages?share=x&from=2026-10-06&to=2026-10-05", &["share", "to"]),
+        ("/report/capacity?day_from=9&day_to=9&headroom_pct=-1", &["day_to", "headroom_pct"]),
+        ("/report/utilisation?from=2026-10-06&to=2026-10-06", &["to"]),
+    ] {
+        let page = serving.get(path).await.expect(400);
+        let told: Vec<&str> = page
+            .text()
+            .split("role=\"alert\" id=\"")
+            .skip(1)
+            .map(|rest| rest.split_once("-problem\"").unwrap().0.to_owned().leak() as &str)
+            .collect();
+        let mut expected = fields.to_vec();
+        let mut found = told.clone();
+        expected.sort_unstable();
+        found.sort_unstable();
+        assert_eq!(found, expected, "{path}");
+        assert_eq!(page.text().contains("no field <code>buckt</code>"), path.contains("buckt="));
+    }
     // A name of any length is compared with none.
     let long = format!("/?tz={}", "x".repeat(20_000));
     serving.get(&long).await.expect(400).holds("there is no time zone");
