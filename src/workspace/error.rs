@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::domain::Failure;
 
 /// What kind of failure it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// No whole answer came in time.
     Timeout,

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::exits::Exits;
 use super::retry::parse_retry_after;
-use super::run::{Run, Skew};
+use super::run::{Fate, Run, Skew};
 use super::wire::ErrorBody;
 use super::{ApiError, ConfigError, Kind, sign};
 use crate::clock::Clock;
@@ -119,9 +119,14 @@ impl Http {
             .timeout(self.ways.request_timeout.min(left.max(LAST_CHANCE)));
         run.count_request();
         let (sent_at, sent) = (self.now(), Instant::now());
-        let response = request.send().await.map_err(failed)?;
+        let response = request.send().await.map_err(|error| {
+            let error = failed(error);
+            run.note_fate(Fate::Failed(error.kind));
+            error
+        })?;
         let answer_after = sent.elapsed();
         let status = response.status();
+        run.note_fate(Fate::of(status));
         let headers = response.headers().clone();
         if let Some(server) = date(&headers) {
             run.note_skew(Skew { machine: sent_at + answer_after / 2, server });

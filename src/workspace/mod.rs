@@ -36,4 +36,4 @@ pub use identity::{ProjectError, Who, find_project};
 pub use listing::{Known, MOST_SUSPICIONS};
 pub use probe::{Glance, Look};
 pub use reach::{Reach, ReachError, reach};
-pub use run::{Skew, Traffic};
+pub use run::{Fate, Skew, Traffic};

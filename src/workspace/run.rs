@@ -1,5 +1,7 @@
 //! What the requests of one visit share: its deadline, and what is counted on the way.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -40,11 +42,43 @@ impl Skew {
     }
 }
 
+/// What became of a request that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// It was answered with a status that HTTP knows.
+    Status(u16),
+    /// It was answered with another one, of which only the class is told: a server may make up any.
+    Class(u16),
+    /// It was not answered.
+    Failed(Kind),
+}
+
+impl Fate {
+    pub(super) fn of(status: reqwest::StatusCode) -> Self {
+        match status.canonical_reason() {
+            Some(_) => Self::Status(status.as_u16()),
+            None => Self::Class(status.as_u16() / 100),
+        }
+    }
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "{status}"),
+            Self::Class(class) => write!(f, "{class}xx"),
+            Self::Failed(kind) => f.write_str(kind.as_str()),
+        }
+    }
+}
+
 /// What one visit cost, and what it met on the way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Requests sent, repetitions and those to the identity service included.
     pub requests: u32,
+    /// How many of them came to what; those that were given up before they had come to anything are missing.
+    pub fates: BTreeMap<Fate, u32>,
     /// The repetitions among them.
     pub retries: u32,
     /// Answers that said: too many requests.
@@ -77,6 +111,7 @@ pub(super) struct Run {
     deadline: Instant,
     limits: Limits,
     requests: AtomicU32,
+    fates: Mutex<BTreeMap<Fate, u32>>,
     retries: AtomicU32,
     throttled: AtomicU32,
     skew: Mutex<Option<Skew>>,
@@ -89,6 +124,7 @@ impl Run {
             deadline: Instant::now() + limits.visit_budget.min(LONGEST_WAIT),
             limits,
             requests: AtomicU32::new(0),
+            fates: Mutex::default(),
             retries: AtomicU32::new(0),
             throttled: AtomicU32::new(0),
             skew: Mutex::new(None),
@@ -113,6 +149,7 @@ impl Run {
     pub fn traffic(&self) -> Traffic {
         Traffic {
             requests: self.requests(),
+            fates: self.fates.lock().expect("nobody panics while holding it").clone(),
             retries: self.retries.load(Ordering::Relaxed),
             throttled: self.throttled.load(Ordering::Relaxed),
             skew: *self.skew.lock().expect("nobody panics while holding it"),
@@ -146,6 +183,11 @@ impl Run {
 
     pub fn count_request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn note_fate(&self, fate: Fate) {
+        let mut fates = self.fates.lock().expect("nobody panics while holding it");
+        *fates.entry(fate).or_default() += 1;
     }
 
     pub fn count_retry(&self) {
