@@ -59,6 +59,49 @@ pub enum Kept {
     },
 }
 
+/// What became of snapshots since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// They became part of the history.
+    pub recorded: u64,
+    /// What those changed.
+    pub changes: u64,
+    /// They came too late for it, and are kept outside of it.
+    pub late: u64,
+    /// They went to the spool first.
+    pub spooled: u64,
+    /// They were given up for newer ones, since the spool was full.
+    pub dropped: u64,
+}
+
+impl Tally {
+    fn add(&mut self, attempt: &Attempt) {
+        let CaughtUp { recorded, late, changes, already: _ } = attempt.caught_up;
+        self.recorded += recorded as u64;
+        self.late += late as u64;
+        self.changes += changes;
+        match attempt.written {
+            Ok(Some(Written::Recorded { changes })) => {
+                self.recorded += 1;
+                self.changes += u64::try_from(changes).unwrap_or(0);
+            }
+            Ok(Some(Written::Late)) => self.late += 1,
+            Ok(Some(Written::Already) | None) | Err(_) => {}
+        }
+    }
+}
+
+/// What waits in the spool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// How many snapshots.
+    pub snapshots: usize,
+    /// What they take on disk.
+    pub bytes: u64,
+    /// When the first of them was taken.
+    pub oldest: Option<Instant>,
+}
+
 /// Keeps one source's snapshots.
 #[derive(Debug)]
 pub struct Keeper {
@@ -82,6 +125,7 @@ pub struct Keeper {
     /// The ledger did not answer when it was last asked.
     is_away: bool,
     probe: Option<Asking>,
+    tally: Tally,
     make: Make,
 }
 
@@ -139,6 +183,7 @@ impl Keeper {
             has_turn: watch::channel(false).1,
             is_away: false,
             probe: None,
+            tally: Tally::default(),
             make,
         };
         keeper.writer = Some(keeper.new_writer());
@@ -219,6 +264,25 @@ impl Keeper {
     #[must_use]
     pub fn waiting(&self) -> usize {
         lock(&self.queue).len() + usize::from(self.held.is_some())
+    }
+
+    /// What waits in the spool.
+    #[must_use]
+    pub fn spooled(&self) -> Backlog {
+        let queue = lock(&self.queue);
+        Backlog { snapshots: queue.len(), bytes: queue.bytes(), oldest: queue.oldest() }
+    }
+
+    /// What became of snapshots so far.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Who records the source, as far as that is known without asking.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.succession.standing()
     }
 
     /// Whether a snapshot has found a place neither in the ledger nor on disk.
@@ -328,7 +392,11 @@ impl Keeper {
         // Somebody may have taken files away.
         self.report_damage();
         match appended {
-            Ok((appended, waiting)) => Kept::Spooled { why, waiting, dropped: appended.dropped },
+            Ok((appended, waiting)) => {
+                self.tally.spooled += 1;
+                self.tally.dropped += appended.dropped as u64;
+                Kept::Spooled { why, waiting, dropped: appended.dropped }
+            }
             Err(error) => {
                 self.held = Some(Arc::clone(snapshot));
                 Kept::Held { why, error }
@@ -439,6 +507,7 @@ impl Keeper {
         };
         self.writer = Some(writer);
         self.report(&attempt);
+        self.tally.add(&attempt);
         self.is_away = false;
         match &attempt.written {
             Ok(_) => {}
@@ -473,7 +542,7 @@ impl Keeper {
 
     fn report(&self, attempt: &Attempt) {
         self.report_damage();
-        let CaughtUp { recorded, late, already } = attempt.caught_up;
+        let CaughtUp { recorded, late, already, .. } = attempt.caught_up;
         if recorded + late + already > 0 {
             let left = lock(&self.queue).len();
             tracing::info!(

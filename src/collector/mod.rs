@@ -13,7 +13,7 @@ mod turns;
 mod writer;
 
 pub use cycle::{Cycle, Outcome, Step, Visitor, Withheld, take};
-pub use keeper::{Keeper, Kept, PATIENCE};
+pub use keeper::{Backlog, Keeper, Kept, PATIENCE, Tally};
 pub use schedule::{Skipped, Tick, Ticker, next_tick};
 pub use succession::Standing;
 pub use turns::Turns;

@@ -5,7 +5,8 @@
 //! second; which source is due is decided here, and a source's tick goes into a queue of one, from which
 //! the source's own loop takes it. That loop is ours: it never cancels a cycle half-way.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant as Moment};
 
 use tokio::sync::mpsc;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
@@ -89,13 +90,15 @@ impl Place {
 pub struct Ticker {
     places: Arc<Mutex<Vec<Place>>>,
     clock: Clock,
+    /// When it last looked.
+    looked: Mutex<Moment>,
 }
 
 impl Ticker {
     /// A ticker without sources.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        Self { places: Arc::default(), clock }
+        Self { places: Arc::default(), clock, looked: Mutex::new(Moment::now()) }
     }
 
     /// Adds a source; its ticks come out of the receiver, from the next one on.
@@ -115,6 +118,13 @@ impl Ticker {
         for place in self.lock().iter_mut() {
             place.look(now);
         }
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Moment::now();
+    }
+
+    /// For how long it has not looked which sources are due.
+    #[must_use]
+    pub fn idle(&self) -> Duration {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
     /// The ticks that were not run so far, per source.
@@ -124,7 +134,7 @@ impl Ticker {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Place>> {
-        self.places.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks every second until told to stop.
@@ -159,8 +169,6 @@ pub async fn next_tick(ticks: &mut mpsc::Receiver<Tick>, stop: &CancellationToke
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use chrono::{DateTime, TimeDelta};
 
     use super::*;

@@ -93,6 +93,15 @@ pub struct CaughtUp {
     pub late: usize,
     /// They were there already.
     pub already: usize,
+    /// What those that are part of it changed.
+    pub changes: u64,
+}
+
+/// What was added, and is not committed yet.
+#[derive(Debug, Default)]
+struct Added {
+    snapshots: usize,
+    changes: u64,
 }
 
 /// What an attempt came to.
@@ -239,7 +248,7 @@ impl Writer {
         }
         let queue = Arc::clone(&self.queue);
         let mut newest = self.newest().await?;
-        let mut waiting = 0;
+        let mut waiting = Added::default();
         loop {
             let next = on_queue(&queue, Queue::next).await?;
             let Some(snapshot) = next else { break };
@@ -253,18 +262,17 @@ impl Writer {
                 return Ok(());
             }
             let recorder = self.recorder().await?;
-            match recorder.add(&snapshot).await {
+            let recorded = match recorder.add(&snapshot).await {
                 // Another recorder has visited for its tick.
                 Err(StoreError::History(HistoryError::TickTaken { .. })) => {
                     self.hand_in_late(&snapshot, &mut waiting, caught_up).await?;
                     continue;
                 }
-                result => {
-                    result?;
-                }
-            }
+                result => result?,
+            };
             newest = Some(snapshot.observed_at);
-            waiting += 1;
+            waiting.snapshots += 1;
+            waiting.changes += u64::try_from(recorded.changes).unwrap_or(0);
             let (snapshots, rows) = recorder.waiting();
             if snapshots >= BATCH_SNAPSHOTS || rows >= BATCH_ROWS {
                 self.commit(&mut waiting, caught_up).await?;
@@ -278,13 +286,15 @@ impl Writer {
     /// Commits what was added. Only after it may the spool forget that; should we die between, it comes again.
     async fn commit(
         &mut self,
-        waiting: &mut usize,
+        waiting: &mut Added,
         caught_up: &mut CaughtUp,
     ) -> Result<(), WriteError> {
-        if *waiting > 0 {
+        if waiting.snapshots > 0 {
             self.recorder().await?.commit().await?;
             self.progress.fetch_add(1, Ordering::Relaxed);
-            caught_up.recorded += std::mem::take(waiting);
+            let Added { snapshots, changes } = std::mem::take(waiting);
+            caught_up.recorded += snapshots;
+            caught_up.changes += changes;
         }
         Ok(())
     }
@@ -293,7 +303,7 @@ impl Writer {
     async fn hand_in_late(
         &mut self,
         snapshot: &Snapshot,
-        waiting: &mut usize,
+        waiting: &mut Added,
         caught_up: &mut CaughtUp,
     ) -> Result<(), WriteError> {
         self.commit(waiting, caught_up).await?;
