@@ -25,6 +25,7 @@
 //! | [`store`] | PostgreSQL: private server, migrations, recording, reading back, verifying | domain, home |
 //! | [`seal`] | signed statements of where the chains stand | domain |
 //! | [`collector`] | ticks, the cycle that visits and keeps, the spool | domain, exchange, workspace, store, clock, config |
+//! | [`metrics`] | a recorder as it is seen from outside: figures for Prometheus, whether it lives and is ready | domain, clock, collector, workspace, serve |
 //! | [`report`] | the catalogue of `queries/`, parameters, running, rendering | – |
 //! | [`simulator`] | a fleet from a seed, and the API over it | domain, clock |
 //! | [`config`] | flags, environment and file, checked | domain, home |
@@ -75,6 +76,7 @@ pub mod domain;
 pub mod error;
 pub mod exchange;
 pub mod home;
+pub mod metrics;
 pub mod report;
 pub mod seal;
 pub mod serve;

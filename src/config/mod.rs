@@ -10,6 +10,7 @@
 mod auth;
 mod error;
 mod kept;
+mod metrics;
 mod place;
 mod raw;
 mod schedule;
@@ -26,6 +27,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 pub use error::{ConfigError, SecretError};
 pub use kept::Kept;
+pub use metrics::{METRICS_LISTEN, MetricsSettings};
 pub use place::{Located, Origin, Place};
 pub use schedule::{CronSchedule, Schedule};
 pub use secret::Environment;

@@ -16,6 +16,7 @@ pub(super) struct RawConfig {
     pub(super) spool: RawSpool,
     pub(super) serve_listen: Option<Located<String>>,
     pub(super) serve_token: Option<Located<SecretString>>,
+    pub(super) metrics_listen: Option<Located<String>>,
     pub(super) timing: RawTiming,
     pub(super) requests_per_minute: Option<Located<i64>>,
     pub(super) concurrency: Option<Located<i64>>,
@@ -101,6 +102,10 @@ impl RawConfig {
             raw.serve_listen = serve.text("listen")?;
             raw.serve_token = serve.secret("token")?;
             serve.finish()?;
+        }
+        if let Some(mut metrics) = file.section("metrics")? {
+            raw.metrics_listen = metrics.text("listen")?;
+            metrics.finish()?;
         }
         if let Some(mut reports) = file.section("reports")? {
             raw.queries = reports.text("queries")?;

@@ -217,7 +217,7 @@ fn each_mistake_is_one_clear_line() {
         ),
         (
             "[colect]\n".into(),
-            "`colect` (deskledger.toml:1) is no known key; did you mean `collect`? (known here: database, private, spool, serve, reports, collect, source)",
+            "`colect` (deskledger.toml:1) is no known key; did you mean `collect`? (known here: database, private, spool, serve, metrics, reports, collect, source)",
         ),
         (
             format!("{SOURCE}pagesize = 5\n"),
@@ -564,5 +564,38 @@ fn what_is_wrong_about_serving_is_told_with_its_line() {
         let error = serve_with(text, ServeFlags::default(), &[]).expect_err(text);
         assert!(error.contains(told), "{text}: {error}");
         assert!(error.contains("deskledger.toml"), "{text}: {error}");
+    }
+}
+
+#[test]
+fn metrics_are_shown_to_this_machine_unless_told_otherwise() {
+    let metrics = |text: &str, flag: Option<&str>, variables: &[(&str, &str)]| {
+        load(text, variables)
+            .and_then(|config| config.metrics(flag.map(str::to_owned)))
+            .map_err(|error| error.to_string())
+    };
+    let shown = |settings: MetricsSettings| settings.listen.map(|at| at.to_string());
+    let settings = metrics("", None, &[("DESKLEDGER_METRICS_LISTEN", "")]).expect("right");
+    assert_eq!(shown(settings).as_deref(), Some(METRICS_LISTEN));
+    assert!(settings.listen.is_some_and(|at| at.ip().is_loopback()) && !settings.is_asked_for);
+    let file = "[metrics]\nlisten = \"0.0.0.0:1\"\n";
+    let variable = [("DESKLEDGER_METRICS_LISTEN", "[::]:2")];
+    for (flag, variables, expected) in [
+        (None, &[][..], Some("0.0.0.0:1")),
+        (None, &variable[..], Some("[::]:2")),
+        (Some("127.0.0.1:3"), &variable[..], Some("127.0.0.1:3")),
+        (Some("off"), &variable[..], None),
+    ] {
+        let settings = metrics(file, flag, variables).expect("right");
+        assert_eq!(shown(settings).as_deref(), expected);
+        assert!(settings.is_asked_for);
+    }
+    for (text, wanted) in [
+        ("[metrics]\nlisten = \"9464\"", "write an address and a port"),
+        ("[metrics]\nlisten = 9464", "it must be a text in quotes"),
+        ("[metrics]\nlitsen = \"off\"", "`listen`"),
+    ] {
+        let error = metrics(text, None, &[]).expect_err(text);
+        assert!(error.contains(wanted), "{error}");
     }
 }

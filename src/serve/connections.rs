@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const BREATH: Duration = Duration::from_millis(200);
 
 /// Answers those who connect until `stop` is over, and then until those that were asked are answered.
-pub(super) async fn answer(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
+pub(crate) async fn answer(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
     let mut builder = Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
     let places = Arc::new(Semaphore::new(MOST));

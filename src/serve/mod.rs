@@ -19,6 +19,7 @@ use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
+pub(crate) use connections::answer;
 pub use guard::Guard;
 
 use crate::report::catalogue::Catalogue;
@@ -61,7 +62,7 @@ pub async fn serve(
         tokio::time::sleep(GRACE).await;
     };
     tokio::select! {
-        () = connections::answer(listener, routes::router(shared), stop) => {}
+        () = answer(listener, routes::router(shared), stop) => {}
         () = late => tracing::warn!("some of those that were asked are left without an answer"),
     }
 }

@@ -162,6 +162,25 @@ impl Store {
         .map_err(StoreError::while_trying("read how the sources stand"))
     }
 
+    /// When the newest snapshot with a complete listing was taken, of each source that has one.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn newest_complete(&self) -> Result<Vec<(String, Instant)>, StoreError> {
+        sqlx::query_as(
+            "-- store::source::newest_complete
+             select s.name, newest.observed_at
+               from deskledger_data.source s
+              cross join lateral (
+                    select n.observed_at from deskledger_data.snapshot n
+                     where n.source_id = s.source_id and n.desktops_outcome = 2
+                     order by n.observed_at desc limit 1) newest",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::while_trying("look for the newest complete snapshots"))
+    }
+
     /// The size of the ledger's database in bytes, indexes included.
     ///
     /// # Errors

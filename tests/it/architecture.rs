@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What each room of the crate may use of the others; nothing points to `cli`.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("domain", &[]),
     ("clock", &["domain"]),
     ("home", &[]),
@@ -18,6 +18,8 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("report", &["domain", "store"]),
     ("serve", &["clock", "report", "error"]),
     ("collector", &["domain", "clock", "config", "error", "exchange", "workspace", "store"]),
+    // Of `serve` only how connections are answered.
+    ("metrics", &["domain", "clock", "collector", "workspace", "serve"]),
     // Of the client only how a request is signed, which the server has to check: see below.
     ("simulator", &["domain", "clock", "workspace"]),
     (
@@ -33,6 +35,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
             "exchange",
             "report",
             "collector",
+            "metrics",
             "seal",
             "serve",
             "simulator",
@@ -41,13 +44,15 @@ const MAY_USE: [(&str, &[&str]); 15] = [
 ];
 
 /// The crates that rooms must not know.
-const MUST_NOT_KNOW: [(&str, &[&str]); 8] = [
+const MUST_NOT_KNOW: [(&str, &[&str]); 9] = [
     ("workspace", &["sqlx", "anyhow", "clap"]),
     ("store", &["reqwest", "axum", "anyhow", "clap"]),
     ("exchange", &["sqlx", "reqwest", "tokio", "anyhow", "clap"]),
     ("seal", &["sqlx", "reqwest", "tokio", "anyhow", "clap"]),
     ("simulator", &["sqlx", "anyhow"]),
     ("serve", &["reqwest", "anyhow", "clap"]),
+    // Whoever looks never waits for the database or the API.
+    ("metrics", &["sqlx", "reqwest", "anyhow", "clap"]),
     ("report", &["reqwest", "axum", "anyhow"]),
     ("collector", &["sqlx", "reqwest", "comfy_table", "csv", "indicatif", "anyhow", "clap"]),
 ];

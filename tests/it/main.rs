@@ -17,6 +17,7 @@ mod exchange;
 mod fleet_reports;
 mod forecasts;
 mod late;
+mod metrics;
 mod oracle;
 mod page;
 mod planted;

@@ -1,6 +1,7 @@
 //! `deskledger collect`: records each source on its schedule, until told to stop.
 
 mod log;
+mod outside;
 mod slots;
 mod vacancies;
 mod worker;
@@ -24,6 +25,7 @@ use crate::collector::{Cycle, Step, Ticker};
 use crate::config::{SourceConfig, SpoolConfig};
 use crate::domain::Source;
 use crate::error::{FAILED, with_hint};
+use crate::metrics::Watch;
 use crate::workspace::Client;
 
 /// Arguments of `collect`.
@@ -32,6 +34,10 @@ pub struct Args {
     /// Visit each source once and end.
     #[arg(long)]
     pub once: bool,
+    /// Where /metrics, /livez and /readyz are answered, or `off` [default: 127.0.0.1:9464]
+    /// [env: DESKLEDGER_METRICS_LISTEN].
+    #[arg(long, value_name = "ADDR", conflicts_with = "once")]
+    pub metrics_listen: Option<String>,
 }
 
 /// How long a stop lets the visits under way go on asking: longer than one takes that nothing holds up.
@@ -55,16 +61,21 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     allow_files();
     let visits = if args.once { Visits::Once } else { Visits::OnSchedule };
     let halt = CancellationToken::new();
+    let spool_config = config.spool_config()?;
+    let metrics = config.metrics(args.metrics_listen.clone())?;
     let sources = prepare(config.sources()?, visits, &halt)?;
+    let watch = Arc::new(outside::watch(&sources, &spool_config));
+    // Before the ledger is opened, which may take its time: who waits for us wants to know that we wait for it.
+    let shown = if args.once { None } else { outside::show(metrics, &watch).await? };
     let ledger = if args.once {
         Ledger::open(&config).await?
     } else {
         Ledger::open_or_await(&config).await?
     };
-    let spool_config = config.spool_config()?;
     let is_once = args.once;
-    let result = collect(args, &ledger, &spool_config, sources, &halt, &mut signals).await;
+    let result = collect(args, &ledger, &spool_config, sources, &watch, &halt, &mut signals).await;
     ledger.close().await?;
+    drop(shown);
     if !is_once && result.is_ok() {
         tracing::info!("stopped");
     }
@@ -85,6 +96,7 @@ async fn collect(
     ledger: &Ledger,
     spool_config: &SpoolConfig,
     sources: Vec<Prepared>,
+    watch: &Arc<Watch>,
     halt: &CancellationToken,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
@@ -120,8 +132,9 @@ async fn collect(
     }
     let adopting = slots::adopt(ledger, spool_config, &configured);
     tokio::select! {
-        ended = on_schedule(cycles, ledger, halt, signals) => ended,
+        ended = on_schedule(cycles, ledger, watch, halt, signals) => ended,
         failed = adopting => failed,
+        () = outside::look_at_ledger(&ledger.store, watch) => unreachable!("it goes on for ever"),
     }
 }
 
@@ -160,6 +173,7 @@ async fn once(cycles: Vec<(SourceConfig, Cycle<Client>)>) -> anyhow::Result<()> 
 async fn on_schedule(
     cycles: Vec<(SourceConfig, Cycle<Client>)>,
     ledger: &Ledger,
+    watch: &Watch,
     halt: &CancellationToken,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
@@ -169,13 +183,16 @@ async fn on_schedule(
     let vacancies = Arc::new(Vacancies::new(ledger.store.clone()));
     for (source, cycle) in cycles {
         let ticks = ticker.add(&source.name, source.schedule.clone());
-        workers.spawn(worker::record(source, cycle, ticks, Arc::clone(&vacancies), stop.clone()));
+        let (vacancies, seen) = (Arc::clone(&vacancies), watch.begin(&source.name));
+        workers.spawn(worker::record(source, cycle, ticks, vacancies, seen, stop.clone()));
     }
     workers.close();
+    watch.ticks(Arc::clone(&ticker));
     let ticking = tokio::spawn(Arc::clone(&ticker).run(stop.clone()));
 
     let signal = signals.next().await;
     tracing::info!("{signal}: finishing the visits under way");
+    watch.stop();
     stop.cancel();
     let hurried = async {
         tokio::time::sleep(UNHURRIED).await;

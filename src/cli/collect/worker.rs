@@ -1,22 +1,29 @@
 //! A source's worker: visits on schedule, and between them writes what waits, and looks whether it is to lead.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant as Moment};
 
 use tokio_util::sync::CancellationToken;
 
 use super::vacancies::Vacancies;
 use super::{LAST_PATIENCE, log};
+use crate::cli::sources::visit_budget;
 use crate::clock::Clock;
 use crate::collector::{Cycle, Standing, Step, Tick};
 use crate::config::SourceConfig;
-use crate::domain::format_duration;
+use crate::domain::{Instant, format_duration};
+use crate::metrics::Loop;
 use crate::workspace::Client;
 
 /// How often one that stands by looks whether it is to lead.
 const STANDBY: Duration = Duration::from_secs(1);
 /// How often what waits in the spool is tried again between visits.
 const RETRY: Duration = Duration::from_secs(5);
+/// How often the loop comes round when there is nothing to do, so that others see that it does. Longer than the other two,
+/// which begin anew each time that it does.
+const ROUND: Duration = Duration::from_secs(10);
+/// However long the steps are, a turn at the ledger is not waited for longer than that.
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
 /// Records a source until told to stop: a visit at once if the newest is a step old, then one at each tick.
 pub(super) async fn record(
@@ -24,37 +31,45 @@ pub(super) async fn record(
     mut cycle: Cycle<Client>,
     mut ticks: tokio::sync::mpsc::Receiver<Tick>,
     vacancies: Arc<Vacancies>,
+    seen: Loop,
     stop: CancellationToken,
 ) {
+    let longest = longest(&source);
     let mut said = Said::default();
     let step = source.schedule.shortest_step();
     let mut is_due = true;
     loop {
+        seen.works(longest);
         if std::mem::take(&mut is_due) {
             let standing = cycle.keeper.lead().await;
             said.follow(&source, &standing);
             let is_recent =
                 cycle.keeper.newest().is_some_and(|at| (Clock::System.now() - at).abs() < step);
             if !is_recent && !stop.is_cancelled() {
-                said.log(&source, &cycle.run(None).await);
+                visit(&mut cycle, None, &source, &mut said, &seen).await;
             }
         }
+        seen.rests(&cycle.keeper).await;
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
             tick = ticks.recv() => match tick {
                 Some(tick) => {
-                    said.log(&source, &cycle.run(Some(tick.scheduled_at)).await);
+                    seen.works(longest);
+                    visit(&mut cycle, Some(tick.scheduled_at), &source, &mut said, &seen).await;
                 }
                 None => break,
             },
             () = tokio::time::sleep(STANDBY), if said.is_standing_by() => {
+                seen.works(longest);
                 is_due = vacancies.may_have(&source.name).await
                     && cycle.keeper.lead().await == Standing::Leading;
             }
             () = tokio::time::sleep(RETRY), if cycle.keeper.waiting() > 0 => {
+                seen.works(longest);
                 cycle.keeper.catch_up().await;
             }
+            () = tokio::time::sleep(ROUND) => {}
         }
     }
     if !cycle.keeper.finish(LAST_PATIENCE).await {
@@ -73,6 +88,26 @@ pub(super) async fn record(
         );
     }
     cycle.keeper.step_down().await;
+}
+
+/// One cycle, which is logged and counted.
+async fn visit(
+    cycle: &mut Cycle<Client>,
+    scheduled_at: Option<Instant>,
+    source: &SourceConfig,
+    said: &mut Said,
+    seen: &Loop,
+) {
+    let begun = Moment::now();
+    let step = cycle.run(scheduled_at).await;
+    seen.made(&step, begun.elapsed());
+    said.log(source, &step);
+}
+
+/// How long the loop may be at one thing: a visit, and waiting for a turn at the ledger before and after it.
+fn longest(source: &SourceConfig) -> Duration {
+    let step = source.schedule.shortest_step().to_std().unwrap_or(LONGEST_WAIT);
+    visit_budget(source) + step.min(LONGEST_WAIT) + Duration::from_mins(1)
 }
 
 /// What was last said of who records a source, so that it is said once.

@@ -1,6 +1,7 @@
 //! What several tests need.
 
 pub mod cycle;
+pub mod exposition;
 pub mod ledger;
 pub mod postgres;
 pub mod program;

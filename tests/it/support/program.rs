@@ -99,6 +99,8 @@ impl Home {
         command.env("HOME", self.path()).env("DATABASE_URL", &self.url);
         // For root too, whose data would else be the system's, and every run's the same.
         command.env("XDG_DATA_HOME", self.path().join(".local/share"));
+        // Many recorders run at the same time, and one address is one's.
+        command.env("DESKLEDGER_METRICS_LISTEN", "off");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
