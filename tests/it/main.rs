@@ -11,6 +11,7 @@ mod compact;
 // Finds the processes of a server in /proc.
 #[cfg(target_os = "linux")]
 mod crash;
+mod dashboard;
 mod doctor;
 mod doctor_spool;
 mod exchange;
