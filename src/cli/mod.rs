@@ -133,7 +133,7 @@ pub enum Command {
     Serve(serve::Args),
     /// Serve a simulated Workspace API.
     Simulate(Box<simulate::SimulateArgs>),
-    /// Say per source when it was last seen, how complete, and what is wrong.
+    /// Say per source up to when it is recorded, by whom, how complete, what waits, and what is wrong.
     Status(status::Args),
     /// Say what waits on disk for the database to come back.
     Spool(spool::Args),

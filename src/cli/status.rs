@@ -1,5 +1,6 @@
-//! `deskledger status`: how each source's record stands, and how large the ledger is.
+//! `deskledger status`: how each source's record stands, what waits on this machine, and how large the ledger is.
 
+use std::collections::HashMap;
 use std::io::Write as _;
 
 use chrono::TimeDelta;
@@ -33,26 +34,25 @@ pub struct Args {
 /// The ledger cannot be read.
 pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     let config = globals.configuration()?;
-    let ledger = Ledger::open_to_read(&config).await.map_err(|error| match waiting(&config) {
-        Some(waiting) if is_away(&error) => with_hint(
-            error,
-            format!(
-                "{waiting} snapshots wait on this machine for it: `deskledger spool` shows them"
+    let ledger =
+        Ledger::open_to_read(&config).await.map_err(|error| match Spooled::of(&config) {
+            Some(spooled) if is_away(&error) => with_hint(
+                error,
+                format!(
+                    "{} snapshots wait on this machine for it: `deskledger spool` shows them",
+                    spooled.all()
+                ),
             ),
-        ),
-        _ => error,
-    })?;
+            _ => error,
+        })?;
     let result = async {
         let sources = ledger.store.source_status().await?;
         let size = ledger.store.size_bytes().await?;
-        let now = Clock::System.now();
-        let text = if args.json {
-            as_json(&sources, size, now)
-        } else {
-            as_text(&sources, size, now, width())
-        };
+        let shown = Shown { size, spooled: Spooled::of(&config), now: Clock::System.now() };
+        let text =
+            if args.json { as_json(&sources, &shown) } else { as_text(&sources, &shown, width()) };
         std::io::stdout().write_all(text.as_bytes())?;
-        let wrong = sources.iter().filter(|source| !complaints(source, now).is_empty()).count();
+        let wrong = sources.iter().filter(|source| !complaints(source, &shown).is_empty()).count();
         anyhow::Ok((sources.len(), wrong))
     }
     .await;
@@ -78,14 +78,56 @@ fn width() -> u16 {
     super::terminal_width().unwrap_or(WIDTH)
 }
 
-/// How many snapshots wait on disk; `None`: nobody can tell.
-fn waiting(config: &Config) -> Option<usize> {
-    let slots = inspect(&config.spool_config().ok()?.dir).ok()?;
-    Some(slots.iter().flat_map(|slot| &slot.sources).map(|source| source.waiting).sum())
+/// What is shown beside the sources.
+struct Shown {
+    /// Bytes of the ledger.
+    size: i64,
+    /// `None`: nobody can tell.
+    spooled: Option<Spooled>,
+    now: Instant,
+}
+
+/// What waits on this machine's disk, by source.
+#[derive(Default)]
+struct Spooled(HashMap<String, Backlog>);
+
+#[derive(Clone, Copy, Default)]
+struct Backlog {
+    snapshots: usize,
+    oldest: Option<Instant>,
+    newest: Option<Instant>,
+}
+
+impl Spooled {
+    /// `None`: nobody can tell.
+    fn of(config: &Config) -> Option<Self> {
+        let slots = inspect(&config.spool_config().ok()?.dir).ok()?;
+        let mut spooled = Self::default();
+        for source in slots.into_iter().flat_map(|slot| slot.sources) {
+            let backlog = spooled.0.entry(source.source).or_default();
+            backlog.snapshots += source.waiting;
+            backlog.oldest = [backlog.oldest, source.oldest].into_iter().flatten().min();
+            backlog.newest = backlog.newest.max(source.newest);
+        }
+        Some(spooled)
+    }
+
+    fn of_source(&self, source: &str) -> Backlog {
+        self.0.get(source).copied().unwrap_or_default()
+    }
+
+    fn all(&self) -> usize {
+        self.0.values().map(|backlog| backlog.snapshots).sum()
+    }
+
+    fn oldest(&self) -> Option<Instant> {
+        self.0.values().filter_map(|backlog| backlog.oldest).min()
+    }
 }
 
 /// What is wrong with a source, in the words of whoever is on call; empty: nothing.
-fn complaints(status: &SourceStatus, now: Instant) -> Vec<String> {
+fn complaints(status: &SourceStatus, shown: &Shown) -> Vec<String> {
+    let now = shown.now;
     let mut complaints: Vec<String> =
         lease::complaint(status.leased_until, now).into_iter().collect();
     let Some(last) = status.last_snapshot_at else {
@@ -103,6 +145,17 @@ fn complaints(status: &SourceStatus, now: Instant) -> Vec<String> {
         complaints.push(format!(
             "nothing recorded for {}: is `deskledger collect` running?",
             format_age(age)
+        ));
+    }
+    let backlog = shown.spooled.as_ref().map(|spooled| spooled.of_source(&status.source));
+    if let Some(Backlog { snapshots, oldest: Some(oldest), newest }) = backlog
+        // What is recorded already is taken off the disk a little later.
+        && newest > Some(last)
+        && now - oldest > max_gap
+    {
+        complaints.push(format!(
+            "{snapshots} snapshots wait in the spool, the first for {}: `deskledger spool` says more",
+            format_age(now - oldest)
         ));
     }
     if status.desktops_outcome.as_deref() == Some("failed") {
@@ -130,7 +183,7 @@ fn complaints(status: &SourceStatus, now: Instant) -> Vec<String> {
 /// What is said of a source, by column. Only the last may break anywhere.
 struct Line {
     source: String,
-    seen: String,
+    until: String,
     recorded_by: String,
     desktops: String,
     day: String,
@@ -138,14 +191,21 @@ struct Line {
 }
 
 const HEADINGS: [&str; 6] =
-    ["source", "last seen", "recorded by", "desktops", "last 24 h", "what is wrong"];
+    ["source", "complete until", "recorded by", "desktops", "last 24 h", "what is wrong"];
 
 impl Line {
-    fn of(status: &SourceStatus, now: Instant) -> Self {
-        let seen = status.last_snapshot_at.map_or_else(
+    fn of(status: &SourceStatus, shown: &Shown) -> Self {
+        let now = shown.now;
+        let instant = |at: Instant| at.format("%Y-%m-%d %H:%M:%SZ").to_string();
+        let mut until = status.complete_until.map_or_else(
             || "never".to_owned(),
-            |at| format!("{}\n{} ago", at.format("%Y-%m-%d %H:%M:%SZ"), format_age(now - at)),
+            |at| format!("{}\n{} ago", instant(at), format_age(now - at)),
         );
+        if let Some(newest) =
+            status.last_snapshot_at.filter(|at| Some(*at) != status.complete_until)
+        {
+            until = format!("{until}\nnewest {}", instant(newest));
+        }
         let desktops = match (status.desktops_recorded, status.desktops_total) {
             (Some(recorded), Some(total)) => format!("{recorded} of {total}"),
             (Some(recorded), None) => format!("{recorded} of ?"),
@@ -155,32 +215,33 @@ impl Line {
             "{} visits\n{} failed, {} partial",
             status.snapshots, status.failed, status.partial
         );
-        let wrong = complaints(status, now);
+        let wrong = complaints(status, shown);
         let wrong = if wrong.is_empty() { "nothing".to_owned() } else { wrong.join("\n") };
-        let recorded_by = shown(&recorded_by(status, now));
+        let recorded_by = harmless_lines(&recorded_by(status, now));
         Self {
-            source: shown(&status.source),
-            seen,
+            source: harmless_lines(&status.source),
+            until,
             recorded_by,
             desktops,
             day,
-            wrong: shown(&wrong),
+            wrong: harmless_lines(&wrong),
         }
     }
 
     fn cells(self) -> [String; 6] {
-        [self.source, self.seen, self.recorded_by, self.desktops, self.day, self.wrong]
+        [self.source, self.until, self.recorded_by, self.desktops, self.day, self.wrong]
     }
 }
 
 /// As a table where its columns fit, else with a block for each source.
-fn as_text(sources: &[SourceStatus], size: i64, now: Instant, width: u16) -> String {
-    let size = indicatif::HumanBytes(u64::try_from(size).unwrap_or(0));
+fn as_text(sources: &[SourceStatus], shown: &Shown, width: u16) -> String {
+    let size = indicatif::HumanBytes(u64::try_from(shown.size).unwrap_or(0));
+    let spool = spool_line(shown);
     if sources.is_empty() {
-        return format!("No source is recorded yet. The ledger takes {size}.\n");
+        return format!("No source is recorded yet. The ledger takes {size}.\n{spool}\n");
     }
     let lines: Vec<[String; 6]> =
-        sources.iter().map(|status| Line::of(status, now).cells()).collect();
+        sources.iter().map(|status| Line::of(status, shown).cells()).collect();
     let widest = |column: usize| {
         let cells = lines.iter().flat_map(|cells| cells[column].lines());
         cells.chain([HEADINGS[column]]).map(UnicodeWidthStr::width).max().unwrap_or(0)
@@ -190,7 +251,20 @@ fn as_text(sources: &[SourceStatus], size: i64, now: Instant, width: u16) -> Str
     let needed: usize = (0..last).map(|column| widest(column) + 2).sum();
     let is_table = needed + LEAST_WRONG + 2 <= usize::from(width);
     let said = if is_table { as_table(lines, width) } else { as_blocks(lines, width) };
-    format!("{said}\nThe ledger takes {size}, indexes included.\n")
+    format!("{said}\nThe ledger takes {size}, indexes included.\n{spool}\n")
+}
+
+fn spool_line(shown: &Shown) -> String {
+    match &shown.spooled {
+        None => "This machine's spool cannot be looked into.".to_owned(),
+        Some(spooled) => match (spooled.all(), spooled.oldest()) {
+            (all @ 1.., Some(oldest)) => format!(
+                "{all} snapshots wait in the spool, the first for {}.",
+                format_age(shown.now - oldest)
+            ),
+            _ => "Nothing waits in this machine's spool.".to_owned(),
+        },
+    }
 }
 
 fn as_table(lines: Vec<[String; 6]>, width: u16) -> String {
@@ -221,12 +295,18 @@ fn as_blocks(lines: Vec<[String; 6]>, width: u16) -> String {
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_width(width);
+    let label = HEADINGS.into_iter().map(UnicodeWidthStr::width).max().unwrap_or(0) + 2;
+    let room = usize::from(width).saturating_sub(label);
     for (nth, cells) in lines.into_iter().enumerate() {
         if nth > 0 {
             table.add_row(["", ""]);
         }
         for (heading, cell) in HEADINGS.into_iter().zip(cells) {
-            table.add_row([heading, &cell]);
+            // In one line where there is room, so that a few sources fit a small terminal; complaints are a list.
+            let line = cell.replace('\n', ", ");
+            let is_list = heading == HEADINGS[HEADINGS.len() - 1];
+            let is_line = !is_list && UnicodeWidthStr::width(&*line) <= room;
+            table.add_row([heading, if is_line { &line } else { &cell }]);
         }
     }
     if let Some(headings) = table.column_mut(0) {
@@ -246,18 +326,22 @@ fn recorded_by(status: &SourceStatus, now: Instant) -> String {
             let process = process.split(" in ").next().unwrap_or_default();
             format!("{host}\n{process}")
         }
-        (Some(_), _) => "nobody: the lease\nhas run out".to_owned(),
+        (Some(_), _) => "nobody\nthe lease has run out".to_owned(),
         (None, _) => "nobody".to_owned(),
     }
 }
 
-fn as_json(sources: &[SourceStatus], size: i64, now: Instant) -> String {
+fn as_json(sources: &[SourceStatus], shown: &Shown) -> String {
+    let spool =
+        |backlog: Backlog| json!({ "snapshots": backlog.snapshots, "oldest": backlog.oldest });
     let rows: Vec<_> = sources
         .iter()
         .map(|status| {
             json!({
                 "source": status.source,
                 "last_snapshot_at": status.last_snapshot_at,
+                "complete_until": status.complete_until,
+                "lag": status.complete_until.map(|until| (shown.now - until).num_seconds()),
                 "usable_at": status.usable_at,
                 "desktops_outcome": status.desktops_outcome,
                 "groups_outcome": status.groups_outcome,
@@ -270,15 +354,20 @@ fn as_json(sources: &[SourceStatus], size: i64, now: Instant) -> String {
                 "leader": status.leader,
                 "led_since": status.led_since,
                 "leased_until": status.leased_until,
-                "wrong": complaints(status, now),
+                "spool": shown.spooled.as_ref().map(|spooled| spool(spooled.of_source(&status.source))),
+                "wrong": complaints(status, shown),
             })
         })
         .collect();
-    format!("{:#}\n", json!({ "sources": rows, "size_bytes": size }))
+    let all = shown
+        .spooled
+        .as_ref()
+        .map(|spooled| json!({ "snapshots": spooled.all(), "oldest": spooled.oldest() }));
+    format!("{:#}\n", json!({ "sources": rows, "size_bytes": shown.size, "spool": all }))
 }
 
 /// Text from the API is data: control characters would move the terminal's cursor.
-fn shown(text: &str) -> String {
+fn harmless_lines(text: &str) -> String {
     let lines: Vec<String> = text.split('\n').map(harmless).collect();
     lines.join("\n")
 }
@@ -298,13 +387,17 @@ fn format_age(age: TimeDelta) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_terminal_of_any_width_has_room() {
-        let now: Instant = "2026-11-25T22:56:00Z".parse().expect("an instant");
-        let status = |source: &str, error: Option<&str>| SourceStatus {
+    fn now() -> Instant {
+        "2026-11-25T22:56:00Z".parse().expect("an instant")
+    }
+
+    fn status(source: &str, error: Option<&str>) -> SourceStatus {
+        let (now, seen) = (now(), Some(now() - TimeDelta::minutes(3)));
+        SourceStatus {
             source: source.to_owned(),
-            last_snapshot_at: Some(now - TimeDelta::minutes(3)),
-            usable_at: Some(now - TimeDelta::minutes(3)),
+            last_snapshot_at: seen,
+            complete_until: seen,
+            usable_at: seen,
             desktops_outcome: Some("complete".to_owned()),
             groups_outcome: Some("complete".to_owned()),
             desktops_recorded: Some(12_345),
@@ -317,21 +410,74 @@ mod tests {
             leader: Some("recorder-1.example.org, process 4711 in x".to_owned()),
             led_since: Some(now),
             leased_until: Some(now + TimeDelta::minutes(5)),
-        };
+        }
+    }
+
+    /// Two snapshots of `prod` wait, the first for so many minutes.
+    fn shown(minutes: i64) -> Shown {
+        let oldest = Some(now() - TimeDelta::minutes(minutes));
+        let backlog = Backlog { snapshots: 2, oldest, newest: Some(now()) };
+        let spooled = Spooled(HashMap::from([("prod".to_owned(), backlog)]));
+        Shown { size: 1 << 20, spooled: Some(spooled), now: now() }
+    }
+
+    #[test]
+    fn a_terminal_of_any_width_has_room() {
         let error =
             "APIGW.0308: the throttling threshold has been reached: policy user over ratelimit";
         let sources = [status("prod", None), status("ap-southeast-3", Some(error))];
         for (width, is_table) in [(140, true), (110, false), (80, false), (60, false), (50, false)]
         {
-            let text = as_text(&sources, 1 << 20, now, width);
+            let text = as_text(&sources, &shown(2), width);
             let widest = text.lines().map(UnicodeWidthStr::width).max().unwrap_or(0);
             assert!(widest <= usize::from(width), "{width}\n{text}");
             assert_eq!(text.contains('─'), is_table, "{width}\n{text}");
-            for word in
-                ["2026-11-25 22:53:00Z", "12345 of 12345", "1 failed, 2 partial", "process 4711"]
-            {
+            for word in [
+                "2026-11-25 22:53:00Z",
+                "3m ago",
+                "12345 of 12345",
+                "1 failed, 2 partial",
+                "process 4711",
+                "1.00 MiB",
+                "2 snapshots wait in the spool, the first for 2m.",
+            ] {
                 assert!(text.contains(word), "{word} {width}\n{text}");
             }
         }
+        let sources = ["prod", "test", "ap-southeast-3"].map(|source| status(source, None));
+        let text = as_text(&sources, &shown(2), 80);
+        assert!(text.lines().count() <= 24, "{text}");
+    }
+
+    #[test]
+    fn what_waits_in_the_spool_for_longer_than_a_gap_is_wrong() {
+        let [prod, test] = ["prod", "test"].map(|source| status(source, None));
+        assert!(complaints(&prod, &shown(15)).is_empty());
+        let wrong = complaints(&prod, &shown(16));
+        assert!(
+            wrong[0].starts_with("2 snapshots wait in the spool, the first for 16m"),
+            "{wrong:?}"
+        );
+        assert!(complaints(&test, &shown(16)).is_empty());
+        // They have been recorded meanwhile.
+        let recorded = SourceStatus { last_snapshot_at: Some(now()), ..prod };
+        assert!(complaints(&recorded, &shown(16)).is_empty());
+        let unknown = Shown { spooled: None, ..shown(16) };
+        assert!(complaints(&recorded, &unknown).is_empty());
+        assert!(as_text(&[], &unknown, 80).contains("cannot be looked into"));
+
+        let json: serde_json::Value =
+            serde_json::from_str(&as_json(&[test, recorded], &shown(16))).expect("JSON");
+        let [test, recorded] = [&json["sources"][0], &json["sources"][1]];
+        assert_eq!(
+            (&test["lag"], &test["complete_until"]),
+            (&json!(180), &json!("2026-11-25T22:53:00Z"))
+        );
+        assert_eq!(test["spool"], json!({ "snapshots": 0, "oldest": null }));
+        assert_eq!(recorded["spool"], json!({ "snapshots": 2, "oldest": "2026-11-25T22:40:00Z" }));
+        assert_eq!(
+            (&json["spool"]["snapshots"], &json["size_bytes"]),
+            (&json!(2), &json!(1 << 20))
+        );
     }
 }

@@ -19,6 +19,8 @@ pub struct SourceStatus {
     pub desktops_outcome: Option<String>,
     /// How its statistics ended.
     pub groups_outcome: Option<String>,
+    /// Every tick up to here is recorded, or known to be lost.
+    pub complete_until: Option<Instant>,
     /// The newest snapshot whose listing was complete or partial.
     pub usable_at: Option<Instant>,
     /// The desktops that one recorded.
@@ -135,7 +137,7 @@ impl Store {
     pub async fn source_status(&self) -> Result<Vec<SourceStatus>, StoreError> {
         sqlx::query_as(
             "-- store::source::source_status
-             select s.name as source, h.observed_at as last_snapshot_at,
+             select s.name as source, h.observed_at as last_snapshot_at, v.complete_until,
                     newest.desktops_outcome, newest.groups_outcome,
                     h.usable_at, usable.desktops_recorded, usable.desktops_total, h.max_gap,
                     day.snapshots, day.failed, day.partial,
@@ -143,6 +145,7 @@ impl Store {
                     h.leader, h.led_since, h.leased_until
                from deskledger_data.source s
                join deskledger_data.head h using (source_id)
+               join deskledger.sources v on v.source = s.name
                left join deskledger.snapshots newest
                     on newest.source = s.name and newest.observed_at = h.observed_at and not newest.late
                left join deskledger_data.snapshot usable

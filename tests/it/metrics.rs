@@ -107,6 +107,12 @@ async fn a_recorder_counts_what_its_log_says() {
     let prod = ("source", "prod");
     assert_eq!(scrape.sum("deskledger_requests", prod), log[0]["requests"].as_f64().unwrap());
     assert_eq!(log[0]["requests"], json!(6), "three pages, two repetitions and the statistics");
+    // One line a cycle, and one that is read alone.
+    let said = recorder.running.said();
+    let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let cycles: Vec<_> = lines.iter().filter(|line| !line["requests"].is_null()).collect();
+    assert_eq!(cycles.len(), 2, "{said}");
+    assert_eq!((&log[0]["level"], &log[1]["level"]), (&json!("INFO"), &json!("WARN")));
     let changes = log[0]["message"].as_str().unwrap().rsplit_once(", ").unwrap().1.to_owned();
     for (series, value) in [
         (r#"deskledger_requests_total{source="prod",status="200"}"#, 4.0),
@@ -149,6 +155,15 @@ async fn a_recorder_counts_what_its_log_says() {
         recorder.scrape().await.get("deskledger_database_size_bytes").is_some_and(|size| size > 1e6)
     })
     .await;
+
+    // The same from the ledger.
+    let status = home.run(&["status", "--json"]).await.expect(0).out;
+    let status: Value = serde_json::from_str(&status).unwrap();
+    let prod = &status["sources"][0];
+    assert_eq!(prod["complete_until"], prod["last_snapshot_at"]);
+    assert!(prod["lag"].as_i64().is_some_and(|lag| (0..90).contains(&lag)), "{prod}");
+    assert_eq!(prod["spool"], json!({ "snapshots": 0, "oldest": null }));
+    assert!(prod["leader"].is_string() && status["size_bytes"].as_i64() > Some(1_000_000));
 
     // The older format, and what both have in common.
     let (status, kind, page) = recorder.get("/metrics", "*/*").await;
