@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use deskledger::clock::Clock;
 use deskledger::report::catalogue::{Catalogue, Report};
 use deskledger::report::params::Values;
 use deskledger::report::render::{Format, Look};
@@ -142,7 +143,7 @@ async fn every_heading_says_from_when_to_when_was_looked() {
     let page = written(pool, "comparison", &given, Format::Html).await;
     assert_eq!(page.matches("<td class=\"n\">≥ 3.00</td>").count(), 2);
 
-    let before = Utc::now();
+    let before = Clock::System.now();
     for format in [Format::Table, Format::Markdown, Format::Html] {
         let text = written(pool, "idle-desktops", &[("days", "0.5")], format).await;
         let line = text.lines().find(|line| line.contains(" · days 0.5")).expect("a heading");
