@@ -1,5 +1,6 @@
 //! Migrations: embedded, run under a lock, and refused where a newer deskledger has been.
 
+use sqlx::Connection as _;
 use sqlx::migrate::{MigrateError, Migrator};
 
 use super::{Store, StoreError};
@@ -52,7 +53,14 @@ impl Store {
             Migrator { migrations: MIGRATIONS.migrations.clone(), ..Migrator::DEFAULT };
         migrator.dangerous_set_table_name(TABLE);
         migrator.create_schema("deskledger_data");
-        match migrator.run(&self.pool).await {
+        // A connection of its own: whoever stops waiting for this closes it, and with it ends the lock. Back in the pool
+        // it would keep the lock from everybody, and nobody would know.
+        let failed = StoreError::while_trying("connect to the database");
+        let mut connection = self.pool.acquire().await.map_err(failed)?.detach();
+        // What `run` calls, which the compiler does not take where its future has to be `Send`.
+        let run = migrator.run_direct(None, &mut connection, false).await;
+        let _ = connection.close().await;
+        match run {
             // Another, newer one migrated while we waited for the lock.
             Err(MigrateError::VersionMissing(found)) if found > known => {
                 return Err(StoreError::SchemaTooNew { found, known });

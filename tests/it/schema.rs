@@ -1,6 +1,7 @@
 //! The schema as people and other programs meet it: versions, rights, comments, constraints, partitions.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use deskledger::domain::Source;
 use deskledger::store::private::{Durability, Options, acquire};
@@ -674,4 +675,20 @@ async fn an_unchanged_snapshot_writes_its_own_row_and_moves_the_head() {
     let new: Vec<String> = after.difference(&before).map(table).collect();
     assert_eq!(gone, ["deskledger_data.head"]);
     assert_eq!(new, ["deskledger_data.head", "deskledger_data.snapshot_2026_10"]);
+}
+
+/// A recorder waits for the database only so long: what it gives up then must not keep the lock of migrations.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_that_is_given_up_holds_up_nobody() {
+    let database = database().await;
+    // Nothing of it can be made before this ends.
+    let mut before = database.pool.begin().await.unwrap();
+    sqlx::query("create schema deskledger_data").execute(&mut *before).await.unwrap();
+    let store = Store::from_pool(database.pool.clone());
+    let given_up = tokio::time::timeout(Duration::from_millis(500), store.migrate()).await;
+    assert!(given_up.is_err());
+    before.rollback().await.unwrap();
+    let other = Store::from_pool(PgPool::connect(&database.url).await.unwrap());
+    let migrated = tokio::time::timeout(Duration::from_secs(30), other.migrate()).await;
+    assert_eq!(migrated.expect("nobody holds the lock").unwrap().to, newest_schema_version());
 }
