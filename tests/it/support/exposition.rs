@@ -2,12 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Names and values, in their order.
+type Labels = Vec<(String, String)>;
+
+/// By the name as it stands on the line, and the labels.
+type Samples = BTreeMap<(String, Labels), f64>;
+
 /// A family: its kind, and its samples.
 #[derive(Debug, Default)]
 pub struct Family {
     pub kind: String,
-    /// By the name as it stands on the line, and the labels in their order.
-    pub samples: BTreeMap<(String, Vec<(String, String)>), f64>,
+    pub samples: Samples,
 }
 
 /// What was scraped.
@@ -116,7 +121,7 @@ fn assert_name(name: &str, line: &str) {
 }
 
 /// A line of a sample, without exemplar and time, which we give none of.
-fn sample(line: &str) -> (String, Vec<(String, String)>, f64) {
+fn sample(line: &str) -> (String, Labels, f64) {
     let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
     let value = value.parse().unwrap_or_else(|_| panic!("{line}"));
     let Some((name, rest)) = series.split_once('{') else {
@@ -152,8 +157,8 @@ fn sample(line: &str) -> (String, Vec<(String, String)>, f64) {
 }
 
 /// Buckets grow, the last has no bound, and its count is the count.
-fn check_histogram(name: &str, samples: &BTreeMap<(String, Vec<(String, String)>), f64>) {
-    let mut buckets: BTreeMap<Vec<(String, String)>, Vec<(f64, f64)>> = BTreeMap::new();
+fn check_histogram(name: &str, samples: &Samples) {
+    let mut buckets: BTreeMap<Labels, Vec<(f64, f64)>> = BTreeMap::new();
     for ((sample, labels), value) in samples {
         let (bounds, rest): (Vec<_>, Vec<_>) =
             labels.iter().cloned().partition(|(label, _)| label == "le");
