@@ -210,7 +210,7 @@ fn every_view_and_every_report_answers_what_the_definitions_say() {
                     packed.set(packed.get() + pack(&store).await);
                 }
                 record(&store, &late.join("\n"), portions.0, portions.1).await;
-                if portions.0 % 2 == 0 {
+                if portions.0.is_multiple_of(2) {
                     packed.set(packed.get() + pack(&store).await);
                 }
                 compare_views(&store, &oracle).await?;

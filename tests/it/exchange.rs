@@ -101,7 +101,7 @@ fn what_is_exported_and_imported_again_gives_the_same_views() {
             second_store.forget_everything().await.unwrap();
             record(&first_store, &history.0, 3, 7).await;
             // A packed ledger says the same.
-            if history.0.len() % 2 == 0 {
+            if history.0.len().is_multiple_of(2) {
                 pack(&first_store).await;
             }
             let exported = from.run(&["export"]).await.expect(0).out;

@@ -142,7 +142,7 @@ impl Run {
             .map(|(_, snapshot)| snapshot)
             .collect();
         if !history.is_empty() {
-            if history.len() % 2 == 0 {
+            if history.len().is_multiple_of(2) {
                 pack(&self.store).await;
             }
             self.check_views(&Ledger::read(&lines(&history))).await?;

@@ -65,7 +65,8 @@ pub async fn record(store: &Store, history: &str, commit: usize, restart: usize)
 
 /// Packs all that is filed, of the newest month too; says how many spans.
 pub async fn pack(store: &Store) -> u64 {
-    let heads: Vec<(i32, String, DateTime<Utc>, DateTime<Utc>, i32)> = sqlx::query_as(
+    type Head = (i32, String, DateTime<Utc>, DateTime<Utc>, i32);
+    let heads: Vec<Head> = sqlx::query_as(
         "select h.source_id, s.name, h.first_at, h.observed_at,
                 (select coalesce(max(desktop_no) + 1, 0) from deskledger_data.desktop d where d.source_id = h.source_id)
            from deskledger_data.head h join deskledger_data.source s using (source_id) where h.first_at is not null",

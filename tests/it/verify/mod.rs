@@ -211,7 +211,7 @@ fn a_ledger_as_recorded_is_right_and_any_value_or_row_changed_by_hand_is_found()
             runtime.block_on(async {
                 store.forget_everything().await.unwrap();
                 record_with_late(&store, &history.0, commit, restart).await;
-                if commit % 2 == 0 {
+                if commit.is_multiple_of(2) {
                     pack(&store).await;
                 }
                 prop_assert_eq!(faults(&store).await, vec![]);
