@@ -190,7 +190,7 @@ fn every_view_and_every_report_answers_what_the_definitions_say() {
     let (_database, store) = runtime.block_on(ledger());
     let cases_wanted = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok());
     let config = Config {
-        cases: cases_wanted.unwrap_or(96),
+        cases: cases_wanted.unwrap_or(60),
         source_file: Some(file!()),
         max_shrink_iters: 400,
         ..Config::default()

@@ -199,7 +199,7 @@ fn a_ledger_as_recorded_is_right_and_any_value_or_row_changed_by_hand_is_found()
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (database, store) = runtime.block_on(ledger());
     let config = Config {
-        cases: std::env::var("PROPTEST_CASES").map_or(16, |cases| cases.parse().unwrap()),
+        cases: std::env::var("PROPTEST_CASES").map_or(10, |cases| cases.parse().unwrap()),
         source_file: Some(file!()),
         max_shrink_iters: 100,
         ..Config::default()
