@@ -252,6 +252,33 @@ async fn hours_have_the_bounds_of_their_connections() {
     }
 }
 
+/// One desktop, connected all the time and handed from one of two users to another: the one who stays has two connections,
+/// whose bounds overlap.
+#[tokio::test]
+async fn nobody_has_more_hours_than_the_period() {
+    let visit = |quarter: i64| {
+        let users = ["carol", if quarter < 2 { "dave" } else { "erin" }];
+        let users = users.map(|name| json!({ "id": name, "name": name, "type": "USER" }));
+        json!({
+            "source": "prod", "max_gap": "15m",
+            "observed_at": format!("2026-10-05T{:02}:{:02}:00Z", 8 + quarter / 4, quarter % 4 * 15),
+            "desktops": [{ "desktop_id": "d", "connect_status": "CONNECTED", "attach_users": users }],
+            "statics": [],
+        })
+        .to_string()
+    };
+    let (database, store) = ledger().await;
+    record(&store, &(0..=4).map(visit).collect::<Vec<_>>().join("\n"), 1, usize::MAX).await;
+    for overlap in ["once", "each"] {
+        let given =
+            [("from", "2026-10-05 08:00"), ("to", "2026-10-05 09:00"), ("overlap", overlap)];
+        let most = ask(&database.pool, "user-hours", &given, "hours_max").await.unwrap();
+        // 30 and 45 minutes at most for the other two.
+        let expected = [1.0, 0.5, 0.75].map(Cell::Float);
+        assert_eq!(most, expected, "{overlap}");
+    }
+}
+
 #[tokio::test]
 async fn a_desktop_flaps_as_soon_as_it_has_the_disconnects_though_it_was_connected_for_long_before()
 {
