@@ -22,7 +22,7 @@
 //! | [`domain`] | desktops, snapshots, what a snapshot changes, digests, whether stored rows are right; pure | – |
 //! | [`workspace`] | the API's client: authentication, pace, paging, completeness, retries, regions | domain, clock |
 //! | [`exchange`] | one snapshot a line: reading, writing, compression | domain |
-//! | [`store`] | PostgreSQL: private server, migrations, recording, reading back, verifying | domain, home |
+//! | [`store`] | PostgreSQL: private server, migrations, recording, reading back, packing, verifying | domain, home |
 //! | [`seal`] | signed statements of where the chains stand | domain |
 //! | [`collector`] | ticks, the cycle that visits and keeps, the spool | domain, exchange, workspace, store, clock, config |
 //! | [`metrics`] | a recorder as it is seen from outside: figures for Prometheus, whether it lives and is ready | domain, clock, collector, workspace, serve |
@@ -49,6 +49,8 @@
 //!    the entry that the beliefs were built on, under the lease that it holds. If someone else has moved it, nothing is
 //!    written and the beliefs are read back; if someone else leads, what it has is kept as a late entry.
 //! 6. After a month is over, what is still open is cut at its end, in transactions of its own.
+//!    From then on the month can be packed: [`store::Store::pack`], by `deskledger compact`. Whoever reads filed spans reads
+//!    them through the view `filed`, which unpacks them.
 //!
 //! # What never breaks
 //!
