@@ -77,21 +77,17 @@ complete as materialized (
 ),
 -- What ended without a next observation in time, or in absence: few, outside of outages.
 last as materialized (
-    select p.source_id, p.desktop_no, p.piece_to, p.last_seen, p.ended, p.is_open
-      from deskledger_report.piece p
-     where p.ended in (-4, -3)
-       and p.piece_to >= (select deskledger.instant(:'from', :'tz'))
-       and p.piece_to < (select deskledger.instant(:'to', :'tz')) + deskledger.duration(:'reconnect_within')
-       and p.packed_to >= (select deskledger.instant(:'from', :'tz'))
-       and p.packed_from <= (select deskledger.instant(:'to', :'tz')) + deskledger.duration(:'reconnect_within')
+    select b.source_id, b.desktop_no, b.status_id, b.piece_to, b.last_seen, b.ended, b.disconnected_at, b.is_open
+      from deskledger_report.breaks(
+               (select deskledger.instant(:'from', :'tz')),
+               (select deskledger.instant(:'to', :'tz')) + deskledger.duration(:'reconnect_within')) b
 ),
--- A desktop is observed in its absence until the complete listings in a row end. That matters where they end so soon
--- after it was last held that a disconnect before it could still have been followed by a reconnect: for next to none.
 absent as materialized (
-    select p.source_id, p.desktop_no, p.piece_to, c.run_to
+    select p.source_id, p.desktop_no, p.piece_to, p.disconnected_at, c.run_to
       from last p
       join complete c on c.source_id = p.source_id and p.piece_to >= c.run_from and p.piece_to <= c.run_to
-     where p.ended = -3 and not p.is_open and c.run_to < p.piece_to + deskledger.duration(:'reconnect_within')
+     where p.ended = -3 and p.disconnected_at is not null and p.status_id <> 1
+       and c.run_to < p.piece_to + deskledger.duration(:'reconnect_within')
 ),
 -- When those were seen again. What is open comes by itself: it would be read as a whole for each of them.
 again as materialized (
@@ -107,59 +103,30 @@ again as materialized (
      where p.is_open and p.started_after is not null
        and p.desktop_no = any (array(select desktop_no from absent))
 ),
--- Where a desktop's observations break off: after a span that nothing followed in time, or in its absence.
-break as materialized (
-    select source_id, desktop_no, last_seen as at from last where ended = -4
-     union all
-    select p.source_id, p.desktop_no, p.run_to
-      from absent p
-     -- Unless the desktop was back before they did.
-     where not exists (select from again n
-                        where n.source_id = p.source_id and n.desktop_no = p.desktop_no
-                          and n.first_seen > p.piece_to and n.started_after <= p.run_to)
-),
--- The instants at which something breaks off are few, and only the disconnects just before one need a closer look.
-broken as materialized (
-    select c.source_id, c.desktop_no, c.disconnected_at
-      from deskledger_report.disconnects_before_breaks(
-               (select deskledger.instant(:'from', :'tz')), (select deskledger.instant(:'to', :'tz')), :'source',
-               deskledger.duration(:'reconnect_within'),
-               (select array_agg(at order by at) from (select distinct at from break) b)) c
-),
-back as materialized (
-    select c.source_id, c.desktop_no, c.disconnected_at
-      from deskledger_report.reconnects(
-               (select deskledger.instant(:'from', :'tz')), (select deskledger.instant(:'to', :'tz')), :'source',
-               deskledger.duration(:'reconnect_within')) c
-),
-reconnected as (
-    select source_id, width_bucket(disconnected_at, (select froms from edge)) as nth, count(*) as reconnects
-      from back
-     group by 1, 2
-),
--- What came of those, by sorting and not by joins: the planner cannot know how many there are.
-fate as (
-    select source_id, desktop_no, disconnected_at, is_broken, is_back,
-           -- Where the desktop's observations break off next; at the same instant counts.
-           min(break_at) over (partition by source_id, desktop_no order by at desc) as break_at
-      from (select source_id, desktop_no, disconnected_at as at, disconnected_at,
-                   true as is_broken, false as is_back, null::timestamptz as break_at
-              from broken
-             union all
-            select source_id, desktop_no, disconnected_at, disconnected_at, false, true, null
-              from back
-             where exists (select from broken)
-             union all
-            select source_id, desktop_no, at, null, false, false, at from break) sign
-),
+-- The disconnects of which nobody knows whether a reconnect followed in time: the desktop's observations break off before,
+-- after a span that nothing followed in time, or in its absence. Such a span names the disconnect that it follows.
 untold as (
     select source_id, width_bucket(disconnected_at, (select froms from edge)) as nth, count(*) as disconnects
-      from (select source_id, desktop_no, disconnected_at, bool_or(is_broken) as is_broken,
-                   bool_or(is_back) as is_back, min(break_at) as break_at
-              from fate
-             where disconnected_at is not null
-             group by 1, 2, 3) f
-     where is_broken and not is_back and break_at < disconnected_at + deskledger.duration(:'reconnect_within')
+      from (select source_id, disconnected_at, last_seen as at
+              from last
+             where ended = -4 and disconnected_at is not null and status_id <> 1
+             union all
+            select p.source_id, p.disconnected_at, p.run_to
+              from absent p
+             -- Unless the desktop was back before they did.
+             where not exists (select from again n
+                                where n.source_id = p.source_id and n.desktop_no = p.desktop_no
+                                  and n.first_seen > p.piece_to and n.started_after <= p.run_to)) b
+     where disconnected_at >= (select deskledger.instant(:'from', :'tz'))
+       and disconnected_at < (select deskledger.instant(:'to', :'tz'))
+       and at < disconnected_at + deskledger.duration(:'reconnect_within')
+     group by 1, 2
+),
+reconnected as (
+    select c.source_id, width_bucket(c.disconnected_at, (select froms from edge)) as nth, sum(c.reconnects)::bigint as reconnects
+      from deskledger_report.reconnected(
+               (select deskledger.instant(:'from', :'tz')), (select deskledger.instant(:'to', :'tz')), :'source',
+               deskledger.duration(:'reconnect_within')) c
      group by 1, 2
 )
 select b.bucket_start,

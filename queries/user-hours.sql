@@ -54,17 +54,19 @@ person as materialized (
      where u.user_type = 'USER'
        and (:'source' = '' or u.source_id = (select source_id from deskledger_report.source where source = :'source'))
 ),
-held as (
-    select h.source_id, h.label_no, h.desktop_no, h.held
+-- By label and desktop: for how long, and for how much less than that or more its connections may have lasted.
+connected as materialized (
+    select c.source_id, c.label_no, c.desktop_no, c.held, c.less, c.more
       from period
-     cross join lateral deskledger_report.held_time(from_at, to_at, :'source', 1::smallint) h
+     cross join lateral deskledger_report.connected_time(from_at, to_at, :'source') c
 ),
 -- By person and grade, each desktop by itself.
 told as materialized (
     select r.source_id, r.person_no, r.user_name, r.user_id, r.attribution, sum(h.held) as held,
            count(distinct h.desktop_no) as desktops, min(h.desktop_no) as first_no, max(h.desktop_no) as last_no
-      from held h
+      from connected h
       join person r using (source_id, label_no)
+     where h.held > 0
      group by 1, 2, 3, 4, 5
 ),
 -- Who had several, if that matters.
@@ -103,12 +105,6 @@ once as (
      where connected > 0
      group by 1, 2, 3
 ),
--- For how much less than they were held in the period the connections may have lasted, and for how much more.
-bound as (
-    select c.source_id, c.label_no, c.less, c.more
-      from period
-     cross join lateral deskledger_report.connection_slack(from_at, to_at, :'source') c
-),
 -- By person and grade; and, of who had several, what is open about surer grades, which takes from a less sure one, or
 -- gives to it.
 slack as (
@@ -119,7 +115,7 @@ slack as (
            end as surer_more
       from (select r.source_id, r.person_no, r.attribution, sum(b.less) as less,
                    case when count(*) = count(b.more) then sum(b.more) end as more
-              from bound b
+              from connected b
               join person r using (source_id, label_no)
              group by 1, 2, 3) g
       left join several v using (source_id, person_no)

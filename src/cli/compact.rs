@@ -52,7 +52,7 @@ async fn compact(store: &Store, source: Option<&str>) -> anyhow::Result<String> 
             let month = what.month.format("%Y-%m");
             let bar =
                 Bar::steps(what.desktops.unsigned_abs().into(), &format!("desktops, {month}"));
-            let packed = store.pack(what, |desktops| bar.advance(desktops)).await;
+            let packed = store.pack(what, async |desktops, _| bar.advance(desktops)).await;
             bar.finish();
             text += &match packed? {
                 Some(packed) => {

@@ -1,7 +1,10 @@
-//! Packing months that are over: the same spans in a twentieth of the room (`migrations/0015_packed.sql` says how).
+//! Packing months that are over: the same spans in a twentieth of the room (`migrations/0015_packed.sql` says how), and beside
+//! them what reports sum up over whole months (`migrations/0016_sums.sql`).
 //!
 //! Nothing is taken on trust: a span leaves its table only in the transaction in which it was read back from what it was packed
 //! into, and equals it in every column. Wherever this stops, every answer is the same.
+
+use std::time::{Duration, Instant as Moment};
 
 use sqlx::PgConnection;
 
@@ -79,34 +82,46 @@ impl Store {
     }
 
     /// Packs a month of a source, in transactions of some hundred desktops each; it may be stopped between any two, and goes on
-    /// where it was. `step` is told how many desktops are done. `None`: someone else is packing this source.
+    /// where it was. `step` is told after each how many desktops are done and how long it took; the next one waits for it.
+    /// `None`: someone else is packing this source.
     ///
     /// # Errors
     /// The database is away, or something does not come out as it went in: then that is left as it was.
     pub async fn pack(
         &self,
         what: &Packable,
-        mut step: impl FnMut(u64),
+        mut step: impl AsyncFnMut(u64, Duration),
     ) -> Result<Option<Packed>, StoreError> {
         let failed = StoreError::while_trying("pack a month");
         let mut packed = Packed::default();
         let mut from = 0;
         while from < what.desktops {
             let until = from.saturating_add(AT_ONCE);
+            let begun = Moment::now();
             let mut transaction = self.pool.begin().await.map_err(&failed)?;
             if !is_alone(&mut transaction, what.source_id).await.map_err(&failed)? {
                 return Ok(None);
             }
+            // A plan for any month and desktops expects a few spans, and takes a minute over a batch.
+            sqlx::raw_sql("set local plan_cache_mode = force_custom_plan")
+                .execute(&mut *transaction)
+                .await
+                .map_err(&failed)?;
             note_instants(&mut transaction, what).await.map_err(&failed)?;
             packed.packed += pack_desktops(&mut transaction, what, from, until).await?;
             transaction.commit().await.map_err(&failed)?;
-            step((until.min(what.desktops) - from).unsigned_abs().into());
+            step((until.min(what.desktops) - from).unsigned_abs().into(), begun.elapsed()).await;
             from = until;
         }
         let left: i64 = sqlx::query_scalar(
             "-- store::pack::pack
-             with done as (update deskledger_data.packed_month set is_done = true
-                            where source_id = $1 and month_from = $2)
+             with done as (update deskledger_data.packed_month m
+                              set is_done = true,
+                                  is_whole = m.at <> '{}' and h.observed_at >= m.month_to
+                                      and not exists (select from deskledger_data.open_span o
+                                                       where o.source_id = $1 and o.piece_from < m.month_to)
+                             from deskledger_data.head h
+                            where m.source_id = $1 and m.month_from = $2 and h.source_id = m.source_id)
              select count(*) from deskledger_data.span where source_id = $1 and piece_to > $2 and piece_to <= $3",
         )
         .bind(what.source_id)
@@ -197,6 +212,14 @@ async fn pack_desktops(
     until: i32,
 ) -> Result<u64, StoreError> {
     let failed = StoreError::while_trying("pack the spans of a month");
+    sqlx::query(SUM)
+        .bind(what.source_id)
+        .bind(what.month)
+        .bind(from)
+        .bind(until)
+        .execute(&mut *connection)
+        .await
+        .map_err(&failed)?;
     let desktops: Vec<i32> = sqlx::query_scalar(PACK)
         .bind(what.source_id)
         .bind(what.month)
@@ -235,33 +258,39 @@ async fn pack_desktops(
 /// Packs what can be packed of the desktops from `$3` to before `$4`, of which nothing is yet; returns them.
 const PACK: &str = "-- store::pack::pack_desktops
     with month as materialized (
-        select month_from, month_to, at, cardinality(at) as instants
-          from deskledger_data.packed_month where source_id = $1 and month_from = $2
+        select m.month_from, m.month_to, m.at, cardinality(m.at) as instants,
+               deskledger_report.whole(m.at[3 : cardinality(m.at) - 2]) as visits,
+               deskledger_report.whole(deskledger_data.finishes($1, m.at)) as finished
+          from (select month_from, month_to, deskledger_report.whole(at) as at
+                  from deskledger_data.packed_month where source_id = $1 and month_from = $2) m
     ),
-    instant as materialized (
-        select i.nth::integer as nth, i.at, m.at[i.nth - case i.nth when 3 then 2 else 1 end] as before
+    -- Instants are found by halving: no plan has to know how many there are. Materialised, or sorting would drag them along.
+    placed_in_time as materialized (
+        select s.*, m.month_from, m.instants,
+               case when m.visits[f.nth] = s.piece_from then f.nth + 2 end as from_nth,
+               case when m.visits[t.nth] = s.piece_to then t.nth + 2 end as to_nth,
+               m.at[f.nth + case f.nth when 1 then 0 else 1 end] as before_from,
+               m.at[t.nth + case t.nth when 1 then 0 else 1 end] as before_to
           from month m
-         cross join lateral unnest(m.at) with ordinality i (at, nth)
-         where i.nth between 3 and m.instants - 2
+          join deskledger_data.span s on s.piece_to > m.month_from and s.piece_to <= m.month_to
+         cross join lateral (select width_bucket(s.piece_from, m.visits) as nth) f
+         cross join lateral (select width_bucket(s.piece_to, m.visits) as nth) t
+         where s.source_id = $1 and s.desktop_no >= $3 and s.desktop_no < $4
+           and s.connection_first_seen is null and s.connection_started_after is null
+           and s.status_id between 0 and 31 and s.ended <= 25
+           and not exists (select from deskledger_data.packed k
+                            where k.source_id = $1 and k.month_from = $2 and k.desktop_no = s.desktop_no)
     ),
     numbered as (
         select s.desktop_no, s.label_no, s.status_id, s.ended, s.piece_from, s.first_seen, s.started_after,
                s.disconnected_at,
-               case when s.first_seen is null then f.nth when s.piece_from = m.month_from then 2 end as begins,
-               case s.ended when -5 then m.instants else t.nth end as ends
-          from month m
-          join deskledger_data.span s on s.piece_to > m.month_from and s.piece_to <= m.month_to
-          left join instant f on f.at = s.piece_from
-          left join instant t on t.at = s.piece_to
-         where s.source_id = $1 and s.desktop_no >= $3 and s.desktop_no < $4
-           and s.connection_first_seen is null and s.connection_started_after is null
-           and s.status_id between 0 and 31 and s.ended <= 25
-           -- Listings that left the desktop out: rare, and what comes out would not be what went in.
-           and s.last_seen = case s.ended when -5 then s.piece_to - interval '1 microsecond' when -4 then s.piece_to
-                                          else t.before end
-           and (s.first_seen is not null or s.started_after is null or s.started_after = f.before)
-           and not exists (select from deskledger_data.packed k
-                            where k.source_id = $1 and k.month_from = $2 and k.desktop_no = s.desktop_no)
+               case when s.first_seen is null then s.from_nth when s.piece_from = s.month_from then 2 end as begins,
+               case s.ended when -5 then s.instants else s.to_nth end as ends
+          from placed_in_time s
+         -- Listings that left the desktop out: rare, and what comes out would not be what went in.
+         where s.last_seen = case s.ended when -5 then s.piece_to - interval '1 microsecond' when -4 then s.piece_to
+                                          else s.before_to end
+           and (s.first_seen is not null or s.started_after is null or s.started_after = s.before_from)
     ),
     span as (
         select n.*, lead(n.begins) over next is not distinct from n.ends
@@ -297,18 +326,45 @@ const PACK: &str = "-- store::pack::pack_desktops
                          else 127 end as refers
           from referred r
     ),
-    made as (
-        insert into deskledger_data.packed
-               (source_id, desktop_no, label_no, month_from, first_seen, started_after, disconnected_at, events)
-        select $1, c.desktop_no, c.label_no, $2,
-               min(c.first_seen) filter (where c.is_continued), min(c.started_after) filter (where c.is_continued),
-               min(c.disconnected_at) filter (where c.refers = 127),
-               array_agg((c.event | (c.is_first::integer << 7) | c.refers)::integer order by c.event)
+    form as (
+        select c.desktop_no, c.label_no,
+               min(c.first_seen) filter (where c.is_continued) as first_seen,
+               min(c.started_after) filter (where c.is_continued) as started_after,
+               min(c.disconnected_at) filter (where c.refers = 127) as disconnected_at,
+               array_agg((c.event | (c.is_first::integer << 7) | c.refers)::integer order by c.event) as events
           from coded c
          group by c.desktop_no, c.label_no
+    ),
+    made as (
+        insert into deskledger_data.packed
+               (source_id, desktop_no, label_no, month_from, first_seen, started_after, disconnected_at, events,
+                observed, connected, less, more, last_connected, stretches, disconnected, longest, last_disconnected, loose,
+                breaks, closest, edges)
+        select $1, f.desktop_no, f.label_no, $2, f.first_seen, f.started_after, f.disconnected_at, f.events, s.*
+          from month m
+         cross join form f
+         cross join lateral deskledger_report.sums(
+                   m.at, m.finished, f.events, f.first_seen, f.started_after, f.disconnected_at) s
         returning desktop_no
     )
     select distinct desktop_no from made";
+
+/// Sums up what was packed before there were sums, of the desktops from `$3` to before `$4`.
+const SUM: &str = "-- store::pack::sum_desktops
+    with month as materialized (
+        select m.at, deskledger_report.whole(deskledger_data.finishes($1, m.at)) as finished
+          from (select deskledger_report.whole(at) as at
+                  from deskledger_data.packed_month where source_id = $1 and month_from = $2) m
+    )
+    update deskledger_data.packed k
+       set (observed, connected, less, more, last_connected, stretches, disconnected, longest, last_disconnected, loose, breaks,
+            closest, edges)
+           = (select s.observed, s.connected, s.less, s.more, s.last_connected, s.stretches, s.disconnected, s.longest,
+                     s.last_disconnected, s.loose, s.breaks, s.closest, s.edges
+                from month m
+               cross join lateral deskledger_report.sums(
+                         m.at, m.finished, k.events, k.first_seen, k.started_after, k.disconnected_at) s)
+     where k.source_id = $1 and k.month_from = $2 and k.desktop_no >= $3 and k.desktop_no < $4 and k.observed is null";
 
 /// Of the desktops `$4`, what does not come out as it went in is not packed after all.
 const LEAVE_ODD: &str = "-- store::pack::pack_desktops

@@ -17,7 +17,8 @@ const ROLES: [(&str, &str); 2] = [
          revoke select on deskledger_report.named_piece, deskledger_report.connection,
                 deskledger_report.desktop, deskledger_report.user_label, deskledger_report.label,
                 deskledger_report.labelled_piece, deskledger_report.packed, deskledger_report.desktop_label,
-                deskledger_report.connection_bounds from deskledger_planner;",
+                deskledger_report.labelled_sum, deskledger_report.loose_piece,
+                deskledger_report.row_piece from deskledger_planner;",
     ),
 ];
 

@@ -412,7 +412,9 @@ async fn the_planner_plans_and_learns_no_name() {
         "label",
         "labelled_piece",
         "desktop_label",
-        "connection_bounds",
+        "labelled_sum",
+        "loose_piece",
+        "row_piece",
     ] {
         let read = format!("select * from deskledger_report.{view}");
         assert_eq!(refusal(&mut connection, &read).await.as_deref(), DENIED, "{read}");

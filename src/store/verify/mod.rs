@@ -222,10 +222,11 @@ async fn wrong_tallies(connection: &mut PgConnection) -> sqlx::Result<Vec<(Sourc
                 coalesce(told.counts, 'none'), coalesce(kept.counts, 'none'), n.snapshot_id, n.sequence,
                 n.observed_at
            from (select source_id, at, concat_ws(', ', desktops, connected, disconnected, ready, unregistered, started,
-                        disconnects, ended) as counts
-                   from deskledger_data.told_tally) told
+                        disconnects, ended, reconnects) as counts
+                   from deskledger_data.told_tally
+                   full join deskledger_data.told_reconnects using (source_id, at)) told
            full join (select source_id, at, concat_ws(', ', desktops, connected, disconnected, ready, unregistered,
-                             started, disconnects, ended) as counts
+                             started, disconnects, ended, reconnects) as counts
                         from deskledger_data.tally) kept
                 on kept.source_id = told.source_id and kept.at = told.at
            -- The snapshot of that instant; where there is none, the next one, or the last.
@@ -269,6 +270,12 @@ async fn wrong_packing(connection: &mut PgConnection) -> sqlx::Result<Vec<(Sourc
            from (select m.source_id, m.month_from, '`packed_month`' as what
                    from deskledger_data.packed_month m
                   where m.month_to <> deskledger_report.month_end(m.month_from)
+                     or m.is_whole
+                        and (m.at = '{}'
+                             or not exists (select from deskledger_data.head h
+                                             where h.source_id = m.source_id and h.observed_at >= m.month_to)
+                             or exists (select from deskledger_data.open_span o
+                                         where o.source_id = m.source_id and o.piece_from < m.month_to))
                      or m.at <> '{}'
                         and m.at is distinct from
                             array[coalesce((select max(s.observed_at) from deskledger_data.snapshot s
@@ -299,7 +306,22 @@ async fn wrong_packing(connection: &mut PgConnection) -> sqlx::Result<Vec<(Sourc
                      or k.events[1] >> 14 <> 2 and k.started_after is not null
                      or e.refers <> (k.disconnected_at is not null)
                      or not exists (select from deskledger_data.packed_month m
-                                     where m.source_id = k.source_id and m.month_from = k.month_from)) w
+                                     where m.source_id = k.source_id and m.month_from = k.month_from)
+                  union all
+                 select k.source_id, k.month_from, format('a sum in `packed` of desktop number %s', k.desktop_no)
+                   from (select m.source_id, m.month_from, m.is_whole, m.at,
+                                deskledger_report.whole(deskledger_data.finishes(m.source_id, m.at)) as finished
+                           from (select source_id, month_from, is_whole, deskledger_report.whole(at) as at
+                                   from deskledger_data.packed_month where at <> '{}') m) m
+                   join deskledger_data.packed k on k.source_id = m.source_id and k.month_from = m.month_from
+                  cross join lateral deskledger_report.sums(
+                            m.at, m.finished, k.events, k.first_seen, k.started_after, k.disconnected_at) s
+                  where (m.is_whole or k.observed is not null)
+                    and (k.observed, k.connected, k.less, k.more, k.last_connected, k.stretches, k.disconnected, k.longest,
+                         k.last_disconnected, k.loose, k.breaks, k.closest, k.edges)
+                        is distinct from
+                        (s.observed, s.connected, s.less, s.more, s.last_connected, s.stretches, s.disconnected, s.longest,
+                         s.last_disconnected, s.loose, s.breaks, s.closest, s.edges)) w
            cross join lateral (
                 select s.snapshot_id, s.sequence, s.observed_at
                   from deskledger_data.snapshot s

@@ -79,7 +79,7 @@ pub async fn pack(store: &Store) -> u64 {
         let mut month = month_start(from);
         while month <= to {
             let what = Packable { source_id, source: source.clone(), month, desktops };
-            packed += store.pack(&what, |_| ()).await.unwrap().unwrap().packed;
+            packed += store.pack(&what, async |_, _| ()).await.unwrap().unwrap().packed;
             month = next_month(month);
         }
     }

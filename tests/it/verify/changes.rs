@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 use crate::support::ledger::rows;
 
 /// Columns whose change `verify` cannot see, and why that is as it should be.
-pub const NOT_SEEN: [(&str, &str, &str); 11] = [
+pub const NOT_SEEN: [(&str, &str, &str); 12] = [
     ("head", "epoch", "who records now, which is no history"),
     ("head", "leader", "who records now, which is no history"),
     ("head", "led_since", "who records now, which is no history"),
@@ -21,6 +21,11 @@ pub const NOT_SEEN: [(&str, &str, &str); 11] = [
     ),
     ("late", "snapshot_id", "as that of `snapshot`"),
     ("packed_month", "is_done", "whether packing is to look once more, which is no history"),
+    (
+        "packed_month",
+        "is_whole",
+        "whether sums are read in place of events: either says the same, and where not, it is seen",
+    ),
 ];
 
 /// One value of the ledger.

@@ -29,7 +29,10 @@ pub async fn recorded(store: &Store) {
     let kept = record_with_late(store, &history(), 1, usize::MAX).await;
     assert_eq!(kept, 12);
     for month in store.packable(None).await.unwrap() {
-        assert!(store.pack(&month, |_| ()).await.unwrap().unwrap().packed > 0, "{month:?}");
+        assert!(
+            store.pack(&month, async |_, _| ()).await.unwrap().unwrap().packed > 0,
+            "{month:?}"
+        );
     }
     let erase = "update deskledger_data.late set line = null, salt = null
                   where source_id = 1 and sequence = (select min(sequence) from deskledger_data.late where source_id = 1)";

@@ -12,6 +12,8 @@ pub struct Plan {
     pub moment: &'static str,
     /// How many times five minutes before the moment the first visit is.
     pub lead: i64,
+    /// How many times slower all goes, where it is to take months.
+    pub slow: Option<i64>,
     /// One for each source, at most two.
     pub fleets: Vec<Fleet>,
 }
@@ -200,7 +202,13 @@ const MAX_GAPS: [Option<&str>; 8] = [
 pub fn plans() -> impl Strategy<Value = Plan> {
     let moment = prop::sample::select(MOMENTS.to_vec());
     let fleets = vec(fleets(), 1..=2);
-    (moment, 0i64..=20, fleets).prop_map(|(moment, lead, fleets)| Plan { moment, lead, fleets })
+    let slow = weighted(0.4, 300i64..1500);
+    (moment, 0i64..=20, slow, fleets).prop_map(|(moment, lead, slow, fleets)| Plan {
+        moment,
+        lead,
+        slow,
+        fleets,
+    })
 }
 
 fn fleets() -> impl Strategy<Value = Fleet> {

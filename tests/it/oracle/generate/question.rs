@@ -1,6 +1,8 @@
 //! What is asked of a history: every parameter that a report takes.
 
+use chrono::DateTime;
 use chrono_tz::Tz;
+use deskledger::domain::months::{month_start, next_month};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -60,6 +62,8 @@ pub struct Seed {
     planned: (i64, Work, usize),
     /// The range is the whole history: what is rare is then asked for.
     whole: bool,
+    /// The range is all months that the history meets, give or take.
+    months: Option<(Micros, Micros)>,
     other: (Option<Near>, Option<Near>),
     bins: i64,
     once: bool,
@@ -93,7 +97,8 @@ pub fn seeds() -> impl Strategy<Value = Seed> {
     let within = select(vec![15 * MINUTE, 10 * MINUTE, 5 * MINUTE, HOUR, 0, 15 * MINUTE - 1]);
     let counted = (1_usize..4, select(vec![0, 5 * MINUTE, 10 * MINUTE, HOUR, DAY]), 0_i64..101);
     let idle = (select(vec![1, 2, 3, 5, 10, 100, 700]), select(vec![0, 0, 1, MINUTE, HOUR]));
-    let planned = ((0_i64..60, select(WORK.to_vec()), 0_usize..4), prop::bool::weighted(0.25));
+    let planned =
+        ((0_i64..60, select(WORK.to_vec()), 0_usize..4), (prop::bool::weighted(0.25), months()));
     let other = (option::of((places(), offsets())), option::of((places(), offsets())));
     let more = (other, select(vec![1, 2, 3, 20]), any::<bool>());
     let zones = select(ZONES.to_vec());
@@ -110,7 +115,8 @@ pub fn seeds() -> impl Strategy<Value = Seed> {
             counted,
             idle,
             planned: planned.0,
-            whole: planned.1,
+            whole: planned.1.0,
+            months: planned.1.1,
             other: more.0,
             bins: more.1,
             once: more.2,
@@ -131,8 +137,15 @@ impl Seed {
             Place::Snapshot(index) | Place::RunEnd(index) => index.get(&snapshots) + offset,
         };
         let (first, last) = (*snapshots.iter().min().unwrap(), *snapshots.iter().max().unwrap());
-        let (from, to) =
-            if self.whole { (first, last + 1) } else { (near(&self.from), near(&self.to)) };
+        let (from, to) = match self.months {
+            Some((before, after)) => {
+                let month = |at| DateTime::from_timestamp_micros(at).map(month_start).unwrap();
+                let (first, last) = (month(first), next_month(month(last)));
+                (first.timestamp_micros() + before, last.timestamp_micros() + after)
+            }
+            None if self.whole => (first, last + 1),
+            None => (near(&self.from), near(&self.to)),
+        };
         let other = match (self.other.0.as_ref().map(near), self.other.1.as_ref().map(near)) {
             (Some(from), Some(to)) => (Some(from.min(to)), Some(from.max(to))),
             given => given,
@@ -171,6 +184,12 @@ impl Question {
     pub fn idle_period(&self) -> Period {
         Period { from: self.idle_until - self.idle * DAY / 100, to: self.idle_until }
     }
+}
+
+/// How far off the first month's start and the last one's end.
+fn months() -> impl Strategy<Value = Option<(Micros, Micros)>> {
+    let off = || select(vec![0, 0, 0, 1, -1, 3 * DAY, -3 * DAY]);
+    option::weighted(0.25, (off(), off()))
 }
 
 fn places() -> impl Strategy<Value = Place> {

@@ -75,7 +75,24 @@ pub fn play(plan: &Plan) -> String {
         lines.extend(World::new(name, fleet, begin).visits(fleet));
     }
     lines.sort_by_key(|(observed_at, _)| *observed_at);
+    if let Some(factor) = plan.slow {
+        for (at, line) in &mut lines {
+            slow_down(line, *at, moment + (*at - moment) * factor, factor);
+        }
+    }
     lines.into_iter().map(|(_, line)| format!("{line}\n")).collect()
+}
+
+/// Moves a visit from one instant to another, and lets what was seen hold for that much longer.
+fn slow_down(line: &mut Value, from: Micros, to: Micros, factor: i64) {
+    for key in ["observed_at", "finished_at", "scheduled_at"] {
+        if let Some(at) = line[key].as_str() {
+            let at = DateTime::parse_from_rfc3339(at).unwrap().timestamp_micros();
+            line[key] = instant(at - from + to).into();
+        }
+    }
+    let max_gap = line["max_gap"].as_str().map_or(15 * MINUTE, duration) * factor;
+    line["max_gap"] = format!("{}s", max_gap / SECOND).into();
 }
 
 /// A source as it is at one time, and when it was visited.
