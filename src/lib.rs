@@ -49,8 +49,9 @@
 //!    the entry that the beliefs were built on, under the lease that it holds. If someone else has moved it, nothing is
 //!    written and the beliefs are read back; if someone else leads, what it has is kept as a late entry.
 //! 6. After a month is over, what is still open is cut at its end, in transactions of its own.
-//!    From then on the month can be packed: [`store::Store::pack`], by `deskledger compact`. Whoever reads filed spans reads
-//!    them through the view `filed`, which unpacks them.
+//!    From then on the month can be packed: [`store::Store::pack`], by the recorder's housekeeping or `deskledger compact`.
+//!    Whoever reads filed spans reads them through the view `filed`, which unpacks them; who needs no more than sums over
+//!    whole months finds them beside.
 //!
 //! # What never breaks
 //!

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use deskledger::store::Progress;
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -102,6 +103,30 @@ async fn a_month_that_is_over_is_packed_and_says_the_same_and_recording_goes_on(
     assert_eq!(number(&database.pool, whole).await, 1);
     let refused = home.run(&["compact", "--source", "prd"]).await.expect(2);
     assert_eq!(refused.errors(), ["error: there is no source `prd` in the ledger"]);
+}
+
+#[tokio::test]
+async fn a_recorder_packs_by_itself_what_is_over() {
+    let (database, store) = ledger().await;
+    record(&store, &history(32), 7, usize::MAX).await;
+    let home = Home::configured(
+        &database,
+        "[metrics]\nlisten = \"off\"\n[[source]]\nname = \"prod\"\nproject_id = \"p\"\n\
+         endpoint = \"http://127.0.0.1:9\"\nauth = { token = \"t\" }\n",
+    );
+    let before = views(&database.pool).await;
+    let running = home.start(&["collect"]);
+    running.says("2026-10 is over: packed ").await;
+    // Its visit would be waited for, and nothing that is packed depends on an orderly end.
+    running.signal(Signal::SIGKILL);
+    running.end().await;
+    let left = number(&database.pool, "select count(*) from deskledger_data.span_2026_10").await;
+    assert!(left < 20, "{left}");
+    let after = views(&database.pool).await;
+    // The others say that it tried to visit, and could not.
+    for view in ["desktop_snapshots", "desktop_states", "coverage"] {
+        assert_eq!(after[view], before[view], "{view}");
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! `deskledger collect`: records each source on its schedule, until told to stop.
 
+mod housekeeping;
 mod log;
 mod outside;
 mod slots;
@@ -135,6 +136,7 @@ async fn collect(
         ended = on_schedule(cycles, ledger, watch, halt, signals) => ended,
         failed = adopting => failed,
         () = outside::look_at_ledger(&ledger.store, watch) => unreachable!("it goes on for ever"),
+        () = housekeeping::keep(&ledger.store) => unreachable!("it goes on for ever"),
     }
 }
 

@@ -1,0 +1,62 @@
+//! What a recorder does for its ledger beside recording: it packs the months that are over.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::domain::harmless;
+use crate::error::Chain;
+use crate::store::{Packable, Store, StoreError};
+
+/// How often it looks whether there is something to do.
+const LOOK: Duration = Duration::from_hours(1);
+
+/// Packs the months that are over, of all sources of the ledger, whenever there are such. Several recorders may do so at once:
+/// one of them packs a source, and the others find nothing left to do.
+pub(super) async fn keep(store: &Store) {
+    loop {
+        match pack_all(store).await {
+            Ok(()) => {}
+            // Whoever records says so.
+            Err(error) if error.is_away() => tracing::debug!("no month is packed: {error}"),
+            // As it was, it is right too: it only takes more room. The next hour comes.
+            Err(error) => tracing::warn!("cannot pack a month that is over: {}", Chain(&error)),
+        }
+        sleep(LOOK).await;
+    }
+}
+
+async fn pack_all(store: &Store) -> Result<(), StoreError> {
+    let months = store.packable(None).await?;
+    for of_month in months.chunk_by(|one, other| one.month == other.month) {
+        let mut packed = 0;
+        for what in of_month {
+            packed += pack(store, what).await?;
+        }
+        let month = of_month[0].month;
+        if packed > 0 && !store.give_room_back(month).await? {
+            let name = month.format("span_%Y_%m");
+            tracing::info!(
+                "the table deskledger_data.{name} is in use: `vacuum full` gives back the room of its packed spans"
+            );
+        }
+    }
+    Ok(())
+}
+
+async fn pack(store: &Store, what: &Packable) -> Result<u64, StoreError> {
+    let Some(packed) = store.pack(what, async |_, took| sleep(took).await).await? else {
+        return Ok(0);
+    };
+    tracing::info!(
+        source.name = what.source,
+        packed = packed.packed,
+        left = packed.left,
+        "source `{}`: {} is over: packed {} spans, {} stay as they are",
+        harmless(&what.source),
+        what.month.format("%Y-%m"),
+        packed.packed,
+        packed.left
+    );
+    Ok(packed.packed)
+}
