@@ -26,7 +26,7 @@ const CLASSES: [(&str, &[&str]); 6] = [
     ("headers", &["snapshot", "coverage_run", "head", "late"]),
     ("tally", &["tally"]),
     ("rollup", &["rollup"]),
-    ("spans", &["span", "open_span", "unlisted", "packed", "desktop_month"]),
+    ("spans", &["span", "open_span", "unlisted", "packed"]),
     ("registers", &["desktop", "label", "assignment", "person", "status"]),
 ];
 
@@ -61,12 +61,18 @@ pub async fn weigh(
     figures.note(key, "desktops, a desktop and day, all of it", desktops, "bytes");
     months(&all, asked, days, figures);
 
-    let spans = ledger.figure("select count(*) from deskledger_data.span").await?;
+    let spans = ledger.figure("select count(*) from deskledger_data.filed").await?;
     figures.note("spans", "spans filed", spans, "");
     let rate = spans / desktop_days;
     figures.note("spans_per_desktop_day", "spans of a desktop and day", rate, "");
-    let bytes = sum(&|relation| relation.table == "span") / spans;
-    figures.note("bytes_per_span", "a span, with its indexes", bytes, "bytes");
+    let rows = ledger.figure("select count(*) from deskledger_data.span").await?;
+    let bytes = sum(&|relation| relation.table == "span") / rows;
+    figures.note("bytes_per_span", "a span that is a row, with its indexes", bytes, "bytes");
+    let packed = sum(&|relation| relation.table.starts_with("packed"));
+    if spans > rows {
+        let bytes = packed / (spans - rows);
+        figures.note("bytes_per_packed_span", "a packed span, sums and all", bytes, "bytes");
+    }
     let groups = ledger.figure("select count(*) from deskledger_data.desktop_group").await?;
     let snapshots = f64::from(grown.snapshots);
     let bytes = sum(&|relation| class(&relation.table) == "groups") / groups / snapshots;
@@ -95,6 +101,7 @@ fn months(all: &[Relation], asked: &Asked, days: u32, figures: &mut Figures) {
         let spans = all.iter().filter(|relation| class(&relation.table) == "spans");
         spans
             .filter(|relation| match &relation.month {
+                _ if relation.table.starts_with("packed") => is_closed,
                 // What a month's end cuts is filed there, and what came after the last is of the newest.
                 Some(month) => (*month < live) == is_closed,
                 None => !is_closed,
