@@ -205,7 +205,7 @@ fn every_view_and_every_report_answers_what_the_definitions_say() {
     let wanted = |variable: &str| std::env::var(variable).ok().and_then(|n| n.parse().ok());
     let cases_wanted = wanted("PROPTEST_CASES");
     let config = Config {
-        cases: cases_wanted.unwrap_or(60),
+        cases: cases_wanted.unwrap_or(40),
         source_file: Some(file!()),
         max_shrink_iters: wanted("PROPTEST_MAX_SHRINK_ITERS").unwrap_or(400),
         ..Config::default()
@@ -238,5 +238,5 @@ fn every_view_and_every_report_answers_what_the_definitions_say() {
     result.unwrap_or_else(|failure| panic!("{failure}"));
     let (packed, from_sums) = (packed.get(), from_sums.get());
     println!("{packed} spans packed, {from_sums} questions answered from sums");
-    assert!(cases_wanted.is_some() || packed > 100 && from_sums > 0, "hardly any");
+    assert!(cases_wanted.is_some() || packed > 50 && from_sums > 0, "hardly any");
 }

@@ -31,14 +31,23 @@ impl fmt::Debug for History {
     }
 }
 
-/// Histories alone.
+/// Histories of hours.
 pub fn histories() -> impl Strategy<Value = History> {
-    plan::plans().prop_map(|plan| History(world::play(&plan)))
+    plan::plans().prop_map(|plan| History(world::play(&plan::Plan { slow: None, ..plan })))
 }
 
-/// Histories, each with a question that fits it.
+/// Those, each with a question that fits it.
+pub fn quick_cases() -> impl Strategy<Value = (History, Question)> {
+    asked(histories())
+}
+
+/// Histories of hours and of months, each with a question that fits it.
 pub fn cases() -> impl Strategy<Value = (History, Question)> {
-    (histories(), question::seeds()).prop_map(|(history, seed)| {
+    asked(plan::plans().prop_map(|plan| History(world::play(&plan))))
+}
+
+fn asked(histories: impl Strategy<Value = History>) -> impl Strategy<Value = (History, Question)> {
+    (histories, question::seeds()).prop_map(|(history, seed)| {
         let question = seed.question(&history);
         (history, question)
     })

@@ -151,10 +151,13 @@ impl Seed {
             given => given,
         };
         let [source, user, desktop, group] = self.names.clone();
+        // Of months, hours are thousands.
+        let is_long = (to - from).abs() > 20 * DAY;
+        let unit = if is_long && self.unit == Unit::Hour { Unit::Day } else { self.unit };
         Question {
             buckets: Buckets {
                 range: Period { from: from.min(to), to: from.max(to) },
-                unit: self.unit,
+                unit,
                 tz: self.tz,
             },
             at: near(&self.at),
