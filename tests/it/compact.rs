@@ -3,15 +3,16 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use deskledger::store::Progress;
 use nix::sys::signal::Signal;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sqlx::PgPool;
 
 use crate::exchange::views;
-use crate::support::ledger::{ledger, record};
+use crate::support::ledger::{ledger, record, report_sql, rows};
 use crate::support::program::Home;
 
 /// A visit every two hours of October, and of the first day of November: desktops that are used by day, each its own
-/// way, one that is renamed, one that is gone for a week, and one listing that leaves one out.
+/// way, one that is renamed, one that is renamed while it is connected across the month's end, one that is gone for a week, and
+/// one listing that leaves one out.
 fn history(days: i64) -> String {
     let begin: DateTime<Utc> = "2026-10-01T00:30:00Z".parse().unwrap();
     let mut lines = String::new();
@@ -24,7 +25,10 @@ fn history(days: i64) -> String {
                     3 => "DISCONNECTED",
                     _ => "REGISTERED",
                 };
-                let name = if number == 2 && step > 100 { "new".to_owned() } else { format!("d{number}") };
+                let across = number == 5 && (364..376).contains(&step);
+                let status = if across { "CONNECTED" } else { status };
+                let is_renamed = number == 2 && step > 100 || number == 5 && step > 368;
+                let name = if is_renamed { format!("new{number}") } else { format!("d{number}") };
                 json!({ "desktop_id": format!("d-{number}"), "desktop_name": name, "connect_status": status,
                         "attach_users": [{ "id": "u", "name": "anna", "type": "USER" }] })
             })
@@ -49,6 +53,26 @@ async fn number(pool: &PgPool, sql: &'static str) -> i64 {
     sqlx::query_scalar(sql).fetch_one(pool).await.unwrap()
 }
 
+/// What reports that add up say of October, to the microsecond.
+async fn october(pool: &PgPool) -> Vec<(&'static str, Vec<Map<String, Value>>)> {
+    let period = [("from", "2026-10-01"), ("to", "2026-11-01"), ("tz", "UTC"), ("source", "")];
+    let mut told = Vec::new();
+    for (name, more) in [
+        ("lingering", &[][..]),
+        ("user-hours", &[("overlap", "each")]),
+        ("disconnects", &[("bucket", "all"), ("reconnect_within", "15m")]),
+        ("flapping", &[("times", "3"), ("within", "3d")]),
+        (
+            "capacity",
+            &[("headroom_pct", "20"), ("workdays", "1-7"), ("day_from", "0"), ("day_to", "24")],
+        ),
+    ] {
+        let sql = report_sql(name, &[&period[..], more].concat());
+        told.push((name, rows(pool, &sql).await));
+    }
+    told
+}
+
 const SPANS: &str = "select count(*) from deskledger_data.span";
 const SIZE: &str = "select pg_relation_size('deskledger_data.span_2026_10')";
 
@@ -64,6 +88,8 @@ async fn a_month_that_is_over_is_packed_and_says_the_same_and_recording_goes_on(
     assert_eq!(out, "nothing to pack: no month is over that is not packed already\n");
     record(&store, &format!("{more}{late}"), 7, usize::MAX).await;
 
+    let told = october(&database.pool).await;
+    assert!(told.iter().all(|(_, rows)| !rows.is_empty()), "{told:?}");
     let (before, spans, size) = (
         views(&database.pool).await,
         number(&database.pool, SPANS).await,
@@ -77,6 +103,7 @@ async fn a_month_that_is_over_is_packed_and_says_the_same_and_recording_goes_on(
     assert!(packed > 800 && left > 0 && left < 20, "{out}");
     assert!(number(&database.pool, SIZE).await * 5 < size);
     assert_eq!(views(&database.pool).await, before);
+    assert_eq!(october(&database.pool).await, told);
     assert_eq!(home.run(&["verify"]).await.expect(0).out.matches("ok").count(), 1);
 
     let out = home.run(&["compact"]).await.expect(0).out;
