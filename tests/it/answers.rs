@@ -205,7 +205,7 @@ fn every_view_and_every_report_answers_what_the_definitions_say() {
     let wanted = |variable: &str| std::env::var(variable).ok().and_then(|n| n.parse().ok());
     let cases_wanted = wanted("PROPTEST_CASES");
     let config = Config {
-        cases: cases_wanted.unwrap_or(40),
+        cases: cases_wanted.unwrap_or(20),
         source_file: Some(file!()),
         max_shrink_iters: wanted("PROPTEST_MAX_SHRINK_ITERS").unwrap_or(400),
         ..Config::default()

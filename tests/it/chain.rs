@@ -472,7 +472,7 @@ fn every_digest_follows_from_the_rows_of_the_ledger() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (database, store) = runtime.block_on(ledger());
     let config = Config {
-        cases: 32,
+        cases: 12,
         source_file: Some(file!()),
         max_shrink_iters: 200,
         ..Config::default()

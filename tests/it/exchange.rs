@@ -94,7 +94,7 @@ fn what_is_exported_and_imported_again_gives_the_same_views() {
         runtime.block_on(async { (ledger().await, ledger().await) });
     let (from, to) = (Home::new(&first), Home::new(&second));
     let config =
-        Config { cases: 14, source_file: Some(file!()), max_shrink_iters: 60, ..Config::default() };
+        Config { cases: 8, source_file: Some(file!()), max_shrink_iters: 60, ..Config::default() };
     let result = TestRunner::new(config).run(&histories(), |history| {
         runtime.block_on(async {
             first_store.forget_everything().await.unwrap();

@@ -326,7 +326,7 @@ fn snapshots() -> impl Strategy<Value = Value> {
 fn the_views_say_of_a_late_snapshot_what_was_given() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (database, store) = runtime.block_on(ledger());
-    let config = Config { cases: 96, source_file: Some(file!()), ..Config::default() };
+    let config = Config { cases: 32, source_file: Some(file!()), ..Config::default() };
     let result = TestRunner::new(config).run(&snapshots(), |line| {
         runtime.block_on(async {
             store.forget_everything().await.unwrap();

@@ -120,7 +120,7 @@ async fn storm(
     nth: u64,
     percent_complete: u64,
 ) {
-    let visits = number("DESKLEDGER_STORM_VISITS", 24);
+    let visits = number("DESKLEDGER_STORM_VISITS", 14);
     let seed = number("DESKLEDGER_STORM_SEED", 20_261_122) + nth;
     println!("a storm of {visits} visits with seed {seed}");
     let start: DateTime<Utc> = "2026-10-07T00:00:00Z".parse().unwrap();

@@ -93,7 +93,9 @@ async fn after_the_database_was_away_the_leader_is_given_time_to_come_back() {
     }
     set_away(&database.pool, false).await;
     assert!(matches!(other.tick().await, Step::StoodBy { .. }));
-    assert!(is_recorded(&visited(one.tick().await)));
+    // Also on a machine that is too busy to answer one that waits only briefly.
+    visited(one.tick().await);
+    assert!(one.cycle.keeper.finish(Duration::from_secs(60)).await);
     let all = rows(&database.pool, "select * from deskledger.snapshots where not late").await;
     assert_eq!(all.len(), 4);
     // While the leader lives, time does not run against it.
@@ -124,7 +126,8 @@ async fn a_standby_with_snapshots_on_disk_gives_the_leader_the_same_time() {
     assert_eq!(sources[0]["leader"], "one");
     // The leader comes back, and records what came before and what comes after.
     for _ in 0..2 {
-        assert!(is_recorded(&visited(one.tick().await)));
+        visited(one.tick().await);
+        assert!(one.cycle.keeper.finish(Duration::from_secs(60)).await);
     }
     assert!(matches!(other.tick().await, Step::StoodBy { .. }));
     assert_eq!(other.cycle.keeper.waiting(), 0);

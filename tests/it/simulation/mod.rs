@@ -129,7 +129,7 @@ fn simulate(first: u64, runs: u64) {
 /// The gate's runs in two halves, side by side; more runs are made by the first.
 #[test]
 fn nothing_is_lost_or_made_up_whatever_happens() {
-    simulate(number("DESKLEDGER_SIMULATION_SEED", 1), number("DESKLEDGER_SIMULATION_RUNS", 15));
+    simulate(number("DESKLEDGER_SIMULATION_SEED", 1), number("DESKLEDGER_SIMULATION_RUNS", 10));
 }
 
 #[test]

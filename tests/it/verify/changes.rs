@@ -106,6 +106,11 @@ impl Cell {
 }
 
 impl Cell {
+    /// Puts its table back, of all that were saved.
+    pub async fn restore(&self, pool: &PgPool, _: &Saved) {
+        run(pool, &put_back(&self.table)).await;
+    }
+
     /// Removes the whole row; `None`: other rows hold it fast.
     pub async fn remove(&self, pool: &PgPool) -> Option<String> {
         let Self { table, row, .. } = self;
@@ -205,17 +210,21 @@ pub async fn save(pool: &PgPool) -> Saved {
 
 /// Puts everything back.
 pub async fn restore(pool: &PgPool, saved: &Saved) {
-    let mut all = String::new();
-    for table in saved.0.iter().filter(|table| *table != "source") {
-        all += &format!(
-            "delete from deskledger_data.{table}; insert into deskledger_data.{table} select * from saved.{table};"
-        );
+    run(pool, &saved.0.iter().map(|table| put_back(table)).collect::<String>()).await;
+}
+
+fn put_back(table: &str) -> String {
+    if table == "source" {
+        // Others refer to its rows.
+        return "update deskledger_data.source s
+                   set name = o.name, region = o.region, project_id = o.project_id, endpoint = o.endpoint,
+                       created_at = o.created_at
+                  from saved.source o where s.source_id = o.source_id;"
+            .to_owned();
     }
-    all += "update deskledger_data.source s
-               set name = o.name, region = o.region, project_id = o.project_id, endpoint = o.endpoint,
-                   created_at = o.created_at
-              from saved.source o where s.source_id = o.source_id;";
-    run(pool, &all).await;
+    format!(
+        "delete from deskledger_data.{table}; insert into deskledger_data.{table} select * from saved.{table};"
+    )
 }
 
 async fn run(pool: &PgPool, sql: &str) {

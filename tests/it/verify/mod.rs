@@ -23,12 +23,14 @@ async fn faults(store: &Store) -> Vec<(String, Fault)> {
     faults.filter_map(|(source, fault)| Some((source, fault?))).collect()
 }
 
-/// Of each column the first value that is null and the first that is not.
+/// Of each column the first value, of those that are not null if there is any.
 fn telling(cells: Vec<Cell>) -> Vec<Cell> {
-    let mut kept: BTreeMap<(String, String, bool), Cell> = BTreeMap::new();
+    let mut kept: BTreeMap<(String, String), Cell> = BTreeMap::new();
     for cell in cells {
-        let key = (cell.table.clone(), cell.column.clone(), cell.is_null);
-        kept.entry(key).or_insert(cell);
+        let key = (cell.table.clone(), cell.column.clone());
+        if kept.get(&key).is_none_or(|kept| kept.is_null && !cell.is_null) {
+            kept.insert(key, cell);
+        }
     }
     kept.into_values().collect()
 }
@@ -52,7 +54,7 @@ async fn a_change_of_any_column_of_any_table_is_found_and_names_a_snapshot() {
         let found = faults(&store).await;
         let place = found.first().map(|(_, fault)| fault.at);
         assert!(matches!(place, Some(Some(_))), "{done}: {found:?}");
-        restore(&database.pool, &saved).await;
+        cell.restore(&database.pool, &saved).await;
         *tried.entry(column).or_insert(0) += 1;
     }
     not_accepted.retain(|column| !tried.contains_key(column));
@@ -199,7 +201,7 @@ fn a_ledger_as_recorded_is_right_and_any_value_or_row_changed_by_hand_is_found()
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (database, store) = runtime.block_on(ledger());
     let config = Config {
-        cases: std::env::var("PROPTEST_CASES").map_or(10, |cases| cases.parse().unwrap()),
+        cases: std::env::var("PROPTEST_CASES").map_or(6, |cases| cases.parse().unwrap()),
         source_file: Some(file!()),
         max_shrink_iters: 100,
         ..Config::default()
@@ -226,11 +228,16 @@ fn a_ledger_as_recorded_is_right_and_any_value_or_row_changed_by_hand_is_found()
                     let Some(done) = done else { continue };
                     let found = faults(&store).await;
                     prop_assert!(!found.is_empty(), "not found: {done}");
+                    // Of a source without any snapshot left, nothing can say when.
+                    let left = "select array_agg(distinct source) from deskledger.snapshots";
+                    let left: Option<Vec<String>> =
+                        sqlx::query_scalar(left).fetch_one(&database.pool).await.unwrap();
+                    let has_any = |source| left.iter().flatten().any(|other| other == source);
                     prop_assert!(
-                        found.iter().all(|(_, fault)| fault.at.is_some()),
+                        found.iter().all(|(source, fault)| fault.at.is_some() || !has_any(source)),
                         "{done}: {found:?}"
                     );
-                    restore(&database.pool, &saved).await;
+                    cell.restore(&database.pool, &saved).await;
                 }
                 prop_assert_eq!(faults(&store).await, vec![]);
                 Ok(())
