@@ -22,7 +22,7 @@
 //! | [`domain`] | desktops, snapshots, what a snapshot changes, digests, whether stored rows are right; pure | – |
 //! | [`workspace`] | the API's client: authentication, pace, paging, completeness, retries, regions | domain, clock |
 //! | [`exchange`] | one snapshot a line: reading, writing, compression | domain |
-//! | [`store`] | PostgreSQL: private server, migrations, recording, reading back, packing, verifying | domain, home |
+//! | [`store`] | PostgreSQL: private server, migrations, recording, reading back, packing, erasing persons, verifying | domain, home |
 //! | [`seal`] | signed statements of where the chains stand | domain |
 //! | [`collector`] | ticks, the cycle that visits and keeps, the spool | domain, exchange, workspace, store, clock, config |
 //! | [`metrics`] | a recorder as it is seen from outside: figures for Prometheus, whether it lives and is ready | domain, clock, collector, workspace, serve |

@@ -16,6 +16,7 @@ pub mod collect;
 pub mod compact;
 pub mod demo;
 pub mod doctor;
+pub mod erase_user;
 pub mod export;
 pub mod import;
 mod lease;
@@ -127,6 +128,8 @@ pub enum Command {
     Verify(verify::Args),
     /// Pack the months that are over, to a twentieth of the room.
     Compact(compact::Args),
+    /// Put a pseudonym in the place of a person, everywhere and for good.
+    EraseUser(erase_user::Args),
     /// Open a psql shell on the ledger.
     Psql(psql::Args),
     /// Serve the reports to browsers.
@@ -159,6 +162,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Import(args) => import::run(args, &globals).await,
         Command::Export(args) => export::run(args, &globals).await,
         Command::Compact(args) => compact::run(args, &globals).await,
+        Command::EraseUser(args) => erase_user::run(args, &globals).await,
         Command::Psql(args) => run_psql(&args, &globals).await,
         Command::Serve(args) => serve::run(args, &globals).await,
         Command::Simulate(args) => simulate::run(*args).await,

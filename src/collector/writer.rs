@@ -13,7 +13,7 @@ use super::spool::{Queue, SpoolError};
 use super::succession::Leader;
 use crate::clock::Clock;
 use crate::domain::{Beliefs, HistoryError, Instant, Snapshot};
-use crate::exchange::write_line;
+use crate::exchange::bare_line;
 use crate::store::{Candidate, Late, Leadership, Recorder, StoreError};
 
 /// A transaction holds at most so many snapshots of the spool, or so many rows.
@@ -316,11 +316,9 @@ impl Writer {
     }
 
     async fn write_late(&mut self, snapshot: &Snapshot) -> Result<Late, StoreError> {
-        let mut line = Vec::new();
-        write_line(&mut line, &self.source, None, snapshot).expect("a vector takes everything");
-        let line = String::from_utf8(line).expect("JSON is UTF-8");
-        let received_at = self.clock.now();
-        self.recorder().await?.record_late(snapshot, line.trim_end(), received_at).await
+        let (source, received_at) = (self.source.clone(), self.clock.now());
+        let line = |snapshot: &Snapshot| bare_line(&source, snapshot);
+        self.recorder().await?.record_late(snapshot, line, received_at).await
     }
 
     async fn write(&mut self, snapshot: &Snapshot) -> Result<Written, StoreError> {

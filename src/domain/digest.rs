@@ -5,7 +5,8 @@
 //! row; the body is what the snapshot changed: of desktops, in the order of their numbers; then of
 //! groups those whose counters are new, and those that are gone, each in the order of theirs. So every
 //! digest follows from the rows of the ledger alone. A snapshot that came too late for the history changes
-//! nothing; the body of its entry is a salted commitment to all that it said. Names and ids of persons and desktops enter as
+//! nothing; the body of its entry is a salted commitment to all that it said. An erasure's is what was erased,
+//! by commitment, and what stands there since. Names and ids of persons and desktops enter as
 //! salted commitments, so that a person can be erased, text and salt, and the chain still be checked
 //! against the commitment that stays.
 //!
@@ -29,6 +30,8 @@ pub enum Kind {
     Snapshot,
     /// A snapshot that came too late for it.
     Late,
+    /// A person was erased.
+    Erasure,
 }
 
 /// The body hash of an entry that changed nothing.
@@ -132,6 +135,29 @@ pub fn assignment_hash(users: &AttachUsers, commitments: &[Digest]) -> Digest {
     hasher.finish()
 }
 
+/// The same where an erasure has changed the order of the entries: `order` has the place, from 1, of the one that was the
+/// first, the second, and so on. `None`: it does not name each place once.
+#[must_use]
+pub fn assignment_hash_in_order(
+    users: &AttachUsers,
+    commitments: &[Digest],
+    order: &[i32],
+) -> Option<Digest> {
+    let entries = users.entries();
+    let mut is_named = vec![false; entries.len()];
+    let mut hasher = Hasher::new("deskledger.assignment.1");
+    for place in order {
+        let at = usize::try_from(i64::from(*place) - 1).ok()?;
+        let (user, commitment) = entries.get(at).zip(commitments.get(at))?;
+        if std::mem::replace(&mut is_named[at], true) {
+            return None;
+        }
+        hasher.bytes(commitment);
+        hasher.optional_text(user.user_group.as_deref());
+    }
+    is_named.iter().all(|named| *named).then(|| hasher.finish())
+}
+
 /// A snapshot's own row, as the chain holds it.
 #[derive(Clone, Copy, Debug)]
 pub struct Header<'a> {
@@ -230,6 +256,105 @@ pub fn late_commitment(salt: &Salt, line: &str) -> Digest {
     hasher.finish()
 }
 
+/// What an erasure put a replacement in the place of, as the letters of the records of its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Erased {
+    /// A user: `P`.
+    Person,
+    /// A desktop's name: `N`.
+    Name,
+    /// A late snapshot's line: `L`.
+    Late,
+}
+
+impl Erased {
+    /// Its letter.
+    #[must_use]
+    pub fn letter(self) -> &'static str {
+        match self {
+            Self::Person => "P",
+            Self::Name => "N",
+            Self::Late => "L",
+        }
+    }
+
+    /// What a letter says.
+    #[must_use]
+    pub fn of(letter: &str) -> Option<Self> {
+        [Self::Person, Self::Name, Self::Late].into_iter().find(|what| what.letter() == letter)
+    }
+}
+
+/// The hash of what stands in the place of a user's id and name since an erasure.
+#[must_use]
+pub fn erased_person(user: &AttachUser) -> Digest {
+    let mut hasher = Hasher::new("deskledger.erased.person.1");
+    hasher.optional_text(user.kind.as_deref());
+    hasher.optional_text(user.id.as_deref());
+    hasher.optional_text(user.name.as_deref());
+    hasher.finish()
+}
+
+/// The hash of what stands in the place of a desktop's name.
+#[must_use]
+pub fn erased_name(desktop_name: Option<&str>) -> Digest {
+    let mut hasher = Hasher::new("deskledger.erased.name.1");
+    hasher.optional_text(desktop_name);
+    hasher.finish()
+}
+
+/// The hash of what stands in the place of a late snapshot's line.
+#[must_use]
+pub fn erased_late(line: Option<&str>) -> Digest {
+    let mut hasher = Hasher::new("deskledger.erased.late.1");
+    hasher.optional_text(line);
+    hasher.finish()
+}
+
+/// An erasure's own row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErasureHeader {
+    /// When it was done.
+    pub erased_at: Instant,
+    /// What stands in the place of the name since.
+    pub pseudonym: String,
+    /// The users that were replaced.
+    pub persons: i32,
+    /// The sets of users in which they were.
+    pub assignments: i32,
+    /// The desktops' names that were replaced.
+    pub desktop_names: i32,
+    /// The late snapshots that were.
+    pub late_snapshots: i32,
+}
+
+impl ErasureHeader {
+    /// Its hash.
+    #[must_use]
+    pub fn hash(&self) -> Digest {
+        let mut hasher = Hasher::new("deskledger.erasure.header.1");
+        hasher.instant(self.erased_at);
+        hasher.text(&self.pseudonym);
+        for count in [self.persons, self.assignments, self.desktop_names, self.late_snapshots] {
+            hasher.number(count.into());
+        }
+        hasher.finish()
+    }
+}
+
+/// The body of an erasure: of each row that it replaced, in the order of kinds and numbers, the commitment to what
+/// stood there, and the hash of what stands there since.
+#[must_use]
+pub fn erasure_body<'a>(records: impl Iterator<Item = (Erased, &'a Digest, &'a Digest)>) -> Digest {
+    let mut hasher = Hasher::new("deskledger.erasure.1");
+    for (what, commitment, replacement) in records {
+        hasher.byte(what.letter().as_bytes()[0]);
+        hasher.bytes(commitment);
+        hasher.bytes(replacement);
+    }
+    hasher.finish()
+}
+
 /// The digest of an entry.
 #[must_use]
 pub fn entry_digest(
@@ -245,6 +370,7 @@ pub fn entry_digest(
     hasher.byte(match kind {
         Kind::Snapshot => b'S',
         Kind::Late => b'L',
+        Kind::Erasure => b'E',
     });
     hasher.bytes(header);
     hasher.bytes(body);

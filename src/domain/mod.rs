@@ -8,6 +8,7 @@ pub mod beliefs;
 pub mod desktop;
 pub mod digest;
 pub mod duration;
+pub mod erasure;
 pub mod history;
 pub mod months;
 pub mod snapshot;

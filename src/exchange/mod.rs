@@ -23,4 +23,4 @@ pub use input::{Input, Progress};
 pub use output::Output;
 pub use pipeline::{LONGEST_LINE, Lines, Numbered, ReadError};
 pub use read::{Line, Parser, Pin, parse_line};
-pub use write::write_line;
+pub use write::{bare_line, write_line};

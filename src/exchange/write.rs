@@ -28,6 +28,13 @@ pub fn write_line(
     output.write_all(b"\n")
 }
 
+/// A snapshot's line without a pin and without its end: as late ones are kept.
+#[must_use]
+pub fn bare_line(source: &str, snapshot: &Snapshot) -> String {
+    let line = LineOut { source, pin: None, snapshot };
+    serde_json::to_string(&line).expect("a text takes everything")
+}
+
 struct LineOut<'a> {
     source: &'a str,
     pin: Option<&'a Pin>,

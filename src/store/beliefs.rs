@@ -12,7 +12,7 @@ use crate::domain::beliefs::{
     Assignment, Beliefs, CONNECTED, DesktopBelief, FIRST_OTHER_STATUS, GroupBelief, Head, Label,
     Mark, OpenGroupSpan, OpenSpan, Person, Restored, Run, ended,
 };
-use crate::domain::digest::{Digest, assignment_hash};
+use crate::domain::digest::{Digest, assignment_hash, assignment_hash_in_order};
 use crate::domain::{AttachUser, AttachUsers, Counters, Instant};
 
 impl Store {
@@ -150,10 +150,10 @@ async fn load_assignments(
     source_id: SourceId,
     persons: &[Person],
 ) -> Result<Vec<Assignment>, StoreError> {
-    type Row = (i32, sqlx::types::Json<Vec<StoredUser>>, Vec<i32>, Vec<i32>);
+    type Row = (i32, sqlx::types::Json<Vec<StoredUser>>, Vec<i32>, Vec<i32>, Option<Vec<i32>>);
     let rows: Vec<Row> = sqlx::query_as(
         "-- store::beliefs::load_assignments
-         select assignment_no, attach_users, person_nos, entry_person_nos from deskledger_data.assignment
+         select assignment_no, attach_users, person_nos, entry_person_nos, chain_order from deskledger_data.assignment
           where source_id = $1 order by assignment_no",
     )
     .bind(source_id)
@@ -161,7 +161,7 @@ async fn load_assignments(
     .await
     .map_err(StoreError::while_trying("read the assignments of a source"))?;
     let mut assignments = Vec::with_capacity(rows.len());
-    for (no, entries, person_nos, entry_person_nos) in rows {
+    for (no, entries, person_nos, entry_person_nos, chain_order) in rows {
         check_number(no, assignments.len(), "assignment")?;
         let users = AttachUsers::new(entries.0.into_iter().map(AttachUser::from).collect());
         let commitment = |no: &i32| {
@@ -173,7 +173,14 @@ async fn load_assignments(
         };
         let commitments: Vec<Digest> =
             entry_person_nos.iter().map(commitment).collect::<Result<_, _>>()?;
-        let hash = assignment_hash(&users, &commitments);
+        let hash = match chain_order {
+            None => assignment_hash(&users, &commitments),
+            Some(order) => {
+                assignment_hash_in_order(&users, &commitments, &order).ok_or_else(|| {
+                    StoreError::Inconsistent(format!("the order of assignment number {no}"))
+                })?
+            }
+        };
         assignments.push(Assignment { users, persons: person_nos, hash });
     }
     Ok(assignments)

@@ -47,7 +47,8 @@ struct Row<'a> {
 }
 
 impl Store {
-    /// Keeps a late snapshot, in one transaction; `None`: the same visit is in the ledger already.
+    /// Keeps a late snapshot, in one transaction; `None`: the same visit is in the ledger already. `erasures`: how many of
+    /// the source were known when the line was written.
     pub(super) async fn record_late(
         &self,
         source_id: SourceId,
@@ -55,6 +56,7 @@ impl Store {
         line: &str,
         received_at: Instant,
         salt: &Salt,
+        erasures: i64,
     ) -> Result<Option<Moved>, StoreError> {
         let Snapshot { observed_at, finished_at, .. } = *snapshot;
         if finished_at < observed_at {
@@ -72,6 +74,18 @@ impl Store {
         .fetch_one(&mut *transaction)
         .await
         .map_err(&failed)?;
+        // Whoever was erased since the line was written may be named in it.
+        let erasures_now: i64 = sqlx::query_scalar(
+            "-- store::late::record_late
+             select count(*) from deskledger_data.erasure where source_id = $1",
+        )
+        .bind(source_id)
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(&failed)?;
+        if erasures_now != erasures {
+            return Err(StoreError::Fenced { source_id });
+        }
         let row = Row::of(source_id, snapshot);
         if row.is_recorded(&mut transaction).await.map_err(&failed)? {
             return Ok(None);

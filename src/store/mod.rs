@@ -4,6 +4,7 @@
 //! function that runs it, so that slow-query logs lead back here.
 
 mod beliefs;
+mod erasure;
 mod error;
 mod facts;
 mod heartbeat;
@@ -21,6 +22,7 @@ mod source;
 mod tally;
 mod verify;
 
+pub use erasure::{Holdings, LineFormat, OfSource, ToErase};
 pub use error::StoreError;
 pub(crate) use error::is_away;
 pub use facts::{Rights, Roster, ServerFacts, Standing, TableSize};

@@ -1,5 +1,7 @@
 //! Records a source: beliefs in memory, fenced by the source's head.
 
+use std::borrow::Cow;
+
 use rand::Rng as _;
 
 use super::heartbeat::Heartbeat;
@@ -9,6 +11,7 @@ use super::partitions::KnownMonths;
 use super::record::{Batch, Fence, Lease};
 use super::source::SourceId;
 use super::{Store, StoreError};
+use crate::domain::erasure::Veil;
 use crate::domain::months::month_start;
 use crate::domain::{Beliefs, Instant, Snapshot, Source};
 
@@ -31,6 +34,8 @@ pub struct Recorder {
     source_id: SourceId,
     /// `None` after a failure: what was written then is unknown, so they are read back.
     beliefs: Option<Beliefs>,
+    /// By what the erased are known again; read after the beliefs, so that it is never older.
+    veil: Veil,
     batch: Batch,
     built_on: i64,
     months: KnownMonths,
@@ -51,6 +56,7 @@ impl Recorder {
             store: store.clone(),
             source_id,
             beliefs: None,
+            veil: Veil::default(),
             batch: Batch::default(),
             built_on: 0,
             months: KnownMonths::default(),
@@ -153,6 +159,7 @@ impl Recorder {
         if self.beliefs.is_none() {
             self.write().await?;
             let beliefs = self.store.load_beliefs(self.source_id).await?;
+            self.veil = self.store.veil(self.source_id).await?;
             self.built_on = beliefs.head.sequence;
             self.cut_until = None;
             self.beliefs = Some(beliefs);
@@ -160,19 +167,33 @@ impl Recorder {
         Ok(self.beliefs.as_mut().expect("read back above"))
     }
 
+    /// A snapshot as it is recorded: with a pseudonym for each person who was erased.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn veiled<'a>(
+        &mut self,
+        snapshot: &'a Snapshot,
+    ) -> Result<Cow<'a, Snapshot>, StoreError> {
+        self.beliefs().await?;
+        Ok(self.veil.over(snapshot))
+    }
+
     /// Takes a snapshot in; it is written by [`Self::commit`].
     ///
     /// # Errors
     /// It cannot follow what is recorded.
     pub async fn add(&mut self, snapshot: &Snapshot) -> Result<Recorded, StoreError> {
-        let beliefs = self.beliefs().await?;
+        self.beliefs().await?;
+        let snapshot = self.veil.over(snapshot);
+        let beliefs = self.beliefs.as_mut().expect("read back above");
         let mut random = rand::rng();
         let mut salts = || {
             let mut salt = [0; 16];
             random.fill_bytes(&mut salt);
             salt
         };
-        let changes = match beliefs.observe(snapshot, &mut salts) {
+        let changes = match beliefs.observe(&snapshot, &mut salts) {
             Ok(changes) => changes,
             Err(error) => {
                 if matches!(error, crate::domain::HistoryError::TooManyStatuses) {
@@ -230,7 +251,8 @@ impl Recorder {
     }
 
     /// Keeps a snapshot that is too late for the history, whole and outside of it; what waits is written before.
-    /// `line` is the snapshot as the exchange format writes it, without a pin and without the line's end.
+    /// `line` says the snapshot as the exchange format writes it, without a pin and without the line's end: it is given
+    /// the one that is to be kept, in which nobody is named who was erased.
     ///
     /// # Errors
     /// The database is away; what waited cannot be written; or the snapshot belongs in the history
@@ -238,21 +260,29 @@ impl Recorder {
     pub async fn record_late(
         &mut self,
         snapshot: &Snapshot,
-        line: &str,
+        line: impl Fn(&Snapshot) -> String + Send + Sync,
         received_at: Instant,
     ) -> Result<Late, StoreError> {
         self.write().await?;
         let mut salt = [0; 16];
         rand::rng().fill_bytes(&mut salt);
-        let kept = self.store.record_late(self.source_id, snapshot, line, received_at, &salt).await;
-        let moved = match kept {
-            Ok(Some(moved)) => moved,
-            Ok(None) => return Ok(Late::Recorded),
-            Err(error) => {
-                if matches!(error, StoreError::Database { .. }) {
-                    self.beliefs = None;
+        let moved = loop {
+            let erasures = self.store.erasures(self.source_id).await?;
+            let veil = self.store.veil(self.source_id).await?;
+            let snapshot = veil.over(snapshot);
+            let line = line(&snapshot);
+            let id = self.source_id;
+            match self.store.record_late(id, &snapshot, &line, received_at, &salt, erasures).await {
+                Ok(Some(moved)) => break moved,
+                Ok(None) => return Ok(Late::Recorded),
+                // Somebody was erased between the looks at it.
+                Err(StoreError::Fenced { .. }) => {}
+                Err(error) => {
+                    if matches!(error, StoreError::Database { .. }) {
+                        self.beliefs = None;
+                    }
+                    return Err(error);
                 }
-                return Err(error);
             }
         };
         // It says nothing new; so beliefs that were built on the entry before it are built on this one.

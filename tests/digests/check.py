@@ -67,10 +67,15 @@ class Source:
         self.snapshots = sorted(self.rows("snapshot"), key=lambda row: row["sequence"])
         # Each entry with its kind.
         entries = [(row, b"S") for row in self.snapshots] + [(row, b"L") for row in self.rows("late")]
+        entries += [(row, b"E") for row in self.rows("erasure")]
         self.entries = sorted(entries, key=lambda entry: entry[0]["sequence"])
         self.listings = self.instants(lambda row: row["desktops_outcome"] > 0)
         self.complete = self.instants(lambda row: row["desktops_outcome"] == 2)
         self.statistics = self.instants(lambda row: row["groups_outcome"] == 2)
+        # What stands where something was erased, as the newest erasure of it says.
+        self.erased = {}
+        for row in sorted(self.rows("erased"), key=lambda row: row["sequence"]):
+            self.erased[row["what"], row["no"]] = data(row["replacement"])
         self.names()
 
     def instants(self, wanted):
@@ -78,26 +83,45 @@ class Source:
 
     # Names.
 
-    def committed(self, table, key, tag, *columns):
+    def committed(self, table, key, tag, *columns, what=None, erased_tag=None):
         commitments = {}
         for row in self.rows(table):
             salt = data(row["salt"])
             parts = [write(row[column]) for column, write in columns]
-            if salt is not None and sha(tag, salt, *parts) != data(row["commitment"]):
-                raise Wrong(f"the commitment of {table} number {row[key]} is not that of its text and salt")
+            if not self.is_replaced(what, row[key], salt, erased_tag, *parts):
+                if salt is None or sha(tag, salt, *parts) != data(row["commitment"]):
+                    raise Wrong(f"the commitment of {table} number {row[key]} is not that of its text and salt")
             commitments[row[key]] = data(row["commitment"])
         return commitments
+
+    def is_replaced(self, what, no, salt, tag, *parts):
+        """Whether an erasure put this text there."""
+        replacement = self.erased.get((what, no))
+        if replacement is None:
+            return False
+        if salt is not None or sha(tag, *parts) != replacement:
+            raise Wrong(f"{what} number {no} is not what its erasure put there")
+        return True
 
     def names(self):
         maybe = lambda value: optional(text, value)
         self.desktop = self.committed("desktop", "desktop_no", "deskledger.desktop.1", ("desktop_id", text))
-        self.label = self.committed("label", "label_no", "deskledger.name.1", ("desktop_name", maybe))
-        person = self.committed(
-            "person", "person_no", "deskledger.person.1", ("type", maybe), ("id", maybe), ("name", maybe)
+        self.label = self.committed(
+            "label", "label_no", "deskledger.name.1", ("desktop_name", maybe),
+            what="N", erased_tag="deskledger.erased.name.1",
         )
+        person = self.committed(
+            "person", "person_no", "deskledger.person.1", ("type", maybe), ("id", maybe), ("name", maybe),
+            what="P", erased_tag="deskledger.erased.person.1",
+        )
+        self.person = person
         assignment = {}
         for row in self.rows("assignment"):
-            entries = zip(row["entry_person_nos"], row["attach_users"], strict=True)
+            entries = list(zip(row["entry_person_nos"], row["attach_users"], strict=True))
+            if row["chain_order"] is not None:
+                if sorted(row["chain_order"]) != list(range(1, len(entries) + 1)):
+                    raise Wrong(f"chain_order of assignment number {row['assignment_no']} is no order of its entries")
+                entries = [entries[place - 1] for place in row["chain_order"]]
             parts = [person[no] + optional(text, entry["user_group"]) for no, entry in entries]
             assignment[row["assignment_no"]] = sha("deskledger.assignment.1", *parts)
         self.assigned = {row["label_no"]: assignment[row["assignment_no"]] for row in self.rows("label")}
@@ -171,11 +195,17 @@ class Source:
         self.find_groups()
         digest = sha("deskledger.genesis.1", text(self.name))
         for sequence, (row, kind) in enumerate(self.entries, 1):
-            place = f"entry {row['sequence']} (snapshot {row['snapshot_id']} of {row['observed_at']})"
+            place = f"entry {row['sequence']} (erasure of {row['erased_at']})" if kind == b"E" else (
+                f"entry {row['sequence']} (snapshot {row['snapshot_id']} of {row['observed_at']})")
             if row["sequence"] != sequence:
                 raise Wrong(f"entry {sequence} is missing before {place}")
             if kind == b"S":
                 body, header = self.changed(row, place), sha("deskledger.header.1", *self.own_row(row, row["changes"]))
+            elif kind == b"E":
+                body = self.replaced(row, place)
+                counts = [number(row[name]) for name in ("persons", "assignments", "desktop_names", "late_snapshots")]
+                at, pseudonym = number(micros(row["erased_at"])), text(row["pseudonym"])
+                header = sha("deskledger.erasure.header.1", at, pseudonym, *counts)
             else:
                 received = number(micros(row["received_at"]))
                 body = self.said(row, place)
@@ -201,12 +231,26 @@ class Source:
         return body
 
     def said(self, row, place):
-        """The body of a late one; with line and salt erased, as it is stored."""
+        """The body of a late one; where its line was erased, as it is stored."""
         body, salt = data(row["body_hash"]), data(row["salt"])
-        if (row["line"] is None) != (salt is None):
-            raise Wrong(f"{place}: of line and salt only one is erased")
-        if salt is not None and sha("deskledger.late.1", salt, text(row["line"])) != body:
+        if self.is_replaced("L", row["sequence"], salt, "deskledger.erased.late.1", optional(text, row["line"])):
+            return body
+        if salt is None or sha("deskledger.late.1", salt, text(row["line"])) != body:
             raise Wrong(f"{place}: salt and line do not give its body_hash")
+        return body
+
+    def replaced(self, row, place):
+        """The body of an erasure: of each row, what it was committed to, and what stands there since."""
+        late = {row["sequence"]: data(row["body_hash"]) for row in self.rows("late")}
+        commitments = {"P": self.person, "N": self.label, "L": late}
+        rows = [one for one in self.rows("erased") if one["sequence"] == row["sequence"]]
+        rows.sort(key=lambda one: ("PNL".index(one["what"]), one["no"]))
+        parts = [
+            one["what"].encode() + commitments[one["what"]][one["no"]] + data(one["replacement"]) for one in rows
+        ]
+        body = sha("deskledger.erasure.1", *parts)
+        if body != data(row["body_hash"]):
+            raise Wrong(f"{place}: what it replaced does not give its body_hash")
         return body
 
     def own_row(self, row, changes):

@@ -15,7 +15,7 @@ use crate::support::ledger::{ledger, pack, record};
 use crate::support::program::{Done, Home};
 
 /// The views, whose rows say everything that people may rely on.
-pub const VIEWS: [&str; 8] = [
+pub const VIEWS: [&str; 9] = [
     "sources",
     "snapshots",
     "desktop_snapshots",
@@ -24,11 +24,12 @@ pub const VIEWS: [&str; 8] = [
     "connections",
     "coverage",
     "gaps",
+    "erasures",
 ];
 
 const EXAMPLE: &str = include_str!("../data/example/history.ndjson");
 
-/// All eight views as text, row by row, without what has a meaning in one ledger alone.
+/// All views as text, row by row, without what has a meaning in one ledger alone.
 pub async fn views(pool: &PgPool) -> BTreeMap<&'static str, Vec<String>> {
     let mut all = BTreeMap::new();
     for view in VIEWS {

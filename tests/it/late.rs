@@ -119,12 +119,16 @@ async fn a_snapshot_is_kept_once_and_only_if_it_is_late() {
     let kept = Late::Kept { sequence: 3 };
     assert_eq!(keep_late(&mut recorder, "prod", &late).await.unwrap(), kept);
     assert_eq!(keep_late(&mut recorder, "prod", &late).await.unwrap(), Late::Recorded);
-    // Also once it is erased.
-    sqlx::query("update deskledger_data.late set line = null, salt = null")
-        .execute(&database.pool)
-        .await
-        .unwrap();
+    // Also where somebody was erased from its line.
+    let (line, salt): (String, Vec<u8>) =
+        sqlx::query_as("select line, salt from deskledger_data.late")
+            .fetch_one(&database.pool)
+            .await
+            .unwrap();
+    let keep = "update deskledger_data.late set line = $1, salt = $2";
+    sqlx::query(keep).bind("{}").bind(None::<Vec<u8>>).execute(&database.pool).await.unwrap();
     assert_eq!(keep_late(&mut recorder, "prod", &late).await.unwrap(), Late::Recorded);
+    sqlx::query(keep).bind(line).bind(salt).execute(&database.pool).await.unwrap();
     // Newer than the newest, but of a tick that another visit has taken.
     let mut tick = visit("2026-10-05T08:10:00Z", "CONNECTED");
     tick.observed_at += TimeDelta::seconds(2);

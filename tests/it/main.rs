@@ -14,6 +14,7 @@ mod crash;
 mod dashboard;
 mod doctor;
 mod doctor_spool;
+mod erasure;
 mod exchange;
 mod fleet_reports;
 mod forecasts;

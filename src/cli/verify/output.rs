@@ -125,7 +125,7 @@ pub(super) fn as_json(verdicts: &[Verdict], missing: &[String], seal: Option<&Se
 fn wrong(fault: &Fault) -> Value {
     let wrong = &fault.wrong;
     json!({
-        "snapshot_id": fault.at.map(|place| place.snapshot_id),
+        "snapshot_id": fault.at.and_then(|place| place.snapshot_id),
         "sequence": fault.at.map(|place| place.sequence),
         "observed_at": fault.at.map(|place| instant(place.observed_at)),
         "missing_after_it": fault.is_after,
@@ -141,9 +141,9 @@ pub(super) fn fault(fault: &Fault) -> String {
     match fault.at {
         None => wrong,
         Some(place) => format!(
-            "{}snapshot {} of {} (entry {}): {wrong}",
+            "{}{} of {} (entry {}): {wrong}",
             if fault.is_after { "after " } else { "" },
-            place.snapshot_id,
+            place.snapshot_id.map_or_else(|| "erasure".to_owned(), |id| format!("snapshot {id}")),
             instant(place.observed_at),
             place.sequence
         ),

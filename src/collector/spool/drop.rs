@@ -32,7 +32,10 @@ impl Queue {
             // It is not written to any more: what follows is another file of the same name.
             self.writer.take_if(|writer| writer.number == number);
             match self.markers(at) {
-                Ok(markers) => return self.rewrite(at, &markers).map(Some),
+                Ok((markers, dropped)) => {
+                    self.rewrite(at, &markers)?;
+                    return Ok(Some(dropped));
+                }
                 Err((_, Fault::Gone)) => self.forget_gone(at),
                 Err((_, Fault::Io(error))) => {
                     return Err(failed("read", &self.path(number))(error));
@@ -42,34 +45,40 @@ impl Queue {
         }
     }
 
-    /// What stands for each snapshot of a segment that is still needed; or which could not be read.
-    fn markers(&mut self, at: usize) -> Result<Vec<(Snapshot, Kind)>, (usize, Fault)> {
+    /// What stands for each snapshot of a segment that is still needed, and for how many of them; or which could not be read.
+    fn markers(&mut self, at: usize) -> Result<(Vec<(Snapshot, Kind)>, usize), (usize, Fault)> {
         let reason = format!(
             "dropped from the spool, which was full: {}",
             format_size(self.shared().config.max_bytes)
         );
-        let mut markers = Vec::new();
+        let (mut markers, mut dropped) = (Vec::new(), 0);
         for index in self.segments[at].acknowledged..self.segments[at].records.len() {
             let kind = self.segments[at].records[index].kind;
             let snapshot = self.load(at, index).map_err(|fault| (index, fault))?;
             // A visit that failed by itself keeps its own reason.
-            let marker = if kind == Kind::Whole { marker(snapshot, &reason) } else { snapshot };
-            markers.push((marker, kind));
+            if kind == Kind::Whole {
+                markers.push((marker(snapshot, &reason), Kind::Dropped));
+                dropped += 1;
+            } else {
+                markers.push((snapshot, kind));
+            }
         }
-        Ok(markers)
+        Ok((markers, dropped))
     }
 
     /// Writes a segment anew, under its own number.
-    fn rewrite(&mut self, at: usize, markers: &[(Snapshot, Kind)]) -> Result<usize, SpoolError> {
-        let (mut bytes, mut records, mut dropped) = (Vec::new(), Vec::new(), 0);
+    pub(super) fn rewrite(
+        &mut self,
+        at: usize,
+        snapshots: &[(Snapshot, Kind)],
+    ) -> Result<(), SpoolError> {
+        let (mut bytes, mut records) = (Vec::new(), Vec::new());
         let mut prefix: Option<Vec<u8>> = None;
-        for (marker, kind) in markers {
-            let line = self.line_of(marker)?;
-            let now = if *kind == Kind::Whole { Kind::Dropped } else { *kind };
-            dropped += usize::from(*kind == Kind::Whole);
-            let record = encode(&line, prefix.as_deref(), now, marker.observed_at)?;
+        for (snapshot, kind) in snapshots {
+            let line = self.line_of(snapshot)?;
+            let record = encode(&line, prefix.as_deref(), *kind, snapshot.observed_at)?;
             let offset = bytes.len() as u64;
-            records.push(Record { offset, kind: now, observed_at: marker.observed_at });
+            records.push(Record { offset, kind: *kind, observed_at: snapshot.observed_at });
             bytes.extend(record);
             if is_prefix(&line, prefix.as_deref()) {
                 prefix = Some(line);
@@ -91,8 +100,7 @@ impl Queue {
         }
         self.shared().used.fetch_add(length, Ordering::SeqCst);
         self.shared().release(old);
-        self.shared().disk.sync_folder(&self.folder).map_err(failed("sync", &self.folder))?;
-        Ok(dropped)
+        self.shared().disk.sync_folder(&self.folder).map_err(failed("sync", &self.folder))
     }
 }
 

@@ -27,6 +27,7 @@
 
 mod disk;
 mod drop;
+mod erase;
 mod error;
 mod inspect;
 mod queue;
@@ -41,6 +42,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use erase::{Rewritten, rewrite};
 pub use error::{Bound, SpoolError};
 pub use inspect::{SlotStatus, SourceStatus, free, inspect, nearest};
 pub use queue::{Appended, Queue};

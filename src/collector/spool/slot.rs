@@ -113,6 +113,13 @@ fn try_lock(path: &Path) -> io::Result<Option<Flock<File>>> {
     Ok(None)
 }
 
+/// Takes a slot that is there; `None`: a process holds it.
+pub(super) fn hold(folder: &Path) -> Result<Option<Slot>, SpoolError> {
+    let path = folder.join(LOCK);
+    let lock = try_lock(&path).map_err(failed("lock", &path))?;
+    Ok(lock.map(|lock| Slot { folder: folder.to_owned(), lock, generation: 0 }))
+}
+
 /// Whether a process holds a slot.
 pub(super) fn is_held(folder: &Path) -> Result<bool, SpoolError> {
     let path = folder.join(LOCK);

@@ -7,10 +7,12 @@ use chrono::TimeDelta;
 use super::desktops::{Desktops, Listed, Now};
 use super::groups::Groups;
 use super::names::Names;
-use super::rows::{GroupRow, HeadRow, LateRow, SpanRow, UnlistedRow, Visit, digest};
+use super::rows::{ErasureRow, GroupRow, HeadRow, LateRow, SpanRow, UnlistedRow, Visit, digest};
 use super::{Fault, Place, Shown as _, Wrong, same};
 use crate::domain::beliefs::{DesktopNo, Head, LabelNo, Mark, Run, StatusId};
-use crate::domain::digest::{Body, Digest, Header, Kind, NO_BODY, entry_digest, genesis};
+use crate::domain::digest::{
+    Body, Digest, Erased, Header, Kind, NO_BODY, entry_digest, erasure_body, genesis,
+};
 use crate::domain::history::is_late;
 use crate::domain::{Instant, Outcome};
 
@@ -139,6 +141,16 @@ impl Audit {
         self.check_late(row).map_err(|wrong| Fault::at(Some(place(&row.visit)), wrong))
     }
 
+    /// The next entry, which is the erasure of a person.
+    ///
+    /// # Errors
+    /// It is not what erasing would have written.
+    pub fn erasure(&mut self, row: &ErasureRow) -> Result<(), Fault> {
+        let at =
+            Place { snapshot_id: None, sequence: row.sequence, observed_at: row.header.erased_at };
+        self.check_erasure(row, at).map_err(|wrong| Fault::at(Some(at), wrong))
+    }
+
     /// The present desktops after the newest snapshot: number, label and status of those that it lists.
     #[must_use]
     pub fn listing(&self) -> Vec<(DesktopNo, LabelNo, StatusId)> {
@@ -188,7 +200,7 @@ impl Audit {
     }
 
     fn check_link(&mut self, visit: &Visit) -> Result<(), Wrong> {
-        self.check_number(visit)?;
+        self.check_number(visit.sequence)?;
         let later = |column: &str, before: Option<Instant>, at: Option<Instant>| match (before, at)
         {
             (Some(before), Some(at)) if at <= before => Err(Wrong::new(
@@ -204,11 +216,11 @@ impl Audit {
     }
 
     /// The place of the next entry in the chain.
-    fn check_number(&mut self, visit: &Visit) -> Result<(), Wrong> {
+    fn check_number(&mut self, sequence: i64) -> Result<(), Wrong> {
         if self.head.sequence == 0 {
             self.check_checkpoint()?;
         }
-        same(&(self.head.sequence + 1), &visit.sequence, || {
+        same(&(self.head.sequence + 1), &sequence, || {
             "`sequence` of the next snapshot, since none may be missing".to_owned()
         })
     }
@@ -257,19 +269,59 @@ impl Audit {
         self.step(visit)
     }
 
-    /// Goes on to an entry that is right.
+    /// Goes on to a snapshot that is right.
     fn step(&mut self, visit: &Visit) -> Result<(), Wrong> {
-        self.head.sequence = visit.sequence;
-        self.head.digest = digest(&visit.digest).unwrap_or(NO_BODY);
-        self.newest = Some(place(visit));
         self.snapshot_id = Some(visit.snapshot_id);
+        self.step_to(place(visit), &visit.digest)
+    }
+
+    /// Goes on to an entry that is right.
+    fn step_to(&mut self, place: Place, stored: &[u8]) -> Result<(), Wrong> {
+        self.head.sequence = place.sequence;
+        self.head.digest = digest(stored).unwrap_or(NO_BODY);
+        self.newest = Some(place);
         self.check_checkpoint()
+    }
+
+    /// An erasure says what stands where something was erased. That the rows of `person` and `label` say it too is looked at
+    /// with the names.
+    fn check_erasure(&mut self, row: &ErasureRow, place: Place) -> Result<(), Wrong> {
+        self.check_number(row.sequence)?;
+        let Some(records) = &row.records else {
+            return Err(Wrong::new(
+                "the rows of `erased` of the erasure",
+                "one for each row that it replaced",
+                "one that speaks of no row, or has no hash",
+            ));
+        };
+        for (what, count, of) in [
+            (Erased::Person, row.header.persons, "persons"),
+            (Erased::Name, row.header.desktop_names, "desktop_names"),
+            (Erased::Late, row.header.late_snapshots, "late_snapshots"),
+        ] {
+            let found = records.iter().filter(|record| record.0 == what).count();
+            same(&i32::try_from(found).unwrap_or(i32::MAX), &count, || {
+                format!("`{of}` of the erasure, beside its rows of `erased`")
+            })?;
+        }
+        let body = erasure_body(records.iter().map(|(what, _, old, new)| (*what, old, new)));
+        same(&Some(body), &digest(&row.body_hash), || {
+            "the hash of what was erased, worked out from the rows of `erased`, beside `body_hash`"
+                .to_owned()
+        })?;
+        let header = row.header.hash();
+        let expected = entry_digest(&self.head.digest, row.sequence, Kind::Erasure, &header, &body);
+        same(&Some(expected), &digest(&row.digest), || {
+            "the digest of the erasure, worked out from its own row and the digest before it"
+                .to_owned()
+        })?;
+        self.step_to(place, &row.digest)
     }
 
     /// A late snapshot says nothing of the history, so that nothing of it has to follow.
     fn check_late(&mut self, row: &LateRow) -> Result<(), Wrong> {
         let visit = &row.visit;
-        self.check_number(visit)?;
+        self.check_number(visit.sequence)?;
         self.check_id(visit)?;
         self.check_own_row(visit, Some(row.received_at))?;
         let newest = self.head.newest.map(|mark| mark.at);
@@ -280,7 +332,8 @@ impl Audit {
                 visit.observed_at.shown(),
             ));
         }
-        if !row.is_erased {
+        self.names.late(visit.sequence, &row.now, row.is_salted)?;
+        if row.is_salted {
             let stored = visit.body_hash.as_deref().and_then(digest);
             same(&row.commitment, &stored, || {
                 "the commitment to `line`, worked out with `salt`, beside `body_hash`".to_owned()
@@ -494,7 +547,7 @@ impl SpanRow {
 
 fn place(visit: &Visit) -> Place {
     let Visit { snapshot_id, sequence, observed_at, .. } = *visit;
-    Place { snapshot_id, sequence, observed_at }
+    Place { snapshot_id: Some(snapshot_id), sequence, observed_at }
 }
 
 fn out_of_place(what: &str, no: i32, from: Instant) -> Wrong {

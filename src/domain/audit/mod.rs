@@ -23,7 +23,8 @@ use chrono::SecondsFormat;
 pub use chain::{Audit, Checkpoint, Summary};
 pub use names::Names;
 pub use rows::{
-    AssignmentRow, End, GroupEnd, GroupRow, HeadRow, LateRow, SpanRow, UnlistedRow, Visit,
+    AssignmentRow, End, ErasureRow, GroupEnd, GroupRow, HeadRow, LateRow, SpanRow, UnlistedRow,
+    Visit,
 };
 
 use super::Instant;
@@ -57,14 +58,14 @@ impl fmt::Display for Wrong {
     }
 }
 
-/// The snapshot at which something is wrong.
+/// The entry at which something is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Unique in the ledger.
-    pub snapshot_id: i64,
+    /// The snapshot's number, unique in the ledger; `None`: it is the erasure of a person.
+    pub snapshot_id: Option<i64>,
     /// Its place in the source's chain.
     pub sequence: i64,
-    /// When it was taken.
+    /// When it was taken, or done.
     pub observed_at: Instant,
 }
 

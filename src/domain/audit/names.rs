@@ -14,7 +14,8 @@ use crate::domain::beliefs::{
     AssignmentNo, DesktopNo, FIRST_OTHER_STATUS, GroupNo, LabelNo, PersonNo, STATUSES, StatusId,
 };
 use crate::domain::digest::{
-    Digest, Salt, assignment_hash, desktop_commitment, name_commitment, person_commitment,
+    Digest, Erased, Salt, assignment_hash, assignment_hash_in_order, desktop_commitment,
+    erased_name, erased_person, name_commitment, person_commitment,
 };
 
 /// Everything that a source has registered.
@@ -29,6 +30,8 @@ pub struct Names {
     /// The rows of `desktop_label`, and whether the history has spoken of them.
     desktop_labels: HashMap<(DesktopNo, LabelNo), bool>,
     groups: List<(Option<Arc<str>>, i32)>,
+    /// What stands where something was erased, by kind and number: as the newest erasure of it says.
+    erased: HashMap<(Erased, i64), (i64, Digest)>,
 }
 
 #[derive(Debug)]
@@ -137,6 +140,33 @@ impl<T> List<T> {
     }
 }
 
+/// Checks the text that stands where another was erased; nothing can be said of the commitment that stayed, but what the
+/// chain says of it.
+fn replaced(
+    what: &str,
+    no: i64,
+    is_salted: bool,
+    now: &Digest,
+    erased: Option<&(i64, Digest)>,
+) -> Result<bool, Wrong> {
+    match erased {
+        None => Ok(false),
+        Some((sequence, _)) if is_salted => Err(Wrong::new(
+            format!("the salt of `{what}` number {no}"),
+            format!("nothing: entry {sequence} is its erasure"),
+            "a salt",
+        )),
+        Some((sequence, replacement)) => {
+            same(replacement, now, || {
+                format!(
+                    "the hash of `{what}` number {no}, beside what its erasure, entry {sequence}, says"
+                )
+            })?;
+            Ok(true)
+        }
+    }
+}
+
 /// Checks a stored commitment against its text.
 fn committed(
     what: &str,
@@ -148,7 +178,7 @@ fn committed(
     let salt = salt.and_then(|salt| Salt::try_from(salt).ok()).ok_or_else(|| {
         Wrong::new(
             format!("the salt of `{what}` number {no}"),
-            "16 bytes: no erasure is in this chain",
+            "16 bytes: no erasure in this chain speaks of it",
             salt.map_or_else(|| "nothing".to_owned(), |salt| format!("{} bytes", salt.len())),
         )
     })?;
@@ -159,7 +189,40 @@ fn committed(
     Ok(commitment)
 }
 
+/// The commitment that stays of what was erased.
+fn stays(what: &str, no: i32, stored: &[u8]) -> Result<Digest, Wrong> {
+    digest(stored).ok_or_else(|| {
+        Wrong::new(format!("the commitment of `{what}` number {no}"), "32 bytes", "others")
+    })
+}
+
 impl Names {
+    /// A row of `erased`, before all others; `sequence`: the erasure.
+    pub fn add_erased(&mut self, what: Erased, no: i64, sequence: i64, replacement: Digest) {
+        let newest = self.erased.entry((what, no)).or_insert((sequence, replacement));
+        if newest.0 <= sequence {
+            *newest = (sequence, replacement);
+        }
+    }
+
+    /// A late snapshot, of which an erasure may say what stands there now.
+    pub(super) fn late(
+        &mut self,
+        sequence: i64,
+        now: &Digest,
+        is_salted: bool,
+    ) -> Result<(), Wrong> {
+        let erased = self.erased.remove(&(Erased::Late, sequence));
+        if replaced("late", sequence, is_salted, now, erased.as_ref())? || is_salted {
+            return Ok(());
+        }
+        Err(Wrong::new(
+            "`salt` of the late snapshot, beside its `line`",
+            "16 bytes: no erasure in this chain speaks of it",
+            "nothing",
+        ))
+    }
+
     /// A row of `desktop`. All `add` functions take rows in the order of their numbers.
     pub fn add_desktop(&mut self, no: DesktopNo, id: &str, salt: Option<&[u8]>, stored: &[u8]) {
         let commitment =
@@ -197,8 +260,13 @@ impl Names {
         salt: Option<&[u8]>,
         stored: &[u8],
     ) {
-        let commitment =
-            committed("person", no, salt, stored, |salt| person_commitment(salt, &person));
+        let erased = self.erased.remove(&(Erased::Person, no.into()));
+        let is_replaced =
+            replaced("person", no.into(), salt.is_some(), &erased_person(&person), erased.as_ref());
+        let commitment = is_replaced.and_then(|is_replaced| match is_replaced {
+            true => stays("person", no, stored),
+            false => committed("person", no, salt, stored, |salt| person_commitment(salt, &person)),
+        });
         self.persons.push("person", no, commitment.map(|commitment| (person, commitment)));
     }
 
@@ -248,8 +316,15 @@ impl Names {
         if attribution != row.attribution {
             return Err(Wrong::new(of("attribution"), attribution, row.attribution));
         }
+        let hash = match &row.chain_order {
+            None => assignment_hash(&users, &commitments),
+            // Where they stand in the order of the chain, nothing is stored.
+            Some(order) if order.is_sorted() => return Err(wrong("chain_order")),
+            Some(order) => assignment_hash_in_order(&users, &commitments, order)
+                .ok_or_else(|| wrong("chain_order"))?,
+        };
         Ok(Assignment {
-            hash: assignment_hash(&users, &commitments),
+            hash,
             persons: row.person_nos.into(),
             entries: row.entry_person_nos.into(),
         })
@@ -264,7 +339,13 @@ impl Names {
         salt: Option<&[u8]>,
         stored: &[u8],
     ) {
-        let commitment = committed("label", no, salt, stored, |salt| name_commitment(salt, name));
+        let erased = self.erased.remove(&(Erased::Name, no.into()));
+        let is_replaced =
+            replaced("label", no.into(), salt.is_some(), &erased_name(name), erased.as_ref());
+        let commitment = is_replaced.and_then(|is_replaced| match is_replaced {
+            true => stays("label", no, stored),
+            false => committed("label", no, salt, stored, |salt| name_commitment(salt, name)),
+        });
         let label = commitment.map(|commitment| Label { commitment, assignment });
         self.labels.push("label", no, label);
     }
@@ -392,6 +473,14 @@ impl Names {
                 "none",
             ));
         }
-        self.groups.check_all("desktop_group", true)
+        self.groups.check_all("desktop_group", true)?;
+        match self.erased.iter().min_by_key(|((what, no), _)| (*what, *no)) {
+            None => Ok(()),
+            Some(((what, no), (sequence, _))) => Err(Wrong::new(
+                format!("what entry {sequence} erased, `{}` number {no}", what.letter()),
+                "a row of that number",
+                "none",
+            )),
+        }
     }
 }

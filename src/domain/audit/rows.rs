@@ -1,7 +1,7 @@
 //! The rows of a ledger, as they are stored.
 
 use crate::domain::beliefs::{DesktopNo, GroupNo, LabelNo, PersonNo, StatusId};
-use crate::domain::digest::Digest;
+use crate::domain::digest::{Digest, Erased, ErasureHeader};
 use crate::domain::{AttachUsers, Counters, Instant};
 
 /// A row of `snapshot`.
@@ -52,8 +52,26 @@ pub struct LateRow {
     pub commitment: Option<Digest>,
     /// Whether the line, where it is there, says what the columns say.
     pub agrees: bool,
-    /// Whether neither line nor salt is there.
-    pub is_erased: bool,
+    /// The hash of the line as it stands there now.
+    pub now: Digest,
+    /// Whether there is a salt; without one, an erasure says what stands there.
+    pub is_salted: bool,
+}
+
+/// A row of `erasure`, with its rows of `erased`.
+#[derive(Clone, Debug)]
+pub struct ErasureRow {
+    /// Its place in the source's chain.
+    pub sequence: i64,
+    /// What its own columns say.
+    pub header: ErasureHeader,
+    /// Of each row that it replaced, in the order of kinds and numbers: the commitment that stayed, and the hash of what
+    /// stands there since. `None`: one of them is not there, or no hash.
+    pub records: Option<Vec<(Erased, i64, Digest, Digest)>>,
+    /// The stored hash of them.
+    pub body_hash: Vec<u8>,
+    /// The stored digest.
+    pub digest: Vec<u8>,
 }
 
 /// A row of `span` or `open_span`: a piece of a span.
@@ -148,6 +166,8 @@ pub struct AssignmentRow {
     pub entry_person_nos: Vec<PersonNo>,
     /// `attribution`.
     pub attribution: String,
+    /// `chain_order`.
+    pub chain_order: Option<Vec<i32>>,
 }
 
 /// A row of `head`.

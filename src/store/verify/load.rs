@@ -1,5 +1,6 @@
 //! What is read of a source as a whole: its registered names, and its head.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
@@ -10,7 +11,8 @@ use super::super::StoreError;
 use super::super::beliefs::StoredUser;
 use super::super::record::attach_users_json;
 use super::super::source::SourceId;
-use crate::domain::audit::{AssignmentRow, HeadRow, Names};
+use crate::domain::audit::{AssignmentRow, ErasureRow, HeadRow, Names};
+use crate::domain::digest::{Digest, Erased, ErasureHeader};
 use crate::domain::{AttachUser, AttachUsers, Instant};
 
 /// Reads and checks every registered name of a source.
@@ -19,11 +21,24 @@ pub(super) async fn names(
     source: SourceId,
 ) -> Result<Names, StoreError> {
     type Person = (i32, Option<String>, Option<String>, Option<String>, Option<Vec<u8>>, Vec<u8>);
-    type Assignment =
-        (i32, Json<serde_json::Value>, Vec<Option<String>>, Vec<i32>, Vec<i32>, String);
+    type Assignment = (
+        i32,
+        Json<serde_json::Value>,
+        Vec<Option<String>>,
+        Vec<i32>,
+        Vec<i32>,
+        String,
+        Option<Vec<i32>>,
+    );
     type Label = (i32, Option<String>, i32, Option<Vec<u8>>, Vec<u8>);
     let failed = StoreError::while_trying("read the registered names of a source");
     let mut names = Names::default();
+
+    for erasure in erasures(connection, source).await? {
+        for (what, no, _, replacement) in erasure.records.into_iter().flatten() {
+            names.add_erased(what, no, erasure.sequence, replacement);
+        }
+    }
 
     let mut desktops = sqlx::query_as::<_, (i32, String, Option<Vec<u8>>, Vec<u8>)>(
         "-- store::verify::names
@@ -67,16 +82,29 @@ pub(super) async fn names(
 
     let mut assignments = sqlx::query_as::<_, Assignment>(
         "-- store::verify::names
-         select assignment_no, attach_users, users, person_nos, entry_person_nos, attribution
+         select assignment_no, attach_users, users, person_nos, entry_person_nos, attribution, chain_order
            from deskledger_data.assignment where source_id = $1 order by assignment_no",
     )
     .bind(source)
     .fetch(&mut *connection);
-    while let Some((no, attach_users, users, person_nos, entry_person_nos, attribution)) =
-        assignments.try_next().await.map_err(&failed)?
+    while let Some((
+        no,
+        attach_users,
+        users,
+        person_nos,
+        entry_person_nos,
+        attribution,
+        chain_order,
+    )) = assignments.try_next().await.map_err(&failed)?
     {
-        let attach_users = as_written(attach_users.0);
-        let row = AssignmentRow { attach_users, users, person_nos, entry_person_nos, attribution };
+        let row = AssignmentRow {
+            attach_users: as_written(attach_users.0),
+            users,
+            person_nos,
+            entry_person_nos,
+            attribution,
+            chain_order,
+        };
         names.add_assignment(no, row);
     }
     drop(assignments);
@@ -126,6 +154,90 @@ fn as_written(stored: serde_json::Value) -> Option<AttachUsers> {
     let entries: Vec<StoredUser> = serde_json::from_value(stored.clone()).ok()?;
     let users = AttachUsers::new(entries.into_iter().map(AttachUser::from).collect());
     (attach_users_json(&users) == stored).then_some(users)
+}
+
+/// The erasures of a source in the order of the chain, with what they replaced.
+pub(super) async fn erasures(
+    connection: &mut PgConnection,
+    source: SourceId,
+) -> Result<Vec<ErasureRow>, StoreError> {
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        sequence: i64,
+        erased_at: Instant,
+        pseudonym: String,
+        persons: i32,
+        assignments: i32,
+        desktop_names: i32,
+        late_snapshots: i32,
+        body_hash: Vec<u8>,
+        digest: Vec<u8>,
+    }
+    type Record = (i64, String, i64, Option<Vec<u8>>, Vec<u8>);
+    let failed = StoreError::while_trying("read who was erased");
+    let rows: Vec<Row> = sqlx::query_as(
+        "-- store::verify::erasures
+         select sequence, erased_at, pseudonym, persons, assignments, desktop_names, late_snapshots, body_hash, digest
+           from deskledger_data.erasure where source_id = $1 order by sequence",
+    )
+    .bind(source)
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(&failed)?;
+    // Those of no erasure stay, and are found to be of none.
+    let records: Vec<Record> = sqlx::query_as(
+        "-- store::verify::erasures
+         select e.sequence, e.what, e.no, coalesce(p.commitment, l.commitment, t.body_hash), e.replacement
+           from deskledger_data.erased e
+           left join deskledger_data.person p on e.what = 'P' and p.source_id = e.source_id and p.person_no = e.no
+           left join deskledger_data.label l on e.what = 'N' and l.source_id = e.source_id and l.label_no = e.no
+           left join deskledger_data.late t on e.what = 'L' and t.source_id = e.source_id and t.sequence = e.no
+          where e.source_id = $1",
+    )
+    .bind(source)
+    .fetch_all(connection)
+    .await
+    .map_err(&failed)?;
+    let mut of_erasure: BTreeMap<i64, Option<Vec<_>>> = BTreeMap::new();
+    for (sequence, what, no, commitment, replacement) in records {
+        let record = || {
+            let commitment = Digest::try_from(commitment?).ok()?;
+            Some((Erased::of(&what)?, no, commitment, Digest::try_from(replacement).ok()?))
+        };
+        let all = of_erasure.entry(sequence).or_insert_with(|| Some(Vec::new()));
+        match (record(), all.as_mut()) {
+            (Some(record), Some(all)) => all.push(record),
+            _ => *all = None,
+        }
+    }
+    let mut erasures: Vec<ErasureRow> = Vec::new();
+    for row in rows {
+        let mut records = of_erasure.remove(&row.sequence).unwrap_or_else(|| Some(Vec::new()));
+        records.iter_mut().for_each(|records| records.sort_unstable());
+        erasures.push(ErasureRow {
+            sequence: row.sequence,
+            header: ErasureHeader {
+                erased_at: row.erased_at,
+                pseudonym: row.pseudonym,
+                persons: row.persons,
+                assignments: row.assignments,
+                desktop_names: row.desktop_names,
+                late_snapshots: row.late_snapshots,
+            },
+            records,
+            body_hash: row.body_hash,
+            digest: row.digest,
+        });
+    }
+    // A row of `erased` that no erasure has is the next one's fault, or the last one's.
+    if let Some(stray) = of_erasure.keys().next() {
+        let at = erasures.iter().position(|row| row.sequence > *stray);
+        let last = erasures.len().saturating_sub(1);
+        if let Some(row) = erasures.get_mut(at.unwrap_or(last)) {
+            row.records = None;
+        }
+    }
+    Ok(erasures)
 }
 
 #[derive(sqlx::FromRow)]

@@ -202,7 +202,7 @@ async fn doubled_ids(connection: &mut PgConnection) -> sqlx::Result<Vec<(SourceI
     .fetch_all(connection)
     .await?;
     let faults = rows.into_iter().map(|(source, snapshot_id, sequence, observed_at)| {
-        let at = Some(Place { snapshot_id, sequence, observed_at });
+        let at = Some(Place { snapshot_id: Some(snapshot_id), sequence, observed_at });
         let wrong = Wrong::new(
             "`snapshot_id` of the snapshot",
             "a number of its own",
@@ -251,7 +251,7 @@ async fn wrong_tallies(connection: &mut PgConnection) -> sqlx::Result<Vec<(Sourc
         rows.into_iter().map(|(source, at, told, kept, snapshot_id, sequence, observed_at)| {
             let place = snapshot_id.zip(sequence).zip(observed_at).map(
                 |((snapshot_id, sequence), observed_at)| Place {
-                    snapshot_id,
+                    snapshot_id: Some(snapshot_id),
                     sequence,
                     observed_at,
                 },
@@ -335,7 +335,13 @@ async fn wrong_packing(connection: &mut PgConnection) -> sqlx::Result<Vec<(Sourc
         rows.into_iter().map(|(source, month, what, snapshot_id, sequence, observed_at)| {
             let what = format!("{what} in {}", month.format("%Y-%m"));
             let wrong = Wrong::new(what, "as packing writes it", "otherwise");
-            (source, Fault::at(Some(Place { snapshot_id, sequence, observed_at }), wrong))
+            (
+                source,
+                Fault::at(
+                    Some(Place { snapshot_id: Some(snapshot_id), sequence, observed_at }),
+                    wrong,
+                ),
+            )
         });
     Ok(faults.collect())
 }

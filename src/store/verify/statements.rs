@@ -5,7 +5,7 @@ use super::copy::{Fields, Malformed};
 use super::said;
 use crate::domain::audit::{End, GroupEnd, GroupRow, LateRow, SpanRow, UnlistedRow, Visit};
 use crate::domain::beliefs::Run;
-use crate::domain::digest::{NO_BODY, Salt, late_commitment};
+use crate::domain::digest::{NO_BODY, Salt, erased_late, late_commitment};
 use crate::domain::months::next_month;
 use crate::domain::{COUNTERS, Counters, Instant};
 
@@ -57,13 +57,13 @@ pub(super) fn late_row(row: &mut Fields<'_>) -> Result<LateRow, Malformed> {
     let received_at = row.instant()?;
     let (line, salt) = (row.maybe_text()?, row.maybe_bytes()?);
     let source = row.maybe_text()?.ok_or(Malformed)?;
+    let is_salted = salt.is_some();
     // A salt that is none gives a hash that is none.
     let commitment = line.zip(salt).map(|(line, salt)| {
         Salt::try_from(salt).map_or(NO_BODY, |salt| late_commitment(&salt, line))
     });
     let agrees = line.is_none_or(|line| said::agrees(line, source, &visit));
-    let is_erased = line.is_none() && salt.is_none();
-    Ok(LateRow { visit, received_at, commitment, agrees, is_erased })
+    Ok(LateRow { visit, received_at, commitment, agrees, now: erased_late(line), is_salted })
 }
 
 fn literal(at: Instant) -> String {

@@ -1,5 +1,7 @@
 //! One source: its streams side by side, through the check, in the order of time.
 
+use std::collections::VecDeque;
+
 use sqlx::PgConnection;
 use tokio::sync::mpsc;
 
@@ -10,7 +12,7 @@ use super::statements::{self as stored, StoredGroup, Stretch};
 use super::{Moment, Progress, earlier, load};
 use crate::domain::Instant;
 use crate::domain::audit::{
-    Audit, Checkpoint, Fault, HeadRow, LateRow, Place, SpanRow, Summary, Visit, Wrong,
+    Audit, Checkpoint, ErasureRow, Fault, HeadRow, LateRow, Place, SpanRow, Summary, Visit, Wrong,
 };
 use crate::domain::beliefs::{DesktopNo, LabelNo, StatusId};
 use crate::domain::months::next_month;
@@ -19,6 +21,7 @@ use crate::domain::months::next_month;
 struct Streams {
     visits: Rows<Visit>,
     late: Rows<LateRow>,
+    erasures: VecDeque<ErasureRow>,
     pieces: Rows<SpanRow>,
     open: std::iter::Peekable<std::vec::IntoIter<SpanRow>>,
     groups: Rows<StoredGroup>,
@@ -61,8 +64,9 @@ pub(super) async fn source(
     let names = load::names(&mut control, id).await?;
     let head = load::head(&mut control, id).await?;
     let wide = wide_rows(&mut control, id).await?;
+    let erasures = load::erasures(&mut control, id).await?.into();
     let audit = Audit::new(name, names, checkpoint);
-    let streams = open_streams(moment, &mut control, id).await?;
+    let streams = open_streams(moment, &mut control, id, erasures).await?;
 
     let (sampled, mut samples) = mpsc::channel(1);
     let progress = progress.clone();
@@ -92,6 +96,7 @@ async fn open_streams(
     moment: &Moment,
     control: &mut PgConnection,
     id: SourceId,
+    erasures: VecDeque<ErasureRow>,
 ) -> Result<Streams, StoreError> {
     let months = months(control).await?;
     let pieces: Vec<String> = months.iter().map(|month| stored::pieces(id, *month)).collect();
@@ -110,6 +115,7 @@ async fn open_streams(
     Ok(Streams {
         visits: Rows::read(vec![moment.connect().await?], vec![stored::visits(id)], stored::visit),
         late: Rows::read(for_late, late, stored::late_row),
+        erasures,
         pieces: Rows::read(connections, pieces, stored::piece),
         open: open.into_iter().peekable(),
         groups: Rows::read(vec![moment.connect().await?], vec![stored::groups(id)], stored::group),
@@ -218,14 +224,14 @@ impl Walk {
     fn all(&mut self, head: Option<&HeadRow>) -> Result<(), Stop> {
         let mut newest = None;
         while let Some(visit) = self.streams.visits.take()? {
-            self.late_before(visit.sequence)?;
+            self.others_before(visit.sequence)?;
             self.audit.link(&visit)?;
             self.rows_up_to(&visit)?;
             self.audit.snapshot(&visit)?;
             self.progress.step();
             let at = visit.observed_at;
             newest = Some(Place {
-                snapshot_id: visit.snapshot_id,
+                snapshot_id: Some(visit.snapshot_id),
                 sequence: visit.sequence,
                 observed_at: at,
             });
@@ -234,7 +240,7 @@ impl Walk {
                 self.sample(newest);
             }
         }
-        newest = self.late_before(i64::MAX)?.or(newest);
+        newest = self.others_before(i64::MAX)?.or(newest);
         self.one_row_more()?;
         let Some(head) = head else {
             let wrong = Wrong::new("the source's row of `head`", "one row", "none");
@@ -252,16 +258,28 @@ impl Walk {
         Ok(())
     }
 
-    /// Gives the late snapshots that stand in the chain before an entry; says where the last of them is.
-    fn late_before(&mut self, sequence: i64) -> Result<Option<Place>, Stop> {
+    /// Gives the late snapshots and the erasures that stand in the chain before an entry; says where the last of them is.
+    fn others_before(&mut self, sequence: i64) -> Result<Option<Place>, Stop> {
         let mut last = None;
-        while let Some(row) = self.streams.late.take_if(|row| row.visit.sequence < sequence)? {
-            self.audit.late(&row)?;
+        loop {
+            let erasure = self.streams.erasures.front().map_or(i64::MAX, |row| row.sequence);
+            let until = sequence.min(erasure);
+            if let Some(row) = self.streams.late.take_if(|row| row.visit.sequence < until)? {
+                self.audit.late(&row)?;
+                self.progress.step();
+                let Visit { snapshot_id, sequence, observed_at, .. } = row.visit;
+                last = Some(Place { snapshot_id: Some(snapshot_id), sequence, observed_at });
+                continue;
+            }
+            let Some(row) = self.streams.erasures.pop_front_if(|row| row.sequence < sequence)
+            else {
+                return Ok(last);
+            };
+            self.audit.erasure(&row)?;
             self.progress.step();
-            let Visit { snapshot_id, sequence, observed_at, .. } = row.visit;
-            last = Some(Place { snapshot_id, sequence, observed_at });
+            let observed_at = row.header.erased_at;
+            last = Some(Place { snapshot_id: None, sequence: row.sequence, observed_at });
         }
-        Ok(last)
     }
 
     /// Gives the rows that begin up to a snapshot.
@@ -289,7 +307,7 @@ impl Walk {
                     "13 counters of which one needs them, and the same where they fit two bytes",
                     "others",
                 );
-                let place = Place { snapshot_id, sequence, observed_at };
+                let place = Place { snapshot_id: Some(snapshot_id), sequence, observed_at };
                 return Err(Fault::at(Some(place), wrong).into());
             }
             self.audit.group(group.row);

@@ -168,7 +168,10 @@ async fn a_leader_goes_on_after_a_late_one_of_another() {
     let mut deposed = Recorder::open(&store, &prod()).await.unwrap();
     let line =
         r#"{"source":"prod","observed_at":"2026-10-05T08:01:00Z","desktops":[],"statics":[]}"#;
-    deposed.record_late(&lines(line)[0].snapshot, line, super::start()).await.unwrap();
+    deposed
+        .record_late(&lines(line)[0].snapshot, |_| line.to_owned(), super::start())
+        .await
+        .unwrap();
     let outcome = visited(one.tick().await);
     assert!(matches!(outcome.kept, Kept::Written(Written::Recorded { changes: 1 })), "{outcome:?}");
     assert_eq!(rows(&database.pool, "select * from deskledger.snapshots").await.len(), 3);

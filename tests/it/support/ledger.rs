@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use deskledger::domain::months::{month_start, next_month};
 use deskledger::domain::{Desktop, Snapshot, Source};
-use deskledger::exchange::{Line, Parser, write_line};
+use deskledger::exchange::{Line, Parser, bare_line};
 use deskledger::store::{Late, Packable, Recorder, Store, StoreError};
 use serde_json::{Map, Value, json};
 use sqlx::postgres::{PgRow, types::PgInterval};
@@ -92,11 +92,8 @@ pub async fn keep_late(
     source: &str,
     snapshot: &Snapshot,
 ) -> Result<Late, StoreError> {
-    let mut line = Vec::new();
-    write_line(&mut line, source, None, snapshot).unwrap();
-    let line = String::from_utf8(line).unwrap();
     let received_at = snapshot.finished_at + TimeDelta::minutes(90);
-    recorder.record_late(snapshot, line.trim_end_matches('\n'), received_at).await
+    recorder.record_late(snapshot, |snapshot| bare_line(source, snapshot), received_at).await
 }
 
 /// A source of which nothing but its name is known.

@@ -45,8 +45,8 @@ async fn tables(pool: &PgPool) -> Vec<String> {
         "select c.relname from pg_class c
           where c.relnamespace = 'deskledger_data'::regnamespace and c.relkind in ('r', 'p')
             and not c.relispartition
-            -- Which migrations were applied is no history.
-            and c.relname <> 'migration'
+            -- Which migrations were applied, who ran what, and by what the erased are known again is no history.
+            and c.relname not in ('migration', 'access', 'erased_key', 'erased_text')
           order by c.relname",
     )
     .fetch_all(pool)
@@ -153,6 +153,7 @@ fn ways(column: &str, kind: &str) -> Vec<String> {
             "$ || ' '".to_owned(),
             "'{}'".to_owned(),
         ],
+        "text text" if column == "what" => ["'P'", "'N'", "'L'"].map(str::to_owned).into(),
         "smallint int2" | "integer int4" | "bigint int8" => {
             ["coalesce($ + 1, 1)", "$ - 1", "0", "2", "null"].map(str::to_owned).into()
         }

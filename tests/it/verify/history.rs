@@ -1,10 +1,10 @@
 //! A small history in which every table of a ledger has rows.
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use deskledger::store::Store;
+use deskledger::store::{LineFormat, Store, ToErase};
 use serde_json::{Value, json};
 
-use crate::support::ledger::record_with_late;
+use crate::support::ledger::{lines, record_with_late};
 
 /// Two sources around the end of a month: changes of status, name and assignment; a reconnect; desktops that
 /// come, go and come back; partial listings that leave one out, across the month's end too; a gap; failures;
@@ -24,7 +24,13 @@ pub fn history() -> String {
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
-/// Records it, with late snapshots in its midst and at its end, one of which is erased; and packs the month that is over.
+/// How late snapshots are kept.
+pub const FORMAT: LineFormat = LineFormat {
+    read: |line| Some(lines(line)[0].snapshot.clone()),
+    write: deskledger::exchange::bare_line,
+};
+
+/// Records it, with late snapshots in its midst and at its end; packs the month that is over, and erases somebody.
 pub async fn recorded(store: &Store) {
     let kept = record_with_late(store, &history(), 1, usize::MAX).await;
     assert_eq!(kept, 12);
@@ -34,9 +40,18 @@ pub async fn recorded(store: &Store) {
             "{month:?}"
         );
     }
-    let erase = "update deskledger_data.late set line = null, salt = null
-                  where source_id = 1 and sequence = (select min(sequence) from deskledger_data.late where source_id = 1)";
-    sqlx::query(erase).execute(store.pool()).await.unwrap();
+    let wanted = ToErase {
+        name_or_id: "zoe",
+        source: None,
+        pseudonym: "erased-1",
+        is_in_desktop_names: true,
+    };
+    let at = "2026-11-01T06:00:00Z".parse().unwrap();
+    let held = store.erase(wanted, FORMAT, at).await.unwrap();
+    let prod = &held.sources[0];
+    let (users, names, late) = (prod.users.len(), prod.desktop_names.len(), prod.late.len());
+    assert_eq!((users, prod.assignments, names), (1, 1, 1), "{prod:?}");
+    assert!(late > 0, "{prod:?}");
 }
 
 fn line(source: &str, step: i64, at: DateTime<Utc>) -> Value {
@@ -68,8 +83,12 @@ fn line(source: &str, step: i64, at: DateTime<Utc>) -> Value {
         desktop(
             "d-e",
             if step < 26 { json!("DISCONNECTED") } else { json!("OFFLINE") },
-            "E",
-            json!([]),
+            if matches!(step, 22..=24) { "zoe-pc" } else { "E" },
+            if matches!(step, 22..=24) {
+                json!([user("ben", "users"), user("zoe", "users")])
+            } else {
+                json!([])
+            },
         ),
     ];
     // Gone twice, in the midst of a disconnect.
