@@ -1,16 +1,17 @@
 //! `deskledger export`: recorded snapshots, in the format that `import` reads.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use chrono::TimeDelta;
 
 use super::Globals;
 use super::ledger::Ledger;
 use super::progress::Bar;
 use crate::domain::Instant;
-use crate::error::usage;
-use crate::exchange::{Output, Pin, write_line};
+use crate::error::{usage, with_hint};
+use crate::exchange::{Output, Pin, Pseudonyms, bare_line, parse_line, write_line};
 use crate::report::params::time_zone;
 use crate::store::{LateLines, Replay, Store};
 
@@ -32,6 +33,10 @@ pub struct Args {
     /// Only the late snapshots, which came after newer ones were recorded; without this, only the others.
     #[arg(long)]
     pub late: bool,
+    /// Replace names and ids of users and desktops under the key in this file, at least 32 bytes: the same text by the same
+    /// pseudonym in every export with that key. Messages of errors are left out; names of groups and sources stay.
+    #[arg(long, value_name = "KEYFILE")]
+    pub pseudonymise: Option<PathBuf>,
     /// The file, compressed if it ends in `.gz` or `.zst`; `-` for standard output.
     #[arg(long, short, value_name = "FILE", default_value = "-")]
     pub output: PathBuf,
@@ -44,13 +49,14 @@ pub struct Args {
 pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     let config = globals.configuration()?;
     time_zone(&args.tz).map_err(usage)?;
+    let pseudonyms = args.pseudonymise.as_deref().map(pseudonyms).transpose()?;
     let ledger = Ledger::open_to_read(&config).await?;
-    let result = export(args, &ledger.store).await;
+    let result = export(args, &ledger.store, pseudonyms.as_ref()).await;
     ledger.close().await?;
     result
 }
 
-async fn export(args: Args, store: &Store) -> anyhow::Result<()> {
+async fn export(args: Args, store: &Store, pseudonyms: Option<&Pseudonyms>) -> anyhow::Result<()> {
     let from = instant(store, args.from.as_deref(), &args.tz).await?;
     let to = instant(store, args.to.as_deref(), &args.tz).await?;
     if from.zip(to).is_some_and(|(from, to)| from > to) {
@@ -69,7 +75,12 @@ async fn export(args: Args, store: &Store) -> anyhow::Result<()> {
     for (source_id, source) in sources {
         if args.late {
             let mut lines = LateLines::open(store, source_id, from, to);
-            while let Some(line) = lines.next().await? {
+            while let Some(mut line) = lines.next().await? {
+                if let Some(pseudonyms) = pseudonyms {
+                    let parsed = parse_line(line.as_bytes(), TimeDelta::seconds(1))
+                        .context("read a late snapshot, as it is kept")?;
+                    line = bare_line(&source.name, &pseudonyms.over(&parsed.snapshot));
+                }
                 writeln!(output, "{line}").with_context(failed)?;
                 bar.step();
             }
@@ -82,7 +93,10 @@ async fn export(args: Args, store: &Store) -> anyhow::Result<()> {
             endpoint: source.endpoint,
         })
         .filter(|pin| *pin != Pin::default());
-        while let Some(snapshot) = replay.next().await? {
+        while let Some(mut snapshot) = replay.next().await? {
+            if let Some(pseudonyms) = pseudonyms {
+                snapshot = pseudonyms.over(&snapshot);
+            }
             // On a source's first line alone.
             write_line(&mut output, &source.name, pin.take().as_ref(), &snapshot)
                 .with_context(failed)?;
@@ -91,7 +105,25 @@ async fn export(args: Args, store: &Store) -> anyhow::Result<()> {
     }
     output.finish().with_context(failed)?;
     bar.finish();
+    if pseudonyms.is_some() {
+        eprintln!(
+            "names of groups and sources, regions, projects and endpoints are as they are; messages of errors are left out"
+        );
+    }
     Ok(())
+}
+
+fn pseudonyms(key: &Path) -> anyhow::Result<Pseudonyms> {
+    let failed = || format!("read the key `{}`", key.display());
+    let bytes = std::fs::read(key).map_err(usage).with_context(failed)?;
+    Pseudonyms::new(&bytes)
+        .map_err(|error| {
+            with_hint(
+                usage(error),
+                format!("`openssl rand -hex -out {} 32` makes one", key.display()),
+            )
+        })
+        .with_context(failed)
 }
 
 /// Reads an instant as every report does: in the database.

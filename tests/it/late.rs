@@ -236,6 +236,53 @@ async fn an_export_leaves_late_ones_out_and_writes_them_when_asked() {
     assert_eq!(late.lines().collect::<Vec<_>>(), stored);
     assert_eq!(stored.len(), kept);
     assert_eq!(lines(&late).len(), kept);
+    // Under pseudonyms: no name of a person or desktop is left, and all else says what it said.
+    let key = home.write("key", &[b'k'; 40]);
+    let key = key.to_str().unwrap();
+    home.write("short", b"secret");
+    let refused = home.run(&["export", "--pseudonymise", "short"]).await.expect(2);
+    assert!(refused.err.contains("needs 32 at least"), "{}", refused.err);
+    let hidden = home.run(&["export", "--pseudonymise", key]).await.expect(0);
+    assert!(hidden.err.contains("names of groups"), "{}", hidden.err);
+    let hidden_late = home.run(&["export", "--late", "--pseudonymise", key]).await.expect(0).out;
+    let names: Vec<String> = sqlx::query_scalar(
+        "select desktop_id from deskledger_data.desktop union select desktop_name from deskledger_data.label
+          union select name from deskledger_data.person union select id from deskledger_data.person",
+    )
+    .fetch_all(&database.pool)
+    .await
+    .unwrap();
+    assert!(names.len() > 5, "{names:?}");
+    for name in names {
+        let name = format!("\"{name}\"");
+        assert!(exported.contains(&name), "{name}");
+        assert!(!hidden.out.contains(&name) && !hidden_late.contains(&name), "{name}");
+    }
+    assert_eq!(hidden_late.lines().count(), kept);
+    let (copy, _copy_store) = ledger().await;
+    let file = home.write("hidden.ndjson", hidden.out.as_bytes());
+    let of_copy = Home::new(&copy);
+    of_copy.run(&["import", file.to_str().unwrap()]).await.expect(0);
+    let key_again = of_copy.write("key", &[b'k'; 40]);
+    assert_eq!(of_copy.run(&["export"]).await.expect(0).out, hidden.out);
+    assert_ne!(
+        of_copy.run(&["export", "--pseudonymise", key_again.to_str().unwrap()]).await.expect(0).out,
+        hidden.out
+    );
+    for view in ["connections", "desktop_states", "desktop_snapshots", "coverage"] {
+        let of = |pool: sqlx::PgPool| async move {
+            // Late snapshots have no place in an import.
+            let sql = format!(
+                "select array(select (to_jsonb(v) - 'snapshot_id')::text from deskledger_planner.{view} v
+                              where '{view}' <> 'desktop_snapshots' order by 1)"
+            );
+            sqlx::query_scalar::<_, Vec<String>>(sqlx::AssertSqlSafe(sql))
+                .fetch_one(&pool)
+                .await
+                .unwrap()
+        };
+        assert_eq!(of(copy.pool.clone()).await, of(plain.pool.clone()).await, "{view}");
+    }
     let none = ["export", "--late", "--from", "2026-10-06"];
     assert_eq!(home.run(&none).await.expect(0).out, "");
     sqlx::query("update deskledger_data.late set line = null, salt = null where sequence = 7")

@@ -119,3 +119,49 @@ impl Queue {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{all, config, folder, snapshot};
+    use super::*;
+
+    #[test]
+    fn what_nobody_holds_is_written_anew_and_the_rest_is_said() {
+        let folder = folder();
+        let config = config(folder.path());
+        let number = |snapshot: &Snapshot| {
+            (0..).find(|of| super::super::tests::snapshot(*of).observed_at == snapshot.observed_at)
+        };
+        let change = |_: &str, seen: &Snapshot| {
+            number(seen)
+                .filter(|number| number % 3 == 0)
+                .map(|_| Snapshot { total: Some(7), ..seen.clone() })
+        };
+        let spool = Spool::open(&config).expect("there is a disk");
+        let mut queue = spool.queue("prod", None).expect("nobody has it");
+        for number in 0..70 {
+            queue.append(&snapshot(number)).expect("there is room");
+        }
+        // Its owner lives.
+        let done = rewrite(&config, &change).expect("the disk works");
+        assert_eq!(done, Rewritten { in_use: vec![1], ..Rewritten::default() });
+        drop((queue, spool));
+        let done = rewrite(&config, &change).expect("the disk works");
+        assert_eq!(done, Rewritten { snapshots: 24, ..Rewritten::default() });
+        let spool = Spool::open(&config).expect("it is free again");
+        let mut queue = spool.queue("prod", None).expect("nobody has it");
+        assert!(queue.reports().is_empty());
+        let expected: Vec<Snapshot> = (0..70)
+            .map(|of| change("prod", &snapshot(of)).unwrap_or_else(|| snapshot(of)))
+            .collect();
+        assert_eq!(all(&mut queue), expected);
+        drop((queue, spool));
+        // One that does not check stays, and is named.
+        let segment = config.dir.join("1/prod/0000000001.seg");
+        let mut bytes = std::fs::read(&segment).expect("it is there");
+        bytes[40] ^= 1;
+        std::fs::write(&segment, bytes).expect("there is room");
+        let done = rewrite(&config, &change).expect("the disk works");
+        assert_eq!(done.unread.len(), 1, "{done:?}");
+    }
+}
