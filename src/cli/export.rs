@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use chrono::TimeDelta;
 
 use super::Globals;
+use super::access::{noted, of_command};
 use super::ledger::Ledger;
 use super::progress::Bar;
 use crate::domain::Instant;
@@ -51,12 +52,24 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     time_zone(&args.tz).map_err(usage)?;
     let pseudonyms = args.pseudonymise.as_deref().map(pseudonyms).transpose()?;
     let ledger = Ledger::open_to_read(&config).await?;
-    let result = export(args, &ledger.store, pseudonyms.as_ref()).await;
+    let access = || {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default().into();
+        let given = [
+            ("from", text(&args.from)),
+            ("to", text(&args.to)),
+            ("source", text(&args.source)),
+            ("late", args.late.into()),
+            ("pseudonymise", args.pseudonymise.is_some().into()),
+        ];
+        of_command("export", None, given.map(|(name, value)| (name.to_owned(), value)))
+    };
+    let run = export(&args, &ledger.store, pseudonyms.as_ref());
+    let result = noted(&config, &ledger.store, access, run).await;
     ledger.close().await?;
     result
 }
 
-async fn export(args: Args, store: &Store, pseudonyms: Option<&Pseudonyms>) -> anyhow::Result<()> {
+async fn export(args: &Args, store: &Store, pseudonyms: Option<&Pseudonyms>) -> anyhow::Result<()> {
     let from = instant(store, args.from.as_deref(), &args.tz).await?;
     let to = instant(store, args.to.as_deref(), &args.tz).await?;
     if from.zip(to).is_some_and(|(from, to)| from > to) {
@@ -127,7 +140,11 @@ fn pseudonyms(key: &Path) -> anyhow::Result<Pseudonyms> {
 }
 
 /// Reads an instant as every report does: in the database.
-async fn instant(store: &Store, text: Option<&str>, tz: &str) -> anyhow::Result<Option<Instant>> {
+pub(super) async fn instant(
+    store: &Store,
+    text: Option<&str>,
+    tz: &str,
+) -> anyhow::Result<Option<Instant>> {
     let Some(text) = text else { return Ok(None) };
     let read = sqlx::query_scalar("select deskledger.instant($1, $2)")
         .bind(text)

@@ -12,6 +12,7 @@ use crate::error::usage;
 use crate::report::{ReportError, has_no_source};
 use crate::telemetry::Verbosity;
 
+pub mod access;
 pub mod collect;
 pub mod compact;
 pub mod demo;
@@ -130,6 +131,8 @@ pub enum Command {
     Compact(compact::Args),
     /// Put a pseudonym in the place of a person, everywhere and for good.
     EraseUser(erase_user::Args),
+    /// Show who ran which report, where that is written down.
+    Access(access::Args),
     /// Open a psql shell on the ledger.
     Psql(psql::Args),
     /// Serve the reports to browsers.
@@ -163,6 +166,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Export(args) => export::run(args, &globals).await,
         Command::Compact(args) => compact::run(args, &globals).await,
         Command::EraseUser(args) => erase_user::run(args, &globals).await,
+        Command::Access(args) => access::run(args, &globals).await,
         Command::Psql(args) => run_psql(&args, &globals).await,
         Command::Serve(args) => serve::run(args, &globals).await,
         Command::Simulate(args) => simulate::run(*args).await,
@@ -182,7 +186,10 @@ async fn run_report(args: report::Args, globals: &Globals) -> anyhow::Result<()>
         report::Plan::Run(job) => {
             let ledger = Ledger::open_to_read(&config).await?;
             let reading = ledger.reading().await?;
-            let result = job.run(reading.pool()).await.map_err(refused);
+            let access = job.access();
+            let run = job.run(reading.pool());
+            let result =
+                access::noted(&config, &ledger.store, || access, run).await.map_err(refused);
             // An empty answer must not read as if nothing had happened.
             if result.is_ok() && has_no_source(reading.pool()).await {
                 eprintln!("no source is recorded in this ledger yet: nothing was observed");
@@ -198,7 +205,10 @@ async fn run_report(args: report::Args, globals: &Globals) -> anyhow::Result<()>
             } else {
                 ledger.reading().await?
             };
-            let result = job.run(reading.pool()).await.map_err(refused);
+            let access = job.access();
+            let run = job.run(reading.pool());
+            let result =
+                access::noted(&config, &ledger.store, || access, run).await.map_err(refused);
             reading.pool().close().await;
             ledger.close().await?;
             result

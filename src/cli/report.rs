@@ -14,6 +14,7 @@ use chrono_tz::Tz;
 use clap::Args as _;
 use sqlx::PgPool;
 
+use super::access::of_command;
 use crate::clock::Clock;
 use crate::domain::parse_duration;
 use crate::report::catalogue::{Catalogue, Report};
@@ -21,6 +22,7 @@ use crate::report::page::{Asking, Page, Style};
 use crate::report::params::{Values, unknown_parameter};
 use crate::report::render::{Format, Look};
 use crate::report::{self, Cell, Column, ColumnKind, Head, ReportError, Sink};
+use crate::store::Access;
 
 /// Answer a question from the ledger; without a name, list the questions
 #[derive(Debug, clap::Args)]
@@ -273,6 +275,15 @@ impl Args {
 }
 
 impl PageJob {
+    /// What is written down of its run.
+    pub(super) fn access(&self) -> Access {
+        let Asking { from, to, tz, source, bucket } = &self.asking;
+        let given =
+            [("from", from), ("to", to), ("tz", tz), ("source", source), ("bucket", bucket)];
+        let given = given.map(|(name, value)| (name.to_owned(), value.as_str().into()));
+        of_command("report --all", None, given)
+    }
+
     /// Answers everything and writes the page.
     ///
     /// # Errors
@@ -424,6 +435,12 @@ fn list(catalogue: &Catalogue, sink: &mut dyn Sink) -> io::Result<()> {
 }
 
 impl Job {
+    /// What is written down of its run.
+    pub(super) fn access(&self) -> Access {
+        let given = self.values.all().map(|(name, value)| (name.to_owned(), value.into()));
+        of_command("report", Some(self.report.name.clone()), given)
+    }
+
     /// Runs the report and writes its result.
     ///
     /// # Errors

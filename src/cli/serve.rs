@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Globals;
+use super::access::notes;
 use super::ledger::Ledger;
 use super::report::timeout;
 use crate::config::ServeFlags;
@@ -67,14 +68,21 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
             _ = interrupt.recv() => {}
         }
     };
+    let notes = notes(&config, &ledger.store);
+    let (notes, writing) = notes.unzip();
     let served = Served {
         pool: reading.pool().clone(),
         catalogue,
         timeout: args.timeout,
         guard: Guard::new(settings.token),
+        notes,
     };
     eprintln!("Reports are at http://{address}/ until Ctrl-C.");
     serve(listener, served, stop).await;
+    // What was asked last is written down, too.
+    if let Some(writing) = writing {
+        let _ = tokio::time::timeout(Duration::from_secs(2), writing).await;
+    }
     // Whoever is left without an answer still holds a connection.
     let _ = tokio::time::timeout(Duration::from_secs(1), reading.pool().close()).await;
     ledger.close().await

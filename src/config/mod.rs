@@ -60,6 +60,8 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     /// The user's own folder of queries.
     pub queries: Option<PathBuf>,
+    /// Whether it is written down who runs which report.
+    pub audits: bool,
     /// Where snapshots wait while the database is away, and how many.
     pub spool: SpoolSettings,
     raw: RawConfig,
@@ -117,7 +119,8 @@ impl Config {
             .or_else(|| raw.data_dir.as_ref().map(|path| folder.join(&path.value)));
         let queries = raw.queries.as_ref().map(|path| folder.join(&path.value));
         let spool = SpoolSettings::check(&raw.spool, &environment, &folder)?;
-        Ok(Self { file, database_url, data_dir, queries, spool, raw, environment })
+        let audits = raw.audit.as_ref().is_some_and(|audit| audit.value);
+        Ok(Self { file, database_url, data_dir, queries, audits, spool, raw, environment })
     }
 
     /// The sources, checked and with their secrets.

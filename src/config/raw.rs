@@ -16,6 +16,7 @@ pub(super) struct RawConfig {
     pub(super) spool: RawSpool,
     pub(super) serve_listen: Option<Located<String>>,
     pub(super) serve_token: Option<Located<SecretString>>,
+    pub(super) audit: Option<Located<bool>>,
     pub(super) metrics_listen: Option<Located<String>>,
     pub(super) timing: RawTiming,
     pub(super) requests_per_minute: Option<Located<i64>>,
@@ -102,6 +103,10 @@ impl RawConfig {
             raw.serve_listen = serve.text("listen")?;
             raw.serve_token = serve.secret("token")?;
             serve.finish()?;
+        }
+        if let Some(mut access) = file.section("access")? {
+            raw.audit = access.boolean("audit")?;
+            access.finish()?;
         }
         if let Some(mut metrics) = file.section("metrics")? {
             raw.metrics_listen = metrics.text("listen")?;

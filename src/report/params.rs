@@ -83,6 +83,11 @@ impl Values {
         self.0.get(name).map(String::as_str)
     }
 
+    /// All values by name.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// The time zone that the report is in: its first parameter of that kind, else UTC.
     #[must_use]
     pub fn time_zone(&self, report: &Report) -> Tz {

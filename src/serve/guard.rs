@@ -67,6 +67,15 @@ fn own_site(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
+/// The user name that came with a password. Nobody has checked it.
+pub(super) fn user_said(headers: &HeaderMap) -> Option<String> {
+    let (scheme, rest) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let pair = scheme.eq_ignore_ascii_case("basic").then(|| BASE64_STANDARD.decode(rest.trim()))?;
+    let pair = String::from_utf8(pair.ok()?).ok()?;
+    let user = pair.split_once(':')?.0.trim();
+    (!user.is_empty()).then(|| user.chars().take(100).collect())
+}
+
 /// The token of `Bearer TOKEN`, or of `Basic` with any user, as browsers ask for it.
 fn presented(authorization: &str) -> Option<Vec<u8>> {
     let (scheme, rest) = authorization.split_once(' ')?;

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use connections::answer;
 pub use guard::Guard;
@@ -39,6 +39,19 @@ pub struct Served {
     pub timeout: Duration,
     /// Who may ask.
     pub guard: Guard,
+    /// Whoever writes down who asked what.
+    pub notes: Option<mpsc::Sender<Asked>>,
+}
+
+/// A question, and who asked it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The name that the caller gave, which nobody has checked, and the address.
+    pub caller: String,
+    /// The report; `None`: the page of all of them.
+    pub report: Option<String>,
+    /// The parameters.
+    pub given: Vec<(String, String)>,
 }
 
 /// How long those that were asked when it ends may take.

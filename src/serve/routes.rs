@@ -17,9 +17,9 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::Served;
-use super::guard::Refusal;
+use super::guard::{Refusal, user_said};
 use super::turns::{Peer, Turn, Turns};
+use super::{Asked, Served};
 use crate::clock::Clock;
 use crate::report::page::{Given, Live, Outcome, Told, detour, refusal};
 use crate::report::params::Values;
@@ -179,6 +179,20 @@ async fn turn(
     })
 }
 
+/// Has it written down who asks what, where that is asked for; nobody waits for it.
+fn note(shared: &Shared, peer: Peer, headers: &HeaderMap, report: Option<&str>, given: &Given) {
+    let Some(notes) = &shared.served.notes else { return };
+    let address = peer.asking(headers);
+    let caller = match user_said(headers) {
+        Some(user) => format!("{user}@{address}"),
+        None => address.to_string(),
+    };
+    let asked = Asked { caller, report: report.map(str::to_owned), given: given.clone() };
+    if notes.try_send(asked).is_err() {
+        tracing::warn!("it is not written down who asked: too many wait for that");
+    }
+}
+
 /// What was given, but for what was left empty.
 fn given(pairs: Vec<(String, String)>) -> Given {
     pairs.into_iter().filter(|(_, value)| !value.trim().is_empty()).collect()
@@ -199,7 +213,9 @@ async fn whole(
         Ok(turn) => turn,
         Err(busy) => return busy,
     };
-    asked(live(&shared).whole(&given(pairs)).await)
+    let given = given(pairs);
+    note(&shared, peer, &headers, None, &given);
+    asked(live(&shared).whole(&given).await)
 }
 
 async fn list(State(shared): At) -> Response {
@@ -221,7 +237,10 @@ async fn one(
     // A form that is not filled in yet asks nothing.
     let _turn = if live.is_ready(&name, &given) {
         match turn(&shared, peer, &headers, &name).await {
-            Ok(turn) => Some(turn),
+            Ok(turn) => {
+                note(&shared, peer, &headers, Some(&name), &given);
+                Some(turn)
+            }
             Err(busy) => return busy,
         }
     } else {
@@ -246,10 +265,12 @@ async fn file(
         Err(busy) => return busy,
     };
     let Served { pool, catalogue, timeout, .. } = &shared.served;
+    let given = given(pairs);
+    note(&shared, peer, &headers, Some(&name), &given);
     let buffer = Bounded::default();
     let outcome = async {
         let report = catalogue.get(&name)?;
-        let values = Values::new(report, given(pairs))?;
+        let values = Values::new(report, given)?;
         let mut sink = form.sink(buffer.clone(), Look::default());
         run(pool, report, &values, *timeout, sink.as_mut()).await
     };

@@ -397,7 +397,15 @@ async fn accesses(
             is_changed |= new.is_some();
             new.or(text)
         };
-        let (os_user, caller) = (replaced(os_user), replaced(caller));
+        let os_user = replaced(os_user);
+        // A caller is a name at an address, or the address alone.
+        let caller = match caller.as_deref().and_then(|caller| caller.rsplit_once('@')) {
+            Some((name, address)) => {
+                let name = replaced(Some(name.to_owned())).unwrap_or_default();
+                Some(format!("{name}@{address}"))
+            }
+            None => caller,
+        };
         if is_changed {
             found.push((access_id, parameters, os_user, caller));
         }

@@ -3,6 +3,7 @@
 //! Knows the domain, and neither HTTP nor the clock. Every statement begins with the name of the
 //! function that runs it, so that slow-query logs lead back here.
 
+mod access;
 mod beliefs;
 mod erasure;
 mod error;
@@ -22,6 +23,7 @@ mod source;
 mod tally;
 mod verify;
 
+pub use access::{Access, AccessRow};
 pub use erasure::{Holdings, LineFormat, OfSource, ToErase};
 pub use error::StoreError;
 pub(crate) use error::is_away;

@@ -1,9 +1,9 @@
-//! The two roles that read, and the search path: conveniences, where the rights allow them.
+//! The two roles that read, the one that writes down who reads, and the search path: conveniences, where the rights allow them.
 
 use super::{Store, StoreError};
 
 /// Roles belong to the whole server, so several ledgers on it share them.
-const ROLES: [(&str, &str); 2] = [
+const ROLES: [(&str, &str); 3] = [
     (
         "deskledger_reader",
         "grant usage on schema deskledger, deskledger_planner, deskledger_report to deskledger_reader;
@@ -19,6 +19,12 @@ const ROLES: [(&str, &str); 2] = [
                 deskledger_report.labelled_piece, deskledger_report.packed, deskledger_report.desktop_label,
                 deskledger_report.labelled_sum, deskledger_report.loose_piece,
                 deskledger_report.row_piece from deskledger_planner;",
+    ),
+    (
+        "deskledger_access",
+        // The login and the instant are what the server says. Nothing can be read, and nothing changed.
+        "grant usage on schema deskledger_data to deskledger_access;
+         grant insert (os_user, machine, caller, command, report, parameters) on deskledger_data.access to deskledger_access;",
     ),
 ];
 
@@ -56,7 +62,7 @@ impl Store {
         Ok(())
     }
 
-    /// Makes the roles `deskledger_reader` and `deskledger_planner` and sets the database's search
+    /// Makes the roles `deskledger_reader`, `deskledger_planner` and `deskledger_access` and sets the database's search
     /// path. Returns the statements that need someone with more rights.
     pub(super) async fn grant_roles(&self) -> Result<Vec<String>, StoreError> {
         let mut left = Vec::new();

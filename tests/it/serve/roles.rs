@@ -149,3 +149,86 @@ async fn who_reads_only_is_who_has_no_right_to_write() {
     }
     store.pool().close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_is_written_down_where_that_is_wanted_and_nobody_waits_for_it() {
+    let database = example().await;
+    let role = format!("deskledger_test_asker_{:08x}", rand::random::<u32>());
+    let run = async |sql: String| {
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&database.pool).await.unwrap()
+    };
+    run(format!(
+        "create role {role} nologin; grant deskledger_reader, deskledger_access to {role}"
+    ))
+    .await;
+    let name: String = sqlx::query_scalar(
+        "select name from deskledger_data.person where type = 'USER' and id is not null order by person_no limit 1",
+    )
+    .fetch_one(&database.pool)
+    .await
+    .unwrap();
+    let home = Home::on(url_as(&database, &role));
+    let report = [
+        "report",
+        "user-history",
+        "--user",
+        &name,
+        "--from",
+        "2026-10-05",
+        "--to",
+        "2026-10-06",
+        "-q",
+    ];
+    // Not asked for.
+    home.run(&report).await.expect(0);
+    home.configure("[access]\naudit = true\n");
+    let asked = home.run(&report).await.expect(0);
+    assert_eq!(asked.err, "");
+    let serving = Serving::start(&home, &[]).await;
+    let basic = [("authorization", "Basic Y2FybDp4")];
+    serving
+        .ask(reqwest::Method::GET, &format!("/report/utilisation/csv?{DAY}"), &basic)
+        .await
+        .expect(200);
+    serving.get(&format!("/?{DAY}&source=prod")).await.expect(200);
+    serving.end().await.expect(0);
+    // Whoever may add to it may not read it, and what cannot be written down is said, beside the report.
+    let refused = home.run(&["access"]).await;
+    run(format!("revoke deskledger_access from {role}")).await;
+    let report: Vec<&str> = report.into_iter().filter(|word| *word != "-q").collect();
+    let unnoted = home.run(&report).await;
+    run(format!("drop owned by {role}; drop role {role}")).await;
+    refused.expect(3);
+    let unnoted = unnoted.expect(0);
+    assert_eq!(unnoted.out, asked.out);
+    assert!(unnoted.err.contains("it is not written down who ran this"), "{}", unnoted.err);
+
+    let home = Home::configured(&database, "[access]\naudit = true\n");
+    home.run(&["export", "--late", "--source", "prod"]).await.expect(0);
+    let read = async || {
+        let said = home.run(&["access", "--json", "--from", "-1d"]).await.expect(0).out;
+        let rows =
+            said.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        rows.collect::<Vec<_>>()
+    };
+    let rows = read().await;
+    let of =
+        |key: &str| rows.iter().map(|row| row[key].as_str().unwrap_or("-")).collect::<Vec<_>>();
+    assert_eq!(of("command"), ["report", "serve", "serve", "export"]);
+    assert_eq!(of("report"), ["user-history", "utilisation", "-", "-"]);
+    assert_eq!(of("caller"), ["-", "carl@127.0.0.1", "127.0.0.1", "-"]);
+    assert_eq!(rows[0]["parameters"]["user"], name.as_str());
+    assert_eq!(rows[2]["parameters"]["source"], "prod");
+    assert_eq!(rows[3]["parameters"]["late"], true);
+    assert!(
+        rows.iter().all(|row| row["os_user"].is_string() && row["login"].is_string()),
+        "{rows:?}"
+    );
+    let table = home.run(&["access"]).await.expect(0).out;
+    assert!(table.contains("carl@127.0.0.1") && table.contains("user-history"), "{table}");
+    // Names in it are erased, too.
+    let erased = home.run(&["erase-user", &name, "--yes"]).await.expect(0).out;
+    assert!(erased.contains("1 record of a report's run"), "{erased}");
+    let user = read().await[0]["parameters"]["user"].as_str().unwrap().to_owned();
+    assert!(user.starts_with("erased-"), "{user}");
+}
