@@ -270,16 +270,13 @@ async fn an_export_leaves_late_ones_out_and_writes_them_when_asked() {
         hidden.out
     );
     for view in ["connections", "desktop_states", "desktop_snapshots", "coverage"] {
-        let of = |pool: sqlx::PgPool| async move {
+        let of = |pool: PgPool| async move {
             // Late snapshots have no place in an import.
             let sql = format!(
                 "select array(select (to_jsonb(v) - 'snapshot_id')::text from deskledger_planner.{view} v
                               where '{view}' <> 'desktop_snapshots' order by 1)"
             );
-            sqlx::query_scalar::<_, Vec<String>>(sqlx::AssertSqlSafe(sql))
-                .fetch_one(&pool)
-                .await
-                .unwrap()
+            sqlx::query_scalar::<_, Vec<String>>(AssertSqlSafe(sql)).fetch_one(&pool).await.unwrap()
         };
         assert_eq!(of(copy.pool.clone()).await, of(plain.pool.clone()).await, "{view}");
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use deskledger::domain::Source;
-use deskledger::store::private::{Durability, Options, acquire};
+use deskledger::store::private::{Durability, Options, Private, acquire};
 use deskledger::store::{Recorder, Store, newest_schema_version};
 use serde_json::{Value, json};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -474,9 +474,19 @@ async fn who_may_make_no_roles_migrates_and_says_what_is_left() {
     let private = acquire(options).await.unwrap();
     let owner = private.connect_options();
     let mut superuser = owner.connect().await.unwrap();
-    superuser.execute("create role plain nologin").await.unwrap();
-    superuser.execute("create database \"odd name\"").await.unwrap();
-    superuser.execute("grant create on database \"odd name\" to plain").await.unwrap();
+    // As the page says, less what sets the search path: that is among what is left.
+    let page = include_str!("../../docs/privacy.md");
+    let statements = page.split("**The recorder**").nth(1).unwrap().split("```sql").nth(1).unwrap();
+    let statements = statements.split("```").next().unwrap().split(';').map(str::trim);
+    let mut made = 0;
+    for statement in statements.filter(|text| !text.is_empty() && !text.starts_with("alter")) {
+        let statement = statement
+            .replace("database deskledger", "database \"odd name\"")
+            .replace("recorder", "plain");
+        assert_eq!(refusal(&mut superuser, &statement).await, None, "{statement}");
+        made += 1;
+    }
+    assert_eq!(made, 4);
     let there = owner.clone().database("odd name");
     let pool = PgPoolOptions::new()
         .max_connections(2)
@@ -525,12 +535,109 @@ async fn who_may_make_no_roles_migrates_and_says_what_is_left() {
         "the search path is set"
     );
 
+    // What it needs only to migrate may be taken from it: a new month, and all else, is recorded all the same.
+    superuser.execute("revoke create on database \"odd name\" from plain").await.unwrap();
+    record(&store, &line("2026-11-05T08:00:00Z", Some("CONNECTED"), 1), 1, 1).await;
+    assert_eq!(store.migrate().await.unwrap().left_to_do, [""; 0]);
+    let verdicts = store.pack(&store.packable(None).await.unwrap()[0], |_| ()).await.unwrap();
+    assert!(verdicts.is_some_and(|packed| packed.packed > 0));
+
     for connection in [superuser, superuser_there, fresh] {
         connection.close().await.unwrap();
     }
     pool.close().await;
+    let private = encrypted(private, &folder).await;
     private.release().await.unwrap();
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// The server once more, at two addresses of this machine, with a certificate for the first of them: TLS is taken where it is
+/// offered, and what is demanded of it is looked at.
+async fn encrypted(private: Private, folder: &std::path::Path) -> Private {
+    let options = private.connect_options();
+    let [a, b]: [u8; 2] = rand::random();
+    let hosts = [1, 2].map(|last| format!("127.{a}.{b}.{last}"));
+    let (key, certificate) = (folder.join("tls.key"), folder.join("tls.crt"));
+    let settings = folder.join("tls.cnf");
+    let text = format!(
+        "[req]\ndistinguished_name = name\nprompt = no\n[name]\nCN = ledger\n[ext]\nsubjectAltName = IP:{}\n",
+        hosts[0]
+    );
+    std::fs::write(&settings, text).unwrap();
+    let made = std::process::Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+        ])
+        .args(["-extensions", "ext", "-config"])
+        .arg(&settings)
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .output()
+        .expect("openssl is there");
+    assert!(made.status.success(), "{made:?}");
+    // For the server to copy it: it runs as another user where this is root's test.
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let mut superuser = options.connect().await.unwrap();
+    let copy = format!(
+        "copy (select 1) to program 'cp {} server.key && chmod 600 server.key && cp {} server.crt'",
+        key.display(),
+        certificate.display()
+    );
+    superuser.execute(AssertSqlSafe(copy)).await.unwrap();
+    let listen = format!("alter system set listen_addresses = '{}, {}'", hosts[0], hosts[1]);
+    superuser.execute(AssertSqlSafe(listen)).await.unwrap();
+    superuser.execute("alter system set ssl = on").await.unwrap();
+    superuser.execute("alter role plain login").await.unwrap();
+    superuser.close().await.unwrap();
+    private.release().await.unwrap();
+    let again = Options {
+        data_dir: Some(folder.to_owned()),
+        durability: Durability::Throwaway,
+        ..Options::default()
+    };
+    let private = acquire(again).await.unwrap();
+    let mut superuser = private.connect_options().connect().await.unwrap();
+    superuser
+        .execute("copy (select 'host all all 127.0.0.0/8 trust') to program 'cat > pg_hba.conf'")
+        .await
+        .unwrap();
+    superuser.execute("select pg_reload_conf()").await.unwrap();
+    superuser.close().await.unwrap();
+
+    let port = private.connect_options().get_port();
+    let root = certificate.display();
+    for (host, more, is_encrypted) in [
+        (0, String::new(), Some(true)),
+        (0, "?sslmode=disable".to_owned(), Some(false)),
+        (0, "?sslmode=require".to_owned(), Some(true)),
+        (0, format!("?sslmode=verify-full&sslrootcert={root}"), Some(true)),
+        (1, format!("?sslmode=verify-ca&sslrootcert={root}"), Some(true)),
+        (1, format!("?sslmode=verify-full&sslrootcert={root}"), None),
+        (0, "?sslmode=verify-full".to_owned(), None),
+    ] {
+        let url = format!("postgres://plain@{}:{port}/odd%20name{more}", hosts[host]);
+        let options: PgConnectOptions = url.parse().unwrap();
+        let found = match Store::connect(options).await {
+            Ok(store) => Some(store.server_facts().await.unwrap().is_encrypted),
+            Err(error) => {
+                let text = deskledger::error::Chain(&error).to_string();
+                assert!(text.contains("certificate"), "{url}: {text}");
+                None
+            }
+        };
+        assert_eq!(found, is_encrypted, "{url}");
+    }
+    private
 }
 
 /// A line with one desktop, or none listed.
