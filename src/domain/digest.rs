@@ -32,6 +32,8 @@ pub enum Kind {
     Late,
     /// A person was erased.
     Erasure,
+    /// A month of which something was pruned, or brought back: [`super::pruning::Pruning`].
+    Pruning,
 }
 
 /// The body hash of an entry that changed nothing.
@@ -371,6 +373,7 @@ pub fn entry_digest(
         Kind::Snapshot => b'S',
         Kind::Late => b'L',
         Kind::Erasure => b'E',
+        Kind::Pruning => b'P',
     });
     hasher.bytes(header);
     hasher.bytes(body);

@@ -11,6 +11,8 @@ pub mod duration;
 pub mod erasure;
 pub mod history;
 pub mod months;
+pub mod pruning;
+pub mod retell;
 pub mod snapshot;
 pub mod text;
 

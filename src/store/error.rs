@@ -50,6 +50,14 @@ pub enum StoreError {
         /// The month (UTC).
         month: String,
     },
+    /// What is to go is not what was told again of it.
+    #[error("the rows of `{source_name}` in {month} are not those that its snapshots come to, and stay")]
+    PrunedWrong {
+        /// The source.
+        source_name: String,
+        /// The month (UTC).
+        month: String,
+    },
     /// The source was recorded under another region, project or endpoint.
     #[error(
         "source `{name}` is recorded with {what} `{recorded}`, and is now to be recorded with \

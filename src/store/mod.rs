@@ -14,6 +14,7 @@ mod lease;
 mod pack;
 mod partitions;
 pub mod private;
+pub mod prune;
 mod record;
 mod recorder;
 mod replay;

@@ -36,7 +36,7 @@ pub(super) fn filed_under(to: Instant) -> Instant {
 }
 
 impl Store {
-    async fn create_partitions(&self, month: Instant) -> Result<(), StoreError> {
+    pub(super) async fn create_partitions(&self, month: Instant) -> Result<(), StoreError> {
         let failed = StoreError::while_trying("make the partitions of a month");
         let mut transaction = self.pool.begin().await.map_err(&failed)?;
         // One at a time: the other one then finds them made.

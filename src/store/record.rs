@@ -447,7 +447,7 @@ async fn insert_runs(
     Ok(())
 }
 
-async fn insert_spans(
+pub(super) async fn insert_spans(
     connection: &mut PgConnection,
     source_id: SourceId,
     closed: &[ClosedSpan],
@@ -546,7 +546,7 @@ async fn replace_open_spans(
     .map(drop)
 }
 
-async fn insert_unlisted(
+pub(super) async fn insert_unlisted(
     connection: &mut PgConnection,
     source_id: SourceId,
     unlisted: &[(DesktopNo, Instant, Instant)],
@@ -568,7 +568,7 @@ async fn insert_unlisted(
     .map(drop)
 }
 
-async fn insert_group_spans(
+pub(super) async fn insert_group_spans(
     connection: &mut PgConnection,
     source_id: SourceId,
     closed: &[ClosedGroupSpan],
