@@ -23,6 +23,7 @@
 //! | [`workspace`] | the API's client: authentication, pace, paging, completeness, retries, regions | domain, clock |
 //! | [`exchange`] | one snapshot a line: reading, writing, compression | domain |
 //! | [`store`] | PostgreSQL: private server, migrations, recording, reading back, packing, erasing persons, verifying | domain, home |
+//! | [`retention`] | archives of months that are old enough, pruning, bringing back | domain, exchange, store |
 //! | [`seal`] | signed statements of where the chains stand | domain |
 //! | [`collector`] | ticks, the cycle that visits and keeps, the spool | domain, exchange, workspace, store, clock, config |
 //! | [`metrics`] | a recorder as it is seen from outside: figures for Prometheus, whether it lives and is ready | domain, clock, collector, workspace, serve |
@@ -81,6 +82,7 @@ pub mod exchange;
 pub mod home;
 pub mod metrics;
 pub mod report;
+pub mod retention;
 pub mod seal;
 pub mod serve;
 pub mod simulator;

@@ -19,12 +19,15 @@ pub mod demo;
 pub mod doctor;
 pub mod erase_user;
 pub mod export;
+pub mod hold;
 pub mod import;
 mod lease;
 pub mod ledger;
 pub mod progress;
+pub mod prune;
 pub mod psql;
 pub mod report;
+pub mod restore;
 pub mod serve;
 pub mod simulate;
 pub mod sources;
@@ -133,6 +136,13 @@ pub enum Command {
     EraseUser(erase_user::Args),
     /// Show who ran which report, where that is written down.
     Access(access::Args),
+    /// Archive and prune the months that are older than the configuration keeps them; with `--plan`, say what would go.
+    Prune(prune::Args),
+    /// Bring a pruned month back from its archive.
+    Restore(restore::Args),
+    /// Set, list and drop holds: what must not be pruned.
+    #[command(subcommand)]
+    Hold(hold::Command),
     /// Open a psql shell on the ledger.
     Psql(psql::Args),
     /// Serve the reports to browsers.
@@ -167,6 +177,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Compact(args) => compact::run(args, &globals).await,
         Command::EraseUser(args) => erase_user::run(args, &globals).await,
         Command::Access(args) => access::run(args, &globals).await,
+        Command::Prune(args) => prune::run(args, &globals).await,
+        Command::Restore(args) => restore::run(args, &globals).await,
+        Command::Hold(command) => hold::run(command, &globals).await,
         Command::Psql(args) => run_psql(&args, &globals).await,
         Command::Serve(args) => serve::run(args, &globals).await,
         Command::Simulate(args) => simulate::run(*args).await,

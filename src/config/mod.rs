@@ -13,6 +13,7 @@ mod kept;
 mod metrics;
 mod place;
 mod raw;
+mod retention;
 mod schedule;
 mod secret;
 mod section;
@@ -29,6 +30,7 @@ pub use error::{ConfigError, SecretError};
 pub use kept::Kept;
 pub use metrics::{METRICS_LISTEN, MetricsSettings};
 pub use place::{Located, Origin, Place};
+pub use retention::{Archiving, RetentionSettings};
 pub use schedule::{CronSchedule, Schedule};
 pub use secret::Environment;
 pub use serve::{LISTEN, ServeFlags, ServeSettings};
@@ -64,6 +66,8 @@ pub struct Config {
     pub audits: bool,
     /// Where snapshots wait while the database is away, and how many.
     pub spool: SpoolSettings,
+    /// How long what is kept.
+    pub retention: RetentionSettings,
     raw: RawConfig,
     environment: Environment,
 }
@@ -120,7 +124,18 @@ impl Config {
         let queries = raw.queries.as_ref().map(|path| folder.join(&path.value));
         let spool = SpoolSettings::check(&raw.spool, &environment, &folder)?;
         let audits = raw.audit.as_ref().is_some_and(|audit| audit.value);
-        Ok(Self { file, database_url, data_dir, queries, audits, spool, raw, environment })
+        let retention = RetentionSettings::check(&raw.retention, &folder)?;
+        Ok(Self {
+            file,
+            database_url,
+            data_dir,
+            queries,
+            audits,
+            spool,
+            retention,
+            raw,
+            environment,
+        })
     }
 
     /// The sources, checked and with their secrets.

@@ -14,6 +14,7 @@ pub(super) struct RawConfig {
     pub(super) data_dir: Option<Located<String>>,
     pub(super) queries: Option<Located<String>>,
     pub(super) spool: RawSpool,
+    pub(super) retention: RawRetention,
     pub(super) serve_listen: Option<Located<String>>,
     pub(super) serve_token: Option<Located<SecretString>>,
     pub(super) audit: Option<Located<bool>>,
@@ -31,6 +32,16 @@ pub(super) struct RawSpool {
     pub(super) max_size: Option<Located<String>>,
     pub(super) min_free: Option<Located<String>>,
     pub(super) when_full: Option<Located<String>>,
+}
+
+/// How long what is kept.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RawRetention {
+    pub(super) spans: Option<Located<String>>,
+    pub(super) groups: Option<Located<String>>,
+    pub(super) rollups: Option<Located<String>>,
+    pub(super) snapshots: Option<Located<String>>,
+    pub(super) archive: Option<Located<String>>,
 }
 
 /// How often a source is visited.
@@ -98,6 +109,16 @@ impl RawConfig {
                 when_full: spool.text("when_full")?,
             };
             spool.finish()?;
+        }
+        if let Some(mut retention) = file.section("retention")? {
+            raw.retention = RawRetention {
+                spans: retention.text("spans")?,
+                groups: retention.text("groups")?,
+                rollups: retention.text("rollups")?,
+                snapshots: retention.text("snapshots")?,
+                archive: retention.text("archive")?,
+            };
+            retention.finish()?;
         }
         if let Some(mut serve) = file.section("serve")? {
             raw.serve_listen = serve.text("listen")?;

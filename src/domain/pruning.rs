@@ -66,10 +66,7 @@ pub struct Ages {
 
 /// A class that would go before one that needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{sooner}` may not go before `{needs_it}`, which need them: give `{sooner}` an age that is no shorter, or none, \
-     so that they are kept for ever"
-)]
+#[error("`{sooner}` may not go before `{needs_it}`: give it an age that is no shorter than theirs, or none")]
 pub struct OutOfOrder {
     /// What would go.
     pub sooner: Class,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use sqlx::PgConnection;
 
+use super::prune::standings;
 use super::source::SourceId;
 use super::{Store, StoreError};
 use crate::domain::beliefs::{
@@ -323,6 +324,15 @@ async fn load_desktops(
         let desktop = belief(&mut desktops, no)?;
         if desktop.open.is_none() {
             desktop.absent = Some((since, disconnected_at.filter(|_| status != CONNECTED)));
+        }
+    }
+    // And those that left in a month that is pruned.
+    for standing in standings(&mut *connection, source_id).await?.into_iter().rev().take(1) {
+        for (no, since, disconnect) in standing.absent {
+            let desktop = belief(&mut desktops, no)?;
+            if desktop.open.is_none() && desktop.absent.is_none() {
+                desktop.absent = Some((since, Some(disconnect)));
+            }
         }
     }
     Ok(desktops)

@@ -62,6 +62,8 @@ impl Store {
               where ($1::text is null or s.name = $1)
                 and not exists (select from deskledger_data.packed_month p
                                  where p.source_id = h.source_id and p.month_from = m.month_from and p.is_done)
+                and not exists (select from deskledger_report.pruned p
+                                 where p.source_id = h.source_id and p.month_from = m.month_from and p.class = 'spans')
                 and not exists (select from deskledger_data.open_span o
                                  where o.source_id = h.source_id and o.piece_from < m.month_to)
               order by m.month_from, s.name",

@@ -126,9 +126,13 @@ impl Replay {
             "-- store::replay::read_ahead
              select scheduled_at, observed_at, finished_at, max_gap, desktops_outcome, groups_outcome,
                     desktops_total, error_code, error_message
-               from deskledger_data.snapshot
+               from deskledger_data.snapshot n
               where source_id = $1 and observed_at >= coalesce($2, '-infinity')
                 and observed_at > coalesce($3, '-infinity') and observed_at < $4
+                -- Of a pruned month nobody knows what they said.
+                and not exists (select from deskledger_report.pruned p
+                                 where p.source_id = $1 and p.class in ('spans', 'groups')
+                                   and p.month_from <= n.observed_at and p.month_to > n.observed_at)
               order by observed_at limit $5",
         )
         .bind(self.source_id)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What each room of the crate may use of the others; nothing points to `cli`.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("domain", &[]),
     ("clock", &["domain"]),
     ("home", &[]),
@@ -15,6 +15,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("store", &["domain", "home"]),
     ("exchange", &["domain"]),
     ("seal", &["domain"]),
+    ("retention", &["domain", "exchange", "store"]),
     ("report", &["domain", "store"]),
     ("serve", &["clock", "report", "error"]),
     ("collector", &["domain", "clock", "config", "error", "exchange", "workspace", "store"]),
@@ -34,6 +35,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
             "store",
             "exchange",
             "report",
+            "retention",
             "collector",
             "metrics",
             "seal",
@@ -44,10 +46,11 @@ const MAY_USE: [(&str, &[&str]); 16] = [
 ];
 
 /// The crates that rooms must not know.
-const MUST_NOT_KNOW: [(&str, &[&str]); 9] = [
+const MUST_NOT_KNOW: [(&str, &[&str]); 10] = [
     ("workspace", &["sqlx", "anyhow", "clap"]),
     ("store", &["reqwest", "axum", "anyhow", "clap"]),
     ("exchange", &["sqlx", "reqwest", "tokio", "anyhow", "clap"]),
+    ("retention", &["sqlx", "reqwest", "anyhow", "clap"]),
     ("seal", &["sqlx", "reqwest", "tokio", "anyhow", "clap"]),
     ("simulator", &["sqlx", "anyhow"]),
     ("serve", &["reqwest", "anyhow", "clap"]),

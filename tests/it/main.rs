@@ -33,6 +33,7 @@ mod report_looks;
 #[cfg(target_os = "linux")]
 mod report_memory;
 mod report_runner;
+mod retention;
 mod schema;
 mod sdk;
 mod serve;

@@ -7,7 +7,10 @@ use chrono::TimeDelta;
 use super::desktops::{Desktops, Listed, Now};
 use super::groups::Groups;
 use super::names::Names;
-use super::rows::{ErasureRow, GroupRow, HeadRow, LateRow, SpanRow, UnlistedRow, Visit, digest};
+use super::pruned::PrunedMonths;
+use super::rows::{
+    ErasureRow, GroupRow, HeadRow, LateRow, PruningRow, SpanRow, UnlistedRow, Visit, digest,
+};
 use super::{Fault, Place, Shown as _, Wrong, same};
 use crate::domain::beliefs::{DesktopNo, Head, LabelNo, Mark, Run, StatusId};
 use crate::domain::digest::{
@@ -40,6 +43,8 @@ pub struct Summary {
     pub newest_at: Option<Instant>,
     /// The newest right entry's digest.
     pub digest: Digest,
+    /// From when on no month is pruned; `None`: none is.
+    pub detail_from: Option<Instant>,
     /// Whether the chain went through the checkpoint that was given.
     pub passed_checkpoint: bool,
 }
@@ -48,6 +53,11 @@ pub struct Summary {
 #[derive(Debug)]
 pub struct Audit {
     names: Names,
+    pruned: PrunedMonths,
+    /// Whether spans, and whether counters, were pruned of the month of the visit before.
+    were_pruned: (bool, bool),
+    /// Stretches that begin in pruned months, of which some end in others.
+    straddling: Vec<UnlistedRow>,
     head: Head,
     newest: Option<Place>,
     snapshot_id: Option<i64>,
@@ -66,7 +76,12 @@ pub struct Audit {
 impl Audit {
     /// Begins with a source of which nothing is read; `checkpoint`: what its chain must go through.
     #[must_use]
-    pub fn new(source: &str, names: Names, checkpoint: Option<Checkpoint>) -> Self {
+    pub fn new(
+        source: &str,
+        names: Names,
+        pruned: PrunedMonths,
+        checkpoint: Option<Checkpoint>,
+    ) -> Self {
         let head = Head {
             sequence: 0,
             digest: genesis(source),
@@ -83,6 +98,9 @@ impl Audit {
             desktops: Desktops::new(&names),
             groups: Groups::new(&names),
             names,
+            pruned,
+            were_pruned: (false, false),
+            straddling: Vec::new(),
             head,
             newest: None,
             snapshot_id: None,
@@ -151,6 +169,14 @@ impl Audit {
         self.check_erasure(row, at).map_err(|wrong| Fault::at(Some(at), wrong))
     }
 
+    /// The next entry, which says that something was pruned, or brought back.
+    ///
+    /// # Errors
+    /// It is not what was written then.
+    pub fn pruning(&mut self, row: &PruningRow) -> Result<(), Fault> {
+        self.check_pruning(row).map_err(|wrong| Fault::at(self.newest, wrong))
+    }
+
     /// The present desktops after the newest snapshot: number, label and status of those that it lists.
     #[must_use]
     pub fn listing(&self) -> Vec<(DesktopNo, LabelNo, StatusId)> {
@@ -166,6 +192,7 @@ impl Audit {
             first_at: self.head.first_at,
             newest_at: self.head.newest.map(|mark| mark.at),
             digest: self.head.digest,
+            detail_from: self.pruned.detail_from(),
             passed_checkpoint: self.passed_checkpoint,
         }
     }
@@ -221,7 +248,7 @@ impl Audit {
             self.check_checkpoint()?;
         }
         same(&(self.head.sequence + 1), &sequence, || {
-            "`sequence` of the next snapshot, since none may be missing".to_owned()
+            "`sequence` of the next entry, since none may be missing".to_owned()
         })
     }
 
@@ -244,11 +271,28 @@ impl Audit {
         let is_complete = visit.desktops_outcome == 2;
         let now = Now { mark, sequence: visit.sequence, is_complete };
         let mut body = Body::new();
-        let changes = self.check_desktops(visit, now, &mut body)?;
-        self.check_groups(visit, now, &mut body)?;
+        let (no_spans, no_groups) = self.turn(visit)?;
+        let changes = if no_spans {
+            self.check_pruned(visit)?;
+            usize::try_from(visit.changes).unwrap_or(0)
+        } else {
+            self.check_desktops(visit, now, &mut body)?
+        };
+        if no_groups {
+            self.check_pruned_groups(visit)?;
+            if visit.groups_outcome > 0 {
+                self.head.groups = Some(mark);
+            }
+        } else {
+            self.check_groups(visit, now, &mut body)?;
+        }
         self.names.check_order()?;
         if visit.desktops_outcome > 0 {
             self.cover(now)?;
+        }
+        if no_spans || no_groups {
+            // The digest holds the hash of what changed; what it is of is gone.
+            return self.go_on(visit, mark);
         }
 
         let body = body.finish();
@@ -262,6 +306,68 @@ impl Audit {
         })?;
         let changes = i32::try_from(changes).unwrap_or(i32::MAX);
         same(&changes, &visit.changes, || "`changes` of the snapshot".to_owned())?;
+        self.go_on(visit, mark)
+    }
+
+    /// Whether spans and counters of the visit's month are pruned. Behind months that are, what stood then is believed again.
+    fn turn(&mut self, visit: &Visit) -> Result<(bool, bool), Wrong> {
+        let now = self.pruned.at(visit.observed_at);
+        let before = std::mem::replace(&mut self.were_pruned, now);
+        if (before.0 && !now.0) || (before.1 && !now.1) {
+            let Some(standing) = self.pruned.standing(visit.observed_at) else {
+                return Err(Wrong::new(
+                    "the row of `standing` that the history goes on from after a pruned month",
+                    "one",
+                    "none",
+                ));
+            };
+            self.names.use_up_to(&standing.used);
+            if before.0 && !now.0 {
+                self.desktops.stand_at(&self.names, standing, self.head.usable, &self.straddling);
+                self.straddling.clear();
+            }
+            if before.1 && !now.1 {
+                self.groups.stand_at(&self.names, standing, self.head.groups);
+            }
+        }
+        if now.0 && !before.0 {
+            self.desktops = Desktops::new(&self.names);
+        }
+        if now.1 && !before.1 {
+            self.groups = Groups::new(&self.names);
+        }
+        Ok(now)
+    }
+
+    /// Of a visit to a month whose spans are pruned none may be there.
+    fn check_pruned(&mut self, visit: &Visit) -> Result<(), Wrong> {
+        if let Some(row) = self.pieces.first() {
+            return Err(Wrong::new(
+                format!("a span of desktop number {} from {}", row.desktop, row.from.shown()),
+                "none in a month that is pruned",
+                "one",
+            ));
+        }
+        if let Some(row) = self.unlisted.iter().find(|row| row.from != visit.observed_at) {
+            return Err(out_of_place("a row of `unlisted` of desktop", row.desktop, row.from));
+        }
+        self.straddling.append(&mut self.unlisted);
+        Ok(())
+    }
+
+    /// And counters likewise.
+    fn check_pruned_groups(&mut self, _: &Visit) -> Result<(), Wrong> {
+        match self.group_pieces.first() {
+            None => Ok(()),
+            Some(row) => Err(Wrong::new(
+                format!("counters of group number {} from {}", row.group, row.from.shown()),
+                "none in a month that is pruned",
+                "some",
+            )),
+        }
+    }
+
+    fn go_on(&mut self, visit: &Visit, mark: Mark) -> Result<(), Wrong> {
         let head = &mut self.head;
         head.first_at.get_or_insert(visit.observed_at);
         head.newest = Some(mark);
@@ -316,6 +422,25 @@ impl Audit {
                 .to_owned()
         })?;
         self.step_to(place, &row.digest)
+    }
+
+    /// An entry that says what was pruned says nothing of the history either.
+    fn check_pruning(&mut self, row: &PruningRow) -> Result<(), Wrong> {
+        self.check_number(row.sequence)?;
+        let expected = entry_digest(
+            &self.head.digest,
+            row.sequence,
+            Kind::Pruning,
+            &row.pruning.hash(),
+            &NO_BODY,
+        );
+        same(&Some(expected), &digest(&row.digest), || {
+            "the digest of the pruning, worked out from its own row and the digest before it"
+                .to_owned()
+        })?;
+        self.head.sequence = row.sequence;
+        self.head.digest = expected;
+        self.check_checkpoint()
     }
 
     /// A late snapshot says nothing of the history, so that nothing of it has to follow.
@@ -535,7 +660,7 @@ impl Audit {
         }
         self.desktops.finish(head)?;
         self.groups.finish()?;
-        self.names.check_all()
+        self.names.check_all(self.pruned.any())
     }
 }
 

@@ -12,6 +12,7 @@ use crate::domain::Instant;
 use crate::domain::beliefs::{CONNECTED, DISCONNECTED, DesktopNo, Head, LabelNo, Mark, ended};
 use crate::domain::digest::Body;
 use crate::domain::months::next_month;
+use crate::domain::retell::Standing;
 
 /// What the rows say of the desktops, as far as they are read.
 #[derive(Debug, Default)]
@@ -42,6 +43,8 @@ struct Open {
     row: SpanRow,
     /// Its last observation, if partial listings leave the desktop out since.
     left_out: Option<Mark>,
+    /// Its piece is of a month that is pruned, which ended then: what is known of it stood there.
+    pruned_until: Option<Instant>,
 }
 
 /// The snapshot that is looked at.
@@ -70,6 +73,57 @@ impl Listed {
 impl Desktops {
     pub(super) fn new(names: &Names) -> Self {
         Self { all: vec![Desk::default(); names.desktops()], ..Self::default() }
+    }
+
+    /// What stood at the end of a pruned month, after which `usable` was the newest listing; of `unlisted` those count that go
+    /// on then.
+    pub(super) fn stand_at(
+        &mut self,
+        names: &Names,
+        standing: &Standing,
+        usable: Option<Mark>,
+        unlisted: &[UnlistedRow],
+    ) {
+        *self = Self::new(names);
+        let at = standing.at;
+        let just_before = at - TimeDelta::microseconds(1);
+        for (no, span) in &standing.desktops {
+            let goes_on = span.piece_from == at;
+            let left_out = span.unlisted.map(|(mark, _)| mark);
+            let Some(last) = left_out.or(usable) else { continue };
+            let row = SpanRow {
+                desktop: *no,
+                label: span.label,
+                status: span.status,
+                from: if goes_on { just_before } else { span.piece_from },
+                first_seen: Some(span.first_seen),
+                started_after: span.started_after,
+                connection_first_seen: span.connection.map(|connection| connection.0),
+                connection_started_after: span.connection.and_then(|connection| connection.1),
+                disconnected_at: span.disconnected_at,
+                end: End::Filed {
+                    to: at,
+                    last_seen: last.at,
+                    ended: if goes_on { ended::CUT } else { ended::UNKNOWN },
+                },
+            };
+            self.expect_end(&row);
+            let Ok(desk) = self.desk(*no) else { continue };
+            desk.open = Some(Open { row, left_out, pruned_until: Some(at) });
+            self.present += 1;
+            if let Some((_, since)) = span.unlisted {
+                self.left_out.insert(*no);
+                let stretch = unlisted.iter().find(|row| row.desktop == *no && row.from == since);
+                if let Some(stretch) = stretch {
+                    self.returns.entry(stretch.to).or_default().push(*no);
+                }
+            }
+        }
+        for (no, since, disconnect) in &standing.absent {
+            if let Ok(desk) = self.desk(*no) {
+                desk.absent = Some((*since, Some(*disconnect)));
+            }
+        }
     }
 
     /// The desktops that the listing names.
@@ -115,12 +169,14 @@ impl Desktops {
         )?;
         let limit = to - TimeDelta::microseconds(1);
         let expected = last_seen_of(&row).map_or(limit, |last_seen| last_seen.min(limit));
-        same(&expected, &last_seen, || {
-            format!("`last_seen` of {}, whose span goes on", piece(&earlier))
-        })?;
+        if before.pruned_until.is_none() {
+            same(&expected, &last_seen, || {
+                format!("`last_seen` of {}, whose span goes on", piece(&earlier))
+            })?;
+        }
         self.expect_end(&row);
         let desk = self.desk(row.desktop)?;
-        desk.open = Some(Open { row, left_out: before.left_out });
+        desk.open = Some(Open { row, left_out: before.left_out, pruned_until: None });
         Ok(())
     }
 
@@ -203,7 +259,7 @@ impl Desktops {
         self.present += 1;
         let desk = self.desk(row.desktop)?;
         *desk =
-            Desk { open: Some(Open { row, left_out: None }), absent: None, begun_in: now.sequence };
+            Desk { open: Some(Open { row, left_out: None, pruned_until: None }), absent: None, begun_in: now.sequence };
         listed.say(row.desktop, b'S');
         Ok(())
     }
@@ -445,7 +501,14 @@ fn check_end(open: &Open, head: &Head, now: Now, is_known: bool, code: i16) -> R
         ));
     };
     let last = last_observation(open, head)?.at;
+    let ends_at = if is_known { now.mark.at } else { last };
+    if let Some(until) = open.pruned_until
+        && ended != ended::CUT
+        && ends_at <= until
+    {
+        return Ok(());
+    }
     same(&last, &last_seen, || of("last_seen"))?;
     same(&code, &ended, || of("ended"))?;
-    same(&if is_known { now.mark.at } else { last }, &to, || of("piece_to"))
+    same(&ends_at, &to, || of("piece_to"))
 }

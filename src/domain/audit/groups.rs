@@ -12,6 +12,7 @@ use crate::domain::Instant;
 use crate::domain::beliefs::{GroupNo, Mark};
 use crate::domain::digest::Body;
 use crate::domain::months::next_month;
+use crate::domain::retell::Standing;
 
 /// What the rows say of the groups, as far as they are read.
 #[derive(Debug, Default)]
@@ -26,11 +27,38 @@ pub(super) struct Groups {
 struct Group {
     open: Option<GroupRow>,
     begun_in: i64,
+    /// Its piece is of a month that is pruned, which ended then.
+    pruned_until: Option<Instant>,
 }
 
 impl Groups {
     pub(super) fn new(names: &Names) -> Self {
         Self { all: vec![Group::default(); names.groups()], ..Self::default() }
+    }
+
+    /// What stood at the end of a pruned month, after which `read` were the newest statistics.
+    pub(super) fn stand_at(&mut self, names: &Names, standing: &Standing, read: Option<Mark>) {
+        *self = Self::new(names);
+        let (at, Some(read)) = (standing.at, read) else { return };
+        for (no, open) in &standing.groups {
+            let goes_on = open.from == at;
+            let row = GroupRow {
+                group: *no,
+                from: if goes_on { at - TimeDelta::microseconds(1) } else { open.from },
+                is_continued: open.is_continued,
+                counters: open.counters,
+                end: Some(GroupEnd {
+                    to: if goes_on { at } else { read.at },
+                    last_seen: read.at,
+                }),
+            };
+            if self.replace(row).is_ok()
+                && let Ok(group) = self.group(*no)
+            {
+                group.pruned_until = Some(at);
+                self.present += 1;
+            }
+        }
     }
 
     /// The groups that the statistics name.
@@ -42,7 +70,7 @@ impl Groups {
     pub(super) fn go_on(&mut self, row: GroupRow) -> Result<(), Wrong> {
         let of = |column: &str| format!("`{column}` of {}", piece(&row));
         check_piece(&row)?;
-        let before = self.group(row.group)?.open;
+        let Group { open: before, pruned_until, .. } = *self.group(row.group)?;
         let Some((before, end)) = before.and_then(|open| Some((open, open.end?))) else {
             return Err(Wrong::new(of("is_continued"), "a piece before it", "none"));
         };
@@ -51,9 +79,11 @@ impl Groups {
         check_counters(&before, &row)?;
         let limit = end.to - TimeDelta::microseconds(1);
         let expected = row.end.map_or(limit, |next| next.last_seen.min(limit));
-        same(&expected, &end.last_seen, || {
-            format!("`last_seen` of {}, which goes on", piece(&before))
-        })?;
+        if pruned_until.is_none() {
+            same(&expected, &end.last_seen, || {
+                format!("`last_seen` of {}, which goes on", piece(&before))
+            })?;
+        }
         self.replace(row)
     }
 
@@ -84,7 +114,7 @@ impl Groups {
                 if is_known && open.counters == row.counters {
                     return Err(Wrong::new(piece(&row), "other counters than before", "the same"));
                 }
-                check_end(&open, before, now, is_known)?;
+                check_end(&open, group.pruned_until, before, now, is_known)?;
             } else {
                 self.present += 1;
             }
@@ -101,7 +131,7 @@ impl Groups {
                 if group.begun_in == now.sequence {
                     continue;
                 }
-                check_end(&open, before, now, is_known)?;
+                check_end(&open, group.pruned_until, before, now, is_known)?;
                 group.open = None;
                 self.present -= 1;
                 gone.push(no);
@@ -131,7 +161,8 @@ impl Groups {
         if let Some(end) = row.end {
             self.ends.entry(end.last_seen).or_default().push((row.group, row.from));
         }
-        self.group(row.group)?.open = Some(row);
+        let group = self.group(row.group)?;
+        (group.open, group.pruned_until) = (Some(row), None);
         Ok(())
     }
 
@@ -166,7 +197,13 @@ fn check_counters(before: &GroupRow, row: &GroupRow) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn check_end(open: &GroupRow, before: Option<Mark>, now: Now, is_known: bool) -> Result<(), Wrong> {
+fn check_end(
+    open: &GroupRow,
+    pruned_until: Option<Instant>,
+    before: Option<Mark>,
+    now: Now,
+    is_known: bool,
+) -> Result<(), Wrong> {
     let of = |column: &str| format!("`{column}` of {}", piece(open));
     let (Some(end), Some(before)) = (open.end, before) else {
         return Err(Wrong::new(
@@ -175,6 +212,11 @@ fn check_end(open: &GroupRow, before: Option<Mark>, now: Now, is_known: bool) ->
             "some that end there",
         ));
     };
+    let ends_at = if is_known { now.mark.at } else { before.at };
+    // What went on beyond the pruned month has a piece behind it, which took its place.
+    if pruned_until.is_some_and(|until| ends_at <= until && end.to != until) {
+        return Ok(());
+    }
     same(&before.at, &end.last_seen, || of("last_seen"))?;
-    same(&if is_known { now.mark.at } else { before.at }, &end.to, || of("to_at"))
+    same(&ends_at, &end.to, || of("to_at"))
 }

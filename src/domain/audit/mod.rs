@@ -14,6 +14,7 @@ mod desktops;
 mod groups;
 mod names;
 mod pieces;
+mod pruned;
 mod rows;
 
 use std::fmt;
@@ -22,8 +23,10 @@ use chrono::SecondsFormat;
 
 pub use chain::{Audit, Checkpoint, Summary};
 pub use names::Names;
+pub use pruned::PrunedMonths;
 pub use rows::{
-    AssignmentRow, End, ErasureRow, GroupEnd, GroupRow, HeadRow, LateRow, SpanRow, UnlistedRow,
+    AssignmentRow, End, ErasureRow, GroupEnd, GroupRow, HeadRow, LateRow, PruningRow, SpanRow,
+    UnlistedRow,
     Visit,
 };
 

@@ -17,6 +17,7 @@ use crate::domain::digest::{
     Digest, Erased, Salt, assignment_hash, assignment_hash_in_order, desktop_commitment,
     erased_name, erased_person, name_commitment, person_commitment,
 };
+use crate::domain::retell::Used;
 
 /// Everything that a source has registered.
 #[derive(Debug, Default)]
@@ -113,6 +114,16 @@ impl<T> List<T> {
 
     fn get(&self, no: i32) -> Option<&T> {
         self.rows.get(usize::try_from(i64::from(no) - 1).ok()?)?.value.as_ref().ok()
+    }
+
+    /// The first ones up to number `no` are in use, by what is pruned.
+    fn use_up_to(&mut self, no: i32) {
+        for (row, at) in self.rows.iter_mut().zip(1..=no) {
+            if !std::mem::replace(&mut row.is_used, true) {
+                self.used += 1;
+                self.highest = self.highest.max(at);
+            }
+        }
     }
 
     /// Numbers are handed out one after the other: those in use are the first ones.
@@ -454,8 +465,23 @@ impl Names {
         self.groups.check_order("desktop_group")
     }
 
-    /// After the last: nothing is registered that no snapshot speaks of.
-    pub(super) fn check_all(&self) -> Result<(), Wrong> {
+    /// What the history spoke of by the end of a pruned month.
+    pub(super) fn use_up_to(&mut self, used: &Used) {
+        self.desktops.use_up_to(used.desktops);
+        self.statuses.use_up_to(i32::from(used.statuses) - i32::from(FIRST_OTHER_STATUS) + 1);
+        self.labels.use_up_to(used.labels);
+        self.groups.use_up_to(used.groups);
+        let labels = (1..=used.labels).filter_map(|no| self.labels.get(no));
+        let assignments = labels.map(|label| label.assignment).max().unwrap_or(0);
+        self.assignments.use_up_to(assignments);
+        let known = (1..=assignments).filter_map(|no| self.assignments.get(no));
+        let persons = known.flat_map(|known| known.entries.iter().copied()).max().unwrap_or(0);
+        self.persons.use_up_to(persons);
+    }
+
+    /// After the last: nothing is registered that no snapshot speaks of. Of what is pruned nobody knows any more which desktop
+    /// had which label.
+    pub(super) fn check_all(&self, is_pruned: bool) -> Result<(), Wrong> {
         same(&STATUSES.len(), &self.documented.rows.len(), || {
             "the number of documented statuses in `status`".to_owned()
         })?;
@@ -466,7 +492,9 @@ impl Names {
         self.assignments.check_all("assignment", true)?;
         self.labels.check_all("label", true)?;
         let idle = self.desktop_labels.iter().filter(|(_, is_used)| !**is_used);
-        if let Some(((desktop, label), _)) = idle.min_by_key(|(row, _)| **row) {
+        if let Some(((desktop, label), _)) = idle.min_by_key(|(row, _)| **row)
+            && !is_pruned
+        {
             return Err(Wrong::new(
                 format!("`desktop_label` of desktop number {desktop} and label number {label}"),
                 "a span that says so",

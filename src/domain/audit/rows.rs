@@ -2,6 +2,7 @@
 
 use crate::domain::beliefs::{DesktopNo, GroupNo, LabelNo, PersonNo, StatusId};
 use crate::domain::digest::{Digest, Erased, ErasureHeader};
+use crate::domain::pruning::Pruning;
 use crate::domain::{AttachUsers, Counters, Instant};
 
 /// A row of `snapshot`.
@@ -70,6 +71,17 @@ pub struct ErasureRow {
     pub records: Option<Vec<(Erased, i64, Digest, Digest)>>,
     /// The stored hash of them.
     pub body_hash: Vec<u8>,
+    /// The stored digest.
+    pub digest: Vec<u8>,
+}
+
+/// A row of `pruning`.
+#[derive(Clone, Debug)]
+pub struct PruningRow {
+    /// Its place in the source's chain.
+    pub sequence: i64,
+    /// What it says.
+    pub pruning: Pruning,
     /// The stored digest.
     pub digest: Vec<u8>,
 }

@@ -223,7 +223,14 @@ impl Store {
         {
             return Ok(Pruned::Busy);
         }
-        let mut all = 0;
+        let mut gone = Vec::with_capacity(classes.len());
+        if !classes.contains(&Class::Spans) && !self.is_pruned(month.source_id, month.month).await? {
+            return Err(StoreError::Inconsistent(format!(
+                "the spans of `{}` in {} go first",
+                month.source,
+                month.month.format("%Y-%m")
+            )));
+        }
         for class in classes {
             let rows = match class {
                 Class::Spans => delete_spans(&mut transaction, month).await,
@@ -243,15 +250,13 @@ impl Store {
                     month: month.month.format("%Y-%m").to_string(),
                 });
             }
-            all += rows;
-            let pruning = Pruning {
-                at,
-                is_restored: false,
-                class: *class,
-                month: month.month,
-                rows,
-                archive,
-            };
+            gone.push((*class, rows));
+        }
+        // Last, since from here on nobody records this source until it is over.
+        for (class, rows) in &gone {
+            let (class, rows) = (*class, *rows);
+            let pruning =
+                Pruning { at, is_restored: false, class, month: month.month, rows, archive };
             append(&mut transaction, month.source_id, &pruning).await?;
         }
         if let Some((_, standing)) = told {
@@ -259,7 +264,7 @@ impl Store {
         }
         tidy_standings(&mut transaction, month.source_id).await.map_err(&failed)?;
         transaction.commit().await.map_err(&failed)?;
-        Ok(Pruned::Gone(all))
+        Ok(Pruned::Gone(gone.iter().map(|(_, rows)| rows).sum()))
     }
 
     /// Begins to bring a month back.
@@ -273,7 +278,12 @@ impl Store {
     ) -> Result<Option<Restoring>, StoreError> {
         let failed = StoreError::while_trying("bring a month back");
         self.create_partitions(month.month).await?;
-        let mut transaction = self.begin_recording().await.map_err(&failed)?;
+        let mut transaction = self.pool.begin().await.map_err(&failed)?;
+        // It holds nothing that others wait for, and reading an archive takes its time.
+        sqlx::query("set local idle_in_transaction_session_timeout = 0")
+            .execute(&mut *transaction)
+            .await
+            .map_err(&failed)?;
         if !is_alone(&mut transaction, month.source_id).await.map_err(&failed)? {
             return Ok(None);
         }

@@ -11,8 +11,9 @@ use super::super::StoreError;
 use super::super::beliefs::StoredUser;
 use super::super::record::attach_users_json;
 use super::super::source::SourceId;
-use crate::domain::audit::{AssignmentRow, ErasureRow, HeadRow, Names};
+use crate::domain::audit::{AssignmentRow, ErasureRow, HeadRow, Names, PruningRow};
 use crate::domain::digest::{Digest, Erased, ErasureHeader};
+use crate::domain::pruning::Pruning;
 use crate::domain::{AttachUser, AttachUsers, Instant};
 
 /// Reads and checks every registered name of a source.
@@ -285,4 +286,30 @@ pub(super) async fn head(
         complete_run_from: head.complete_run_from,
         groups_at: head.groups_at,
     }))
+}
+
+/// Reads the entries that say what was pruned, in the order of the chain.
+pub(super) async fn prunings(
+    connection: &mut PgConnection,
+    source: SourceId,
+) -> Result<Vec<PruningRow>, StoreError> {
+    type Row = (i64, Instant, Instant, bool, String, i64, Option<Vec<u8>>, Vec<u8>);
+    let rows: Vec<Row> = sqlx::query_as(
+        "-- store::verify::prunings
+         select sequence, at, month_from, is_restored, class, rows, archive, digest from deskledger_data.pruning
+          where source_id = $1 order by sequence",
+    )
+    .bind(source)
+    .fetch_all(connection)
+    .await
+    .map_err(StoreError::while_trying("read what was pruned"))?;
+    rows.into_iter()
+        .map(|(sequence, at, month, is_restored, class, rows, archive, digest)| {
+            let odd = || StoreError::Inconsistent(format!("entry {sequence}, a pruning"));
+            let class = class.parse().map_err(|()| odd())?;
+            let archive = archive.map(Digest::try_from).transpose().map_err(|_| odd())?;
+            let pruning = Pruning { at, is_restored, class, month, rows, archive };
+            Ok(PruningRow { sequence, pruning, digest })
+        })
+        .collect()
 }

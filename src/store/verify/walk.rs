@@ -6,13 +6,15 @@ use sqlx::PgConnection;
 use tokio::sync::mpsc;
 
 use super::super::StoreError;
+use super::super::prune::standings;
 use super::super::source::SourceId;
 use super::copy::{self, Rows};
 use super::statements::{self as stored, StoredGroup, Stretch};
 use super::{Moment, Progress, earlier, load};
 use crate::domain::Instant;
 use crate::domain::audit::{
-    Audit, Checkpoint, ErasureRow, Fault, HeadRow, LateRow, Place, SpanRow, Summary, Visit, Wrong,
+    Audit, Checkpoint, ErasureRow, Fault, HeadRow, LateRow, Place, PrunedMonths, PruningRow,
+    SpanRow, Summary, Visit, Wrong,
 };
 use crate::domain::beliefs::{DesktopNo, LabelNo, StatusId};
 use crate::domain::months::next_month;
@@ -22,6 +24,7 @@ struct Streams {
     visits: Rows<Visit>,
     late: Rows<LateRow>,
     erasures: VecDeque<ErasureRow>,
+    prunings: VecDeque<PruningRow>,
     pieces: Rows<SpanRow>,
     open: std::iter::Peekable<std::vec::IntoIter<SpanRow>>,
     groups: Rows<StoredGroup>,
@@ -65,8 +68,10 @@ pub(super) async fn source(
     let head = load::head(&mut control, id).await?;
     let wide = wide_rows(&mut control, id).await?;
     let erasures = load::erasures(&mut control, id).await?.into();
-    let audit = Audit::new(name, names, checkpoint);
-    let streams = open_streams(moment, &mut control, id, erasures).await?;
+    let prunings = load::prunings(&mut control, id).await?;
+    let pruned = PrunedMonths::new(&prunings, standings(&mut control, id).await?);
+    let audit = Audit::new(name, names, pruned, checkpoint);
+    let streams = open_streams(moment, &mut control, id, erasures, prunings.into()).await?;
 
     let (sampled, mut samples) = mpsc::channel(1);
     let progress = progress.clone();
@@ -97,6 +102,7 @@ async fn open_streams(
     control: &mut PgConnection,
     id: SourceId,
     erasures: VecDeque<ErasureRow>,
+    prunings: VecDeque<PruningRow>,
 ) -> Result<Streams, StoreError> {
     let months = months(control).await?;
     let pieces: Vec<String> = months.iter().map(|month| stored::pieces(id, *month)).collect();
@@ -116,6 +122,7 @@ async fn open_streams(
         visits: Rows::read(vec![moment.connect().await?], vec![stored::visits(id)], stored::visit),
         late: Rows::read(for_late, late, stored::late_row),
         erasures,
+        prunings,
         pieces: Rows::read(connections, pieces, stored::piece),
         open: open.into_iter().peekable(),
         groups: Rows::read(vec![moment.connect().await?], vec![stored::groups(id)], stored::group),
@@ -258,27 +265,32 @@ impl Walk {
         Ok(())
     }
 
-    /// Gives the late snapshots and the erasures that stand in the chain before an entry; says where the last of them is.
+    /// Gives the late snapshots, the erasures and the prunings that stand in the chain before an entry; says where the last of
+    /// them is, prunings aside.
     fn others_before(&mut self, sequence: i64) -> Result<Option<Place>, Stop> {
         let mut last = None;
         loop {
             let erasure = self.streams.erasures.front().map_or(i64::MAX, |row| row.sequence);
-            let until = sequence.min(erasure);
+            let pruning = self.streams.prunings.front().map_or(i64::MAX, |row| row.sequence);
+            let until = sequence.min(erasure).min(pruning);
             if let Some(row) = self.streams.late.take_if(|row| row.visit.sequence < until)? {
                 self.audit.late(&row)?;
-                self.progress.step();
                 let Visit { snapshot_id, sequence, observed_at, .. } = row.visit;
                 last = Some(Place { snapshot_id: Some(snapshot_id), sequence, observed_at });
-                continue;
-            }
-            let Some(row) = self.streams.erasures.pop_front_if(|row| row.sequence < sequence)
-            else {
+            } else if let Some(row) =
+                self.streams.prunings.pop_front_if(|row| row.sequence < sequence.min(erasure))
+            {
+                self.audit.pruning(&row)?;
+            } else if let Some(row) =
+                self.streams.erasures.pop_front_if(|row| row.sequence < sequence)
+            {
+                self.audit.erasure(&row)?;
+                let observed_at = row.header.erased_at;
+                last = Some(Place { snapshot_id: None, sequence: row.sequence, observed_at });
+            } else {
                 return Ok(last);
-            };
-            self.audit.erasure(&row)?;
+            }
             self.progress.step();
-            let observed_at = row.header.erased_at;
-            last = Some(Place { snapshot_id: None, sequence: row.sequence, observed_at });
         }
     }
 

@@ -1,0 +1,61 @@
+//! Months that are pruned: of their visits only the rows are left, and what stood at their end is what the history goes on from.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::rows::PruningRow;
+use crate::domain::Instant;
+use crate::domain::months::month_start;
+use crate::domain::pruning::Class;
+use crate::domain::retell::Standing;
+
+/// What is pruned of a source.
+#[derive(Clone, Debug, Default)]
+pub struct PrunedMonths {
+    spans: BTreeSet<Instant>,
+    groups: BTreeSet<Instant>,
+    standings: BTreeMap<Instant, Standing>,
+}
+
+impl PrunedMonths {
+    /// From the entries of the chain in their order, of which the newest counts, and what is kept for the history to go on from.
+    #[must_use]
+    pub fn new(entries: &[PruningRow], standings: Vec<Standing>) -> Self {
+        let mut pruned = Self::default();
+        for entry in entries {
+            let months = match entry.pruning.class {
+                Class::Spans => &mut pruned.spans,
+                Class::Groups => &mut pruned.groups,
+                Class::Rollups | Class::Snapshots => continue,
+            };
+            if entry.pruning.is_restored {
+                months.remove(&entry.pruning.month);
+            } else {
+                months.insert(entry.pruning.month);
+            }
+        }
+        pruned.standings = standings.into_iter().map(|standing| (standing.at, standing)).collect();
+        pruned
+    }
+
+    /// Whether spans, and whether counters, are pruned of the month of an instant.
+    pub(super) fn at(&self, at: Instant) -> (bool, bool) {
+        let month = month_start(at);
+        (self.spans.contains(&month), self.groups.contains(&month))
+    }
+
+    /// Whether any spans are.
+    pub(super) fn any(&self) -> bool {
+        !self.spans.is_empty()
+    }
+
+    /// What stood at the end of the newest pruned month before an instant.
+    pub(super) fn standing(&self, at: Instant) -> Option<&Standing> {
+        self.standings.range(..=at).next_back().map(|(_, standing)| standing)
+    }
+
+    /// From when on nothing is missing.
+    #[must_use]
+    pub fn detail_from(&self) -> Option<Instant> {
+        self.spans.last().map(|month| crate::domain::months::next_month(*month))
+    }
+}

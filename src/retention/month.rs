@@ -1,0 +1,363 @@
+//! One month: into its archive and out of the ledger, and back.
+
+use std::path::Path;
+
+use chrono::TimeDelta;
+use tokio::sync::mpsc;
+
+use super::archive::{Archive, ArchiveError, Place, new_files, sha256_of};
+use crate::domain::Instant;
+use crate::domain::audit::Visit;
+use crate::domain::months::next_month;
+use crate::domain::pruning::Class;
+use crate::domain::retell::{Retelling, Told, Unlike};
+use crate::exchange::{Input, Lines, Output, write_line};
+use crate::store::prune::{Month, Pruned, Stored, Sum};
+use crate::store::{Replay, Store, StoreError};
+
+/// Why a month was neither pruned nor restored; nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RetentionError {
+    /// The ledger failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The archive failed.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The archive does not say what was recorded.
+    #[error("snapshot {snapshot_id} of {observed_at} (entry {sequence}) is another in the archive: {why}")]
+    Differs {
+        /// The first snapshot that differs.
+        snapshot_id: i64,
+        /// Its place in the chain.
+        sequence: i64,
+        /// When it was taken.
+        observed_at: String,
+        /// What differs.
+        why: String,
+    },
+    /// The archive says more than what was recorded.
+    #[error("the archive holds {0}")]
+    More(&'static str),
+    /// The archive is another than the one that the chain names.
+    #[error("the archive was altered: {0}")]
+    Altered(&'static str),
+    /// There is nothing to restore.
+    #[error("nothing of source `{source_name}` in {month} is pruned")]
+    NotPruned {
+        /// The source.
+        source_name: String,
+        /// The month.
+        month: String,
+    },
+    /// There is no such source.
+    #[error("there is no source `{0}` in the ledger")]
+    NoSource(String),
+    /// Someone else is at this source.
+    #[error("someone else packs, prunes or restores source `{0}`: try again later")]
+    Busy(String),
+}
+
+impl RetentionError {
+    /// Whether the archive is to blame.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Differs { .. } | Self::More(_) | Self::Altered(_))
+    }
+}
+
+/// What came of pruning a month.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// So many rows went; the manifest of their archive, if they were archived just now.
+    Gone(i64, Option<std::path::PathBuf>),
+    /// Someone else was at the source, or a hold was set meanwhile.
+    Busy,
+}
+
+/// Prunes a month of `classes`. Where its spans are among them, it is told again before, from its archive in `folder`, or without
+/// one from the ledger; and only what was told may go.
+///
+/// # Errors
+/// The ledger or the archive failed, or what is to go is not what was told. Then nothing went.
+pub async fn prune(
+    store: &Store,
+    month: &Month,
+    classes: &[Class],
+    folder: Option<&Path>,
+    now: Instant,
+) -> Result<Outcome, RetentionError> {
+    if !classes.contains(&Class::Spans) {
+        let archive = store
+            .pruned(month)
+            .await?
+            .into_iter()
+            .find_map(|pruned| pruned.archive.filter(|_| pruned.class == Class::Spans));
+        let pruned = store.prune(month, classes, None, archive, now).await?;
+        return Ok(match pruned {
+            Pruned::Gone(rows) => Outcome::Gone(rows, None),
+            Pruned::Busy => Outcome::Busy,
+        });
+    }
+    let (before, beliefs) = store.standing_before(month).await?;
+    let visits = store.visits(month).await?;
+    let stored = store.stored(month).await?;
+    let late = store.late_lines(month).await?;
+    let telling = Retelling::begin(beliefs, &month.source, before.as_ref(), month.month);
+    let mut sum = Sum::default();
+    let (telling, lines) = match folder {
+        None => (tell_stored(store, month, &visits, telling, &mut sum).await?, None),
+        Some(folder) => {
+            let (lines, part) = new_files(folder, &month.source, month.month);
+            write_lines(store, month, &part).await?;
+            std::fs::rename(&part, &lines).map_err(ArchiveError::at(&lines))?;
+            let (told, telling) = {
+                let (lines, visits) = (lines.clone(), visits.clone());
+                blocking(move || {
+                    let mut sum = Sum::default();
+                    let telling = tell(&lines, &visits, telling, |told| {
+                        sum.add(&told);
+                        true
+                    })?;
+                    Ok::<_, RetentionError>((sum, telling))
+                })
+                .await??
+            };
+            sum = told;
+            (telling, Some(lines))
+        }
+    };
+    let ends = stored.ends(&telling);
+    let (told, after, _) = telling.finish(&ends);
+    sum.add(&told);
+    check_sum(month, &sum, &stored)?;
+    let archive = match lines {
+        None => None,
+        Some(lines) => {
+            let sha256 = sha256_of(&lines).map_err(ArchiveError::at(&lines))?;
+            let archive = Archive {
+                source: month.source.clone(),
+                month: month.month,
+                lines,
+                sha256,
+                snapshots: visits.len().try_into().unwrap_or(i64::MAX),
+                spans: sum.spans,
+                groups: sum.groups,
+                first: visits.first().map(place),
+                last: visits.last().map(place),
+                late,
+                ends,
+                standing: before,
+                digest: [0; 32],
+            };
+            Some(blocking(move || archive.write(now)).await??)
+        }
+    };
+    let digest = archive.as_ref().map(|archive| archive.digest);
+    let pruned = store.prune(month, classes, Some((&sum, &after)), digest, now).await?;
+    Ok(match pruned {
+        Pruned::Gone(rows) => Outcome::Gone(rows, archive.map(|archive| archive.lines)),
+        Pruned::Busy => Outcome::Busy,
+    })
+}
+
+/// Brings a month back from its archive, all classes of it that are pruned and can be; says how many rows.
+///
+/// # Errors
+/// The ledger failed, the archive cannot be read, or it does not say what was recorded. Then nothing came back.
+pub async fn restore(store: &Store, archive: Archive, now: Instant) -> Result<i64, RetentionError> {
+    let sources = store.sources().await?;
+    let source_id = sources
+        .into_iter()
+        .find_map(|(id, source)| (source.name == archive.source).then_some(id))
+        .ok_or_else(|| RetentionError::NoSource(archive.source.clone()))?;
+    let month = Month { source_id, source: archive.source.clone(), month: archive.month };
+    let pruned = store.pruned(&month).await?;
+    let Some(spans) = pruned.iter().find(|pruned| pruned.class == Class::Spans) else {
+        return Err(RetentionError::NotPruned {
+            source_name: month.source,
+            month: month.month.format("%Y-%m").to_string(),
+        });
+    };
+    let classes = restorable(store, &month, pruned.iter().map(|pruned| pruned.class)).await?;
+    let beliefs = store.load_beliefs(source_id).await?;
+    let visits = store.visits(&month).await?;
+    let telling =
+        Retelling::begin(beliefs, &month.source, archive.standing.as_ref(), month.month);
+    let Some(mut restoring) = store.begin_restoring(&month, &classes).await? else {
+        return Err(RetentionError::Busy(month.source));
+    };
+    let (sender, mut receiver) = mpsc::channel::<Told>(8);
+    let reading = {
+        let lines = archive.lines.clone();
+        tokio::task::spawn_blocking(move || {
+            let mut batch = Told::default();
+            let telling = tell(&lines, &visits, telling, |told| {
+                batch.spans.extend(told.spans);
+                batch.groups.extend(told.groups);
+                batch.unlisted.extend(told.unlisted);
+                batch.spans.len() + batch.groups.len() < AT_ONCE
+                    || sender.blocking_send(std::mem::take(&mut batch)).is_ok()
+            })?;
+            let sha256 = sha256_of(&lines).map_err(ArchiveError::at(&lines))?;
+            Ok::<_, RetentionError>((batch, telling, sha256))
+        })
+    };
+    let mut sum = Sum::default();
+    while let Some(told) = receiver.recv().await {
+        sum.add(&told);
+        restoring.add(&told).await?;
+    }
+    let (rest, telling, sha256) = reading.await.map_err(broken)??;
+    let (last, _, _) = telling.finish(&archive.ends);
+    for told in [rest, last] {
+        sum.add(&told);
+        restoring.add(&told).await?;
+    }
+    // That every snapshot is right says nothing yet of what stood before, and of what ended later.
+    if sha256 != archive.sha256 {
+        return Err(RetentionError::Altered("its file is not the one that its manifest names"));
+    }
+    if spans.archive != Some(archive.digest) {
+        return Err(RetentionError::Altered(
+            "its manifest is not the one that the chain of the source names",
+        ));
+    }
+    if (sum.spans, sum.groups) != (archive.spans, archive.groups) || sum.spans != spans.rows {
+        return Err(RetentionError::Altered("it does not come to as many rows as were pruned"));
+    }
+    for late in &archive.late {
+        if !restoring.add_late(late).await? {
+            return Err(RetentionError::Altered("what it says of a late snapshot is not what that said"));
+        }
+    }
+    let mut rows = 0;
+    if classes.contains(&Class::Spans) {
+        rows += sum.spans;
+    }
+    if classes.contains(&Class::Groups) {
+        rows += sum.groups;
+    }
+    restoring.commit(archive.standing.as_ref(), &sum, archive.digest, now).await?;
+    Ok(rows)
+}
+
+/// How many rows are brought back by one statement.
+const AT_ONCE: usize = 5_000;
+
+/// The figures of a month are reckoned from the later ones: while those of the next are pruned, its own cannot come back.
+async fn restorable(
+    store: &Store,
+    month: &Month,
+    pruned: impl Iterator<Item = Class>,
+) -> Result<Vec<Class>, RetentionError> {
+    let next = Month { month: next_month(month.month), ..month.clone() };
+    let later = store.pruned(&next).await?;
+    let is_later_kept = later.iter().all(|pruned| pruned.class != Class::Rollups);
+    Ok(pruned
+        .filter(|class| match class {
+            Class::Spans | Class::Groups => true,
+            Class::Rollups => is_later_kept,
+            Class::Snapshots => false,
+        })
+        .collect())
+}
+
+/// Tells a month from a file of snapshots. `take` gets what each filed, and says whether to go on.
+fn tell(
+    lines: &Path,
+    visits: &[Visit],
+    mut telling: Retelling,
+    mut take: impl FnMut(Told) -> bool,
+) -> Result<Retelling, RetentionError> {
+    let open = || Lines::new(Input::open(lines)?, TimeDelta::minutes(15));
+    let mut read = open().map_err(ArchiveError::at(lines))?;
+    for visit in visits {
+        let line = match read.next() {
+            None => return Err(differs(visit, "it is not there")),
+            Some(Err(error)) => return Err(differs(visit, &error.to_string())),
+            Some(Ok(numbered)) => numbered.line,
+        };
+        let told = telling.tell(&line.snapshot, visit).map_err(|why| unlike(visit, &why))?;
+        if !take(told) {
+            break;
+        }
+    }
+    match read.next() {
+        None => Ok(telling),
+        Some(Ok(_)) => Err(RetentionError::More("a snapshot more than the ledger")),
+        Some(Err(_)) => Err(RetentionError::More("something after its last snapshot")),
+    }
+}
+
+/// Tells a month from the ledger itself.
+async fn tell_stored(
+    store: &Store,
+    month: &Month,
+    visits: &[Visit],
+    mut telling: Retelling,
+    sum: &mut Sum,
+) -> Result<Retelling, RetentionError> {
+    let to = next_month(month.month);
+    let mut replay = Replay::open(store, month.source_id, Some(month.month), Some(to)).await?;
+    for visit in visits {
+        let snapshot = replay.next().await?.ok_or_else(|| differs(visit, "it is not there"))?;
+        sum.add(&telling.tell(&snapshot, visit).map_err(|why| unlike(visit, &why))?);
+    }
+    Ok(telling)
+}
+
+/// Writes what `export` does, and has it on disk.
+async fn write_lines(store: &Store, month: &Month, path: &Path) -> Result<(), RetentionError> {
+    let failed = ArchiveError::at(path);
+    let to = next_month(month.month);
+    let mut replay = Replay::open(store, month.source_id, Some(month.month), Some(to)).await?;
+    let mut output = Output::create(path).map_err(&failed)?;
+    while let Some(snapshot) = replay.next().await? {
+        write_line(&mut output, &month.source, None, &snapshot).map_err(&failed)?;
+    }
+    blocking(move || output.finish()).await?.map_err(&failed)?;
+    Ok(())
+}
+
+fn check_sum(month: &Month, told: &Sum, stored: &Stored) -> Result<(), StoreError> {
+    if *told == stored.sum {
+        return Ok(());
+    }
+    Err(StoreError::PrunedWrong {
+        source_name: month.source.clone(),
+        month: month.month.format("%Y-%m").to_string(),
+    })
+}
+
+fn place(visit: &Visit) -> Place {
+    Place {
+        sequence: visit.sequence,
+        observed_at: visit.observed_at,
+        digest: hex::encode(&visit.digest),
+    }
+}
+
+fn unlike(visit: &Visit, why: &Unlike) -> RetentionError {
+    differs(visit, &why.to_string())
+}
+
+fn differs(visit: &Visit, why: &str) -> RetentionError {
+    RetentionError::Differs {
+        snapshot_id: visit.snapshot_id,
+        sequence: visit.sequence,
+        observed_at: visit.observed_at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
+        why: why.to_owned(),
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, RetentionError> {
+    tokio::task::spawn_blocking(work).await.map_err(broken)
+}
+
+fn broken(error: tokio::task::JoinError) -> RetentionError {
+    StoreError::Inconsistent(format!("it broke off: {error}")).into()
+}
