@@ -18,7 +18,7 @@ create table deskledger_data.pruning
     digest      bytea       not null,
 
     primary key (source_id, sequence),
-    constraint pruning_class_is_known check (class in ('spans', 'groups', 'rollups', 'snapshots'))
+    constraint pruning_class_is_known check (class in ('spans', 'groups', 'rollups'))
 );
 
 -- What the history goes on from where a pruned month ends and one begins that is not.
@@ -67,7 +67,7 @@ select s.name as source, p.class, p.month_from, deskledger_report.month_end(p.mo
 
 comment on view deskledger.prunings is 'What was pruned, class by class and month by month (UTC), and brought back.';
 comment on column deskledger.prunings.source is 'The source.';
-comment on column deskledger.prunings.class is 'spans, groups, rollups or snapshots.';
+comment on column deskledger.prunings.class is 'spans, groups or rollups.';
 comment on column deskledger.prunings.month_from is 'Where the month begins.';
 comment on column deskledger.prunings.month_to is 'Where it ends.';
 comment on column deskledger.prunings.at is 'When it was pruned, or brought back.';
@@ -101,3 +101,38 @@ select v.source_id, v.observed_at, v.desktops_outcome, v.groups_outcome, v.deskt
  where not exists (select from deskledger_report.pruned p
                     where p.source_id = v.source_id and p.class = 'spans'
                       and p.month_from <= v.observed_at and p.month_to > v.observed_at);
+
+-- From when on the counts are kept: those of older months are pruned one after the other, oldest first.
+create view deskledger_report.counted as
+select source_id, max(month_to) as counted_from from deskledger_report.pruned where class = 'rollups' group by 1;
+
+-- The runs of covered time, as far as the counts are kept.
+create view deskledger_report.counted_run as
+select r.source_id, greatest(r.covered_from, coalesce(k.counted_from, '-infinity')) as covered_from, r.covered_to
+  from deskledger_report.run r
+  left join deskledger_report.counted k using (source_id)
+ where r.covered_to > coalesce(k.counted_from, '-infinity');
+
+-- Where the counts are pruned nobody was counted, and that is not nobody.
+do $$
+declare
+    earlier text := pg_get_functiondef(
+        'deskledger_report.steps(timestamptz, timestamptz, timestamptz[], text, boolean)'::regprocedure);
+    later   text := replace(earlier, 'from deskledger_report.listings(range_from, range_to, only_source) l',
+        'from deskledger_report.listings(range_from, range_to, only_source) l
+          left join deskledger_report.counted k on k.source_id = l.source_id
+         where not with_desktops or l.observed_at >= coalesce(k.counted_from, ''-infinity'')');
+begin
+    if later = earlier then
+        raise exception 'the function steps reads no listings';
+    end if;
+    execute later;
+    earlier := pg_get_functiondef(
+        'deskledger_report.connected_steps(timestamptz, timestamptz, timestamptz[], text)'::regprocedure);
+    later := replace(earlier, 'from deskledger_report.run r', 'from deskledger_report.counted_run r');
+    if later = earlier then
+        raise exception 'the function connected_steps reads no runs';
+    end if;
+    execute later;
+end
+$$;

@@ -111,7 +111,13 @@ figure as (
      group by source_id
 ),
 newest as materialized (
-    select source_id, max(to_at) as to_at from step group by source_id
+    select source_id, max(to_at) as to_at
+      from step s
+     -- Of what is pruned nobody knows which desktops there were.
+     where not exists (select from deskledger_report.pruned p
+                        where p.source_id = s.source_id and p.class = 'spans'
+                          and p.month_from < s.to_at and p.month_to >= s.to_at)
+     group by source_id
 ),
 -- Those that are held in some state up to there.
 present as materialized (

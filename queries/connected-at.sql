@@ -33,7 +33,7 @@
 with asked as (
     select s.source_id, s.source, n.observed_at as newest_at, n.max_gap as newest_gap,
            u.observed_at as usable_at, u.desktops_outcome, u.desktops_total, c.observed_at as complete_at,
-           exists (select from deskledger_report.run r
+           exists (select from deskledger_report.detailed_run r
                     where r.source_id = s.source_id and r.covered_from <= (select deskledger.instant(:'at', :'tz'))
                       and r.covered_to > (select deskledger.instant(:'at', :'tz'))) as is_covered
       from deskledger_report.source s
@@ -41,11 +41,11 @@ with asked as (
       left join lateral (select v.* from deskledger_report.visit v
                           where v.source_id = s.source_id and v.desktops_outcome > 0
                           order by v.observed_at desc limit 1) n on true
-      left join lateral (select v.* from deskledger_report.visit v
+      left join lateral (select v.* from deskledger_report.detailed_visit v
                           where v.source_id = s.source_id and v.desktops_outcome > 0
                             and v.observed_at <= (select deskledger.instant(:'at', :'tz'))
                           order by v.observed_at desc limit 1) u on true
-      left join lateral (select v.observed_at from deskledger_report.visit v
+      left join lateral (select v.observed_at from deskledger_report.detailed_visit v
                           where v.source_id = s.source_id and v.desktops_outcome = 2
                             and v.observed_at <= (select deskledger.instant(:'at', :'tz'))
                           order by v.observed_at desc limit 1) c on true

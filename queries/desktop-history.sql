@@ -44,13 +44,16 @@ with asked as (
 span as materialized (
     select a.source, a.source_id, a.desktop_no, a.desktop_id, p.desktop_name,
            t.status as connect_status, p.users, p.first_seen, p.last_seen, p.piece_to as held_until, p.started_after,
-           case when p.ended <> -4 then p.piece_to end as ended_before
+           case when p.ended not in (-4, -5) then p.piece_to end as ended_before
       from asked a
      -- `offset 0` keeps each a look-up: else all pieces would be read for it.
      cross join lateral (
            select n.*
              from deskledger_report.named_piece n
-            where n.source_id = a.source_id and n.desktop_no = a.desktop_no and n.is_last
+            where n.source_id = a.source_id and n.desktop_no = a.desktop_no
+              -- Or goes on in a month that is pruned.
+              and (n.is_last or (n.source_id, n.piece_to) in (
+                      select p.source_id, p.month_from from deskledger_report.pruned p where p.class = 'spans'))
            offset 0) p
       join deskledger_report.status t on t.source_id = a.source_id and t.status_id = p.status_id
 ),
@@ -61,7 +64,7 @@ complete as (
       from (select v.source_id, v.observed_at,
                    coalesce(v.observed_at - lag(v.observed_at) over before
                        > make_interval(secs => least(v.max_gap, lag(v.max_gap) over before)), true) as is_first
-              from deskledger_report.visit v
+              from deskledger_report.detailed_visit v
              where v.desktops_outcome = 2 and v.source_id in (select source_id from asked)
             window before as (partition by v.source_id order by v.observed_at)) l
     window seen as (partition by source_id order by observed_at)

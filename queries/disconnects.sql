@@ -138,9 +138,10 @@ select b.bucket_start,
        (h.connected / 3600000000)::double precision as connected_hours,
        (100 * coalesce(g.disconnects, 0) * 3600000000
            / nullif(h.connected, 0))::double precision as disconnects_per_100_hours,
-       case when seen.is_any then coalesce(r.reconnects, 0) end as reconnects,
-       100 * coalesce(r.reconnects, 0)::double precision
-           / nullif(g.disconnects - coalesce(u.disconnects, 0), 0) as reconnect_pct,
+       case when seen.is_any and not pruned.is_any then coalesce(r.reconnects, 0) end as reconnects,
+       case when not pruned.is_any
+            then 100 * coalesce(r.reconnects, 0)::double precision
+                 / nullif(g.disconnects - coalesce(u.disconnects, 0), 0) end as reconnect_pct,
        (100 * coalesce(h.covered, 0)
            / deskledger_report.micros(b.bucket_to - b.bucket_from))::double precision as coverage_pct
   from bucket b
@@ -150,5 +151,10 @@ select b.bucket_start,
   left join reconnected r on r.source_id = s.source_id and r.nth = b.nth
   left join untold u on u.source_id = s.source_id and u.nth = b.nth
  cross join lateral (select h.covered > 0 or g.started > 0 or g.disconnects > 0 or g.ended > 0 as is_any) seen
+ -- Whether any of what tells reconnects is pruned.
+ cross join lateral (
+       select exists (select from deskledger_report.pruned p
+                       where p.source_id = s.source_id and p.class = 'spans' and p.month_from < b.bucket_to
+                               + deskledger.duration(:'reconnect_within') and p.month_to > b.bucket_from) as is_any) pruned
  where :'source' = '' or s.source = :'source'
  order by b.bucket_from, s.source

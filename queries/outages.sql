@@ -70,7 +70,10 @@ back as (
 select b.at as observed_at, b.source, before.observed_at as after,
        b.connected as connected_before, b.disconnects,
        100 * b.disconnects::double precision / b.connected as share_pct,
-       coalesce(k.reconnects, 0) as reconnects,
+       case when not exists (select from deskledger_report.pruned p
+                              where p.source_id = b.source_id and p.class = 'spans'
+                                and p.month_from <= b.at + interval '15 minutes' and p.month_to > b.at)
+            then coalesce(k.reconnects, 0) end as reconnects,
        case when v.desktops_total > 0
             then least(100 * v.desktops_recorded::double precision / v.desktops_total, 100)
             when v.desktops_total is null then 0

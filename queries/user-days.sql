@@ -116,7 +116,7 @@ covered as (
     select b.nth, r.source_id,
            sum(deskledger_report.micros(least(r.covered_to, b.bucket_to) - greatest(r.covered_from, b.bucket_from))) as covered
       from bucket b
-      join deskledger_report.run r on r.covered_from < b.bucket_to and r.covered_to > b.bucket_from
+      join deskledger_report.detailed_run r on r.covered_from < b.bucket_to and r.covered_to > b.bucket_from
      group by 1, 2
 )
 select b.bucket_start as day, s.source, t.user_name, t.user_id, t.attribution, t.first_connected, t.last_connected,

@@ -128,7 +128,7 @@ covered as (
     select r.source_id, sum(deskledger_report.micros(least(r.covered_to, p.to_at) - greatest(r.covered_from, p.from_at)))
                as covered
       from period p
-      join deskledger_report.run r on r.covered_from < p.to_at and r.covered_to > p.from_at
+      join deskledger_report.detailed_run r on r.covered_from < p.to_at and r.covered_to > p.from_at
      group by 1
 )
 select s.source, t.user_name, t.user_id, t.attribution,

@@ -124,7 +124,9 @@ fn check_reason(reason: &str) -> anyhow::Result<()> {
 fn line(hold: &Hold) -> String {
     let instant = |at: Instant| at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
     let mut of = Vec::new();
-    for (what, value) in [("source", &hold.source), ("desktop", &hold.desktop), ("user", &hold.user)] {
+    for (what, value) in
+        [("source", &hold.source), ("desktop", &hold.desktop), ("user", &hold.user)]
+    {
         of.extend(value.as_ref().map(|value| format!("{what} `{}`", harmless(value))));
     }
     of.extend(hold.held_from.map(|at| format!("from {}", instant(at))));

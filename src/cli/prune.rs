@@ -95,7 +95,6 @@ fn ages(args: &Args, configured: &RetentionSettings) -> anyhow::Result<Ages> {
         spans: args.spans.or(configured.ages.spans),
         groups: args.groups.or(configured.ages.groups),
         rollups: args.rollups.or(configured.ages.rollups),
-        snapshots: configured.ages.snapshots,
     };
     if ages.keep_all() {
         return Err(usage(anyhow::anyhow!(
@@ -115,7 +114,10 @@ async fn run_on(
     if let Some(name) = &args.source
         && !store.sources().await?.iter().any(|(_, source)| source.name == *name)
     {
-        return Err(usage(anyhow::anyhow!("there is no source `{}` in the ledger", harmless(name))));
+        return Err(usage(anyhow::anyhow!(
+            "there is no source `{}` in the ledger",
+            harmless(name)
+        )));
     }
     let now = Clock::System.now();
     let plan = store.plan(ages, args.source.as_deref(), now).await?;
@@ -147,7 +149,7 @@ async fn run_on(
 ///
 /// # Errors
 /// The ledger or an archive failed. What was pruned by then is pruned.
-pub(super) async fn carry_out(
+pub(crate) async fn carry_out(
     store: &Store,
     plan: &[Due],
     folder: Option<&Path>,
@@ -177,7 +179,8 @@ pub(super) async fn carry_out(
                 format!("{rows} rows pruned{archived}")
             }
             Outcome::Busy => {
-                "kept for now: someone else packs, prunes or restores it, or it was held just now".to_owned()
+                "kept for now: someone else packs, prunes or restores it, or it was held just now"
+                    .to_owned()
             }
         };
         say(&format!(

@@ -40,7 +40,6 @@ pub(super) struct RawRetention {
     pub(super) spans: Option<Located<String>>,
     pub(super) groups: Option<Located<String>>,
     pub(super) rollups: Option<Located<String>>,
-    pub(super) snapshots: Option<Located<String>>,
     pub(super) archive: Option<Located<String>>,
 }
 
@@ -115,7 +114,6 @@ impl RawConfig {
                 spans: retention.text("spans")?,
                 groups: retention.text("groups")?,
                 rollups: retention.text("rollups")?,
-                snapshots: retention.text("snapshots")?,
                 archive: retention.text("archive")?,
             };
             retention.finish()?;

@@ -17,13 +17,11 @@ pub enum Class {
     Groups,
     /// How many desktops were in which state, instant by instant.
     Rollups,
-    /// The rows of the visits themselves.
-    Snapshots,
 }
 
 impl Class {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Spans, Self::Groups, Self::Rollups, Self::Snapshots];
+    pub const ALL: [Self; 3] = [Self::Spans, Self::Groups, Self::Rollups];
 
     /// Its name.
     #[must_use]
@@ -32,7 +30,6 @@ impl Class {
             Self::Spans => "spans",
             Self::Groups => "groups",
             Self::Rollups => "rollups",
-            Self::Snapshots => "snapshots",
         }
     }
 }
@@ -60,13 +57,13 @@ pub struct Ages {
     pub groups: Option<TimeDelta>,
     /// See [`Class::Rollups`].
     pub rollups: Option<TimeDelta>,
-    /// See [`Class::Snapshots`].
-    pub snapshots: Option<TimeDelta>,
 }
 
 /// A class that would go before one that needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{sooner}` may not go before `{needs_it}`: give it an age that is no shorter than theirs, or none")]
+#[error(
+    "`{sooner}` may not go before `{needs_it}`: give it an age that is no shorter than theirs, or none"
+)]
 pub struct OutOfOrder {
     /// What would go.
     pub sooner: Class,
@@ -82,7 +79,6 @@ impl Ages {
             Class::Spans => self.spans,
             Class::Groups => self.groups,
             Class::Rollups => self.rollups,
-            Class::Snapshots => self.snapshots,
         }
     }
 
@@ -92,20 +88,14 @@ impl Ages {
         Class::ALL.into_iter().all(|class| self.of(class).is_none())
     }
 
-    /// Checks that nothing goes before what needs it: the archive of the spans holds the counters too, rollups are made of
-    /// spans, and everything of the visits.
+    /// Checks that nothing goes before what needs it: the archive of the spans holds the counters too, and rollups
+    /// are made of spans.
     ///
     /// # Errors
     /// The first that would.
     pub fn check(&self) -> Result<(), OutOfOrder> {
-        let order = [
-            (Class::Groups, Class::Spans),
-            (Class::Rollups, Class::Spans),
-            (Class::Snapshots, Class::Spans),
-            (Class::Snapshots, Class::Groups),
-            (Class::Snapshots, Class::Rollups),
-        ];
-        for (sooner, needs_it) in order {
+        for sooner in [Class::Groups, Class::Rollups] {
+            let needs_it = Class::Spans;
             if let Some(age) = self.of(sooner)
                 && self.of(needs_it).is_none_or(|other| other > age)
             {
@@ -155,20 +145,19 @@ mod tests {
     #[test]
     fn nothing_goes_before_what_needs_it() {
         let days = |days| Some(TimeDelta::days(days));
-        let ages = |spans, groups, rollups, snapshots| Ages { spans, groups, rollups, snapshots };
+        let ages = |spans, groups, rollups| Ages { spans, groups, rollups };
         for right in [
-            ages(None, None, None, None),
-            ages(days(400), None, None, None),
-            ages(days(400), days(400), days(800), None),
-            ages(days(30), days(40), days(50), days(50)),
+            ages(None, None, None),
+            ages(days(400), None, None),
+            ages(days(400), days(400), days(800)),
+            ages(days(30), days(40), days(50)),
         ] {
             assert_eq!(right.check(), Ok(()), "{right:?}");
         }
         for (wrong, sooner, needs_it) in [
-            (ages(None, days(9), None, None), Class::Groups, Class::Spans),
-            (ages(days(10), days(9), None, None), Class::Groups, Class::Spans),
-            (ages(days(10), None, days(9), None), Class::Rollups, Class::Spans),
-            (ages(days(10), days(10), None, days(10)), Class::Snapshots, Class::Rollups),
+            (ages(None, days(9), None), Class::Groups, Class::Spans),
+            (ages(days(10), days(9), None), Class::Groups, Class::Spans),
+            (ages(days(10), None, days(9)), Class::Rollups, Class::Spans),
         ] {
             assert_eq!(wrong.check(), Err(OutOfOrder { sooner, needs_it }), "{wrong:?}");
         }

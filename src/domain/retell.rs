@@ -172,7 +172,7 @@ impl Retelling {
             self.used.groups = self.used.groups.max(no);
         }
         let (from, to) = (self.from, self.to);
-        let is_filed_here = |piece: &Piece| piece.to > from && piece.to <= to;
+        let is_filed_here = |piece: &Piece| piece.from >= from && piece.from < to;
         Ok(Told {
             spans: closed.into_iter().filter(|closed| is_filed_here(&closed.piece)).collect(),
             groups: closed_groups.into_iter().filter(|one| is_filed_here(&one.piece)).collect(),

@@ -191,7 +191,7 @@ async fn run_on(
     let mut transaction = begun(connection, report, timeout).await?;
     let instants = params::evaluate(&mut transaction, report, values).await?;
     let stretches = stretches(&mut transaction, report, values, &instants).await?;
-    let sampling = read_sampling(&mut transaction, report, values, &instants).await?;
+    let sampling = read_sampling(&mut transaction, report, values, &instants, &stretches).await?;
     let statement = transaction
         .prepare(AssertSqlSafe(report.sql.clone()).into_sql_str())
         .await

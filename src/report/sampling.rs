@@ -6,6 +6,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 use super::catalogue::Report;
 use super::error::ReportError;
 use super::params::{Instants, Values};
+use super::period::Stretch;
 
 /// How often one source was visited, by the end of a report's period.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +19,13 @@ pub struct Sampling {
     /// How far apart two visits may be with nothing unobserved between them, in microseconds, by the newest visit.
     /// `None` where there was none.
     pub max_gap: Option<i64>,
+    /// From when on spans are kept, where the report looks at what is older and pruned.
+    pub detail_from: Option<DateTime<Utc>>,
+    /// The same of the counts of desktops.
+    pub counts_from: Option<DateTime<Utc>>,
 }
+
+type Row = (String, Option<i64>, Option<i64>, Option<DateTime<Utc>>, Option<DateTime<Utc>>);
 
 /// Enough to outlast a bad night, few enough to be read in a millisecond.
 const NEWEST: i64 = 500;
@@ -29,13 +36,14 @@ pub(super) async fn read_sampling(
     report: &Report,
     values: &Values,
     instants: &Instants,
+    stretches: &[Stretch],
 ) -> Result<Vec<Sampling>, ReportError> {
     let failed = |source| ReportError::Database { report: report.name.clone(), source };
     let asked: Vec<&str> = values.sources(report).collect();
     let mut savepoint = connection.begin().await.map_err(failed)?;
-    let read = sqlx::query_as::<_, (String, Option<i64>, Option<i64>)>(
+    let read = sqlx::query_as::<_, Row>(
         "-- report::sampling::read_sampling
-         select s.source, v.usual, v.max_gap
+         select s.source, v.usual, v.max_gap, p.detail_from, p.counts_from
            from deskledger_report.source s
           cross join lateral (
                 select percentile_disc(0.5) within group (order by deskledger_report.micros(observed_at - before)),
@@ -46,18 +54,30 @@ pub(super) async fn read_sampling(
                                  where source_id = s.source_id and observed_at <= coalesce($1, now())
                                  order by observed_at desc
                                  limit $2) newest) visit) v (usual, max_gap)
+          cross join lateral (
+                select max(month_to) filter (where class = 'spans') as detail_from,
+                       max(month_to) filter (where class = 'rollups') as counts_from
+                  from deskledger_report.pruned
+                 where source_id = s.source_id and month_to > $4 and month_from <= coalesce($1, now())) p
           where cardinality($3::text[]) = 0 or s.source = any($3)
           order by s.source",
     )
     .bind(period_end(instants))
     .bind(NEWEST)
     .bind(asked)
+    .bind(instants.values().copied().chain(stretches.iter().map(|stretch| stretch.from)).min())
     .fetch_all(&mut *savepoint)
     .await;
     match read {
         Ok(rows) => {
             savepoint.commit().await.map_err(failed)?;
-            let sampling = |(source, interval, max_gap)| Sampling { source, interval, max_gap };
+            let sampling = |(source, interval, max_gap, detail_from, counts_from)| Sampling {
+                source,
+                interval,
+                max_gap,
+                detail_from,
+                counts_from,
+            };
             Ok(rows.into_iter().map(sampling).collect())
         }
         // Somebody's own report may run as a role that sees nothing of ours; it needs nothing of ours either.

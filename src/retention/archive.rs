@@ -122,9 +122,10 @@ impl Archive {
         if Path::new(&manifest.file).file_name() != Some(manifest.file.as_ref()) {
             return Err(wrong("`file` is no name of a file beside it"));
         }
-        let late = manifest.late.into_iter().map(|(sequence, salt, line)| {
-            Some((sequence, hex::decode(salt).ok()?, line))
-        });
+        let late = manifest
+            .late
+            .into_iter()
+            .map(|(sequence, salt, line)| Some((sequence, hex::decode(salt).ok()?, line)));
         Ok(Self {
             source: manifest.source,
             month,
@@ -174,7 +175,8 @@ impl Archive {
             ends: ends_to_json(&self.ends),
             standing: self.standing.as_ref().map_or(serde_json::Value::Null, standing_to_json),
         };
-        let mut json = serde_json::to_vec_pretty(&manifest).map_err(|error| failed(error.into()))?;
+        let mut json =
+            serde_json::to_vec_pretty(&manifest).map_err(|error| failed(error.into()))?;
         json.push(b'\n');
         let write = || {
             let mut file = File::create_new(&path)?;
@@ -185,7 +187,8 @@ impl Archive {
         };
         write().map_err(&failed)?;
         let read = Self::read(&path)?;
-        let is_same = read.ends == self.ends && read.standing == self.standing && read.late == self.late;
+        let is_same =
+            read.ends == self.ends && read.standing == self.standing && read.late == self.late;
         if !is_same || read.digest != <Digest>::from(Sha256::digest(&json)) {
             return Err(failed(io::Error::other("it does not read back as it was written")));
         }

@@ -26,7 +26,9 @@ pub enum RetentionError {
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     /// The archive does not say what was recorded.
-    #[error("snapshot {snapshot_id} of {observed_at} (entry {sequence}) is another in the archive: {why}")]
+    #[error(
+        "snapshot {snapshot_id} of {observed_at} (entry {sequence}) is another in the archive: {why}"
+    )]
     Differs {
         /// The first snapshot that differs.
         snapshot_id: i64,
@@ -100,6 +102,8 @@ pub async fn prune(
             Pruned::Busy => Outcome::Busy,
         });
     }
+    store.split_at(month.source_id, month.month).await?;
+    store.split_at(month.source_id, next_month(month.month)).await?;
     let (before, beliefs) = store.standing_before(month).await?;
     let visits = store.visits(month).await?;
     let stored = store.stored(month).await?;
@@ -109,6 +113,7 @@ pub async fn prune(
     let (telling, lines) = match folder {
         None => (tell_stored(store, month, &visits, telling, &mut sum).await?, None),
         Some(folder) => {
+            make_folder(folder)?;
             let (lines, part) = new_files(folder, &month.source, month.month);
             write_lines(store, month, &part).await?;
             std::fs::rename(&part, &lines).map_err(ArchiveError::at(&lines))?;
@@ -183,8 +188,7 @@ pub async fn restore(store: &Store, archive: Archive, now: Instant) -> Result<i6
     let classes = restorable(store, &month, pruned.iter().map(|pruned| pruned.class)).await?;
     let beliefs = store.load_beliefs(source_id).await?;
     let visits = store.visits(&month).await?;
-    let telling =
-        Retelling::begin(beliefs, &month.source, archive.standing.as_ref(), month.month);
+    let telling = Retelling::begin(beliefs, &month.source, archive.standing.as_ref(), month.month);
     let Some(mut restoring) = store.begin_restoring(&month, &classes).await? else {
         return Err(RetentionError::Busy(month.source));
     };
@@ -229,7 +233,9 @@ pub async fn restore(store: &Store, archive: Archive, now: Instant) -> Result<i6
     }
     for late in &archive.late {
         if !restoring.add_late(late).await? {
-            return Err(RetentionError::Altered("what it says of a late snapshot is not what that said"));
+            return Err(RetentionError::Altered(
+                "what it says of a late snapshot is not what that said",
+            ));
         }
     }
     let mut rows = 0;
@@ -259,7 +265,6 @@ async fn restorable(
         .filter(|class| match class {
             Class::Spans | Class::Groups => true,
             Class::Rollups => is_later_kept,
-            Class::Snapshots => false,
         })
         .collect())
 }
@@ -319,6 +324,13 @@ async fn write_lines(store: &Store, month: &Month, path: &Path) -> Result<(), Re
     }
     blocking(move || output.finish()).await?.map_err(&failed)?;
     Ok(())
+}
+
+/// Makes the folder where it is not there: for nobody else, since archives name people.
+fn make_folder(folder: &Path) -> Result<(), ArchiveError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(folder).map_err(ArchiveError::at(folder))
 }
 
 fn check_sum(month: &Month, told: &Sum, stored: &Stored) -> Result<(), StoreError> {

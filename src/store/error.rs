@@ -51,7 +51,9 @@ pub enum StoreError {
         month: String,
     },
     /// What is to go is not what was told again of it.
-    #[error("the rows of `{source_name}` in {month} are not those that its snapshots come to, and stay")]
+    #[error(
+        "the rows of `{source_name}` in {month} are not those that its snapshots come to, and stay"
+    )]
     PrunedWrong {
         /// The source.
         source_name: String,

@@ -9,18 +9,22 @@ use deskledger::store::prune::Due;
 use deskledger::store::{Progress, Store};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::exchange::views;
 use crate::oracle::generate::histories;
 use crate::support::ledger::{keep_late_lines, ledger, pack, record};
+use crate::support::program::Home;
 
 /// All that a ledger holds of filed months, row by row.
 async fn tables(pool: &PgPool) -> BTreeMap<&'static str, Vec<String>> {
     let mut all = BTreeMap::new();
     for (table, sql) in [
-        ("filed", "select (to_jsonb(t) - 'packed_from' - 'packed_to')::text as line from deskledger_data.filed t"),
+        (
+            "filed",
+            "select (to_jsonb(t) - 'packed_from' - 'packed_to')::text as line from deskledger_data.filed t",
+        ),
         ("open_span", "select t::text as line from deskledger_data.open_span t"),
         ("unlisted", "select t::text as line from deskledger_data.unlisted t"),
         ("group_span", "select t::text as line from deskledger_data.group_span t"),
@@ -40,7 +44,8 @@ fn instant(text: &str) -> DateTime<Utc> {
 
 /// A history that lies around a month's end, which is `off` after one of its visits; and once more a month later, and again.
 fn months(history: &str, off: TimeDelta) -> String {
-    let lines: Vec<Value> = history.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Value> =
+        history.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let at = |line: &Value| instant(line["observed_at"].as_str().unwrap());
     let Some(middle) = lines.get(lines.len() / 2) else { return String::new() };
     let end = instant("2026-03-01T00:00:00Z");
@@ -71,12 +76,17 @@ async fn assert_verifies(store: &Store, when: &str) {
 
 async fn everything_due(store: &Store) -> Vec<Due> {
     let day = Some(TimeDelta::days(1));
-    let ages = Ages { spans: day, groups: day, rollups: day, snapshots: None };
+    let ages = Ages { spans: day, groups: day, rollups: day };
     store.plan(&ages, None, instant("2027-01-01T00:00:00Z")).await.unwrap()
 }
 
 /// Prunes every month that is over, but for each `skip`th; returns the manifests.
-async fn prune_all(store: &Store, folder: &std::path::Path, skip: usize, classes: &[Class]) -> Vec<Archive> {
+async fn prune_all(
+    store: &Store,
+    folder: &std::path::Path,
+    skip: usize,
+    classes: &[Class],
+) -> Vec<Archive> {
     let plan = everything_due(store).await;
     let mut archives = Vec::new();
     for (nth, of_month) in plan.chunk_by(|one, other| one.month == other.month).enumerate() {
@@ -92,7 +102,8 @@ async fn prune_all(store: &Store, folder: &std::path::Path, skip: usize, classes
         if due.is_empty() || (are_spans_kept && !due.contains(&Class::Spans)) {
             continue;
         }
-        let outcome = prune(store, &of_month[0].month, &due, Some(folder), Utc::now()).await.unwrap();
+        let outcome =
+            prune(store, &of_month[0].month, &due, Some(folder), Utc::now()).await.unwrap();
         let Outcome::Gone(_, archive) = outcome else { panic!("busy") };
         archives.extend(archive.map(|lines| Archive::read(&lines).unwrap()));
     }
@@ -105,8 +116,14 @@ fn what_is_pruned_and_restored_is_what_it_was() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let ((one, one_store), (other, other_store)) =
         runtime.block_on(async { (ledger().await, ledger().await) });
-    let config =
-        Config { cases: std::env::var("CASES").map_or(8, |n| n.parse().unwrap()), source_file: Some(file!()), max_shrink_iters: 25, ..Config::default() };
+    let runs = std::env::var("DESKLEDGER_RETENTION_RUNS");
+    let runs = runs.map_or(2, |runs| runs.parse().unwrap());
+    let config = Config {
+        cases: runs,
+        source_file: Some(file!()),
+        max_shrink_iters: 25,
+        ..Config::default()
+    };
     let shapes = (histories(), 0_usize..4, 1_usize..4, any::<bool>());
     let result = TestRunner::new(config).run(&shapes, |(history, off, skip, backwards)| {
         runtime.block_on(async {
@@ -125,25 +142,33 @@ fn what_is_pruned_and_restored_is_what_it_was() {
                 pack(&other_store).await;
             }
             let skip = skip + usize::from(skip == 1) * 100;
-            let mut archives =
-                prune_all(&other_store, folder.path(), skip, &[Class::Spans]).await;
-            assert_verifies(&other_store, "spans pruned").await;
+            let mut archives = prune_all(&other_store, folder.path(), skip, &[Class::Spans]).await;
             prune_all(&other_store, folder.path(), 100, &[Class::Groups, Class::Rollups]).await;
-            assert_verifies(&other_store, "counters pruned").await;
             archives.extend(prune_all(&other_store, folder.path(), 100, &Class::ALL).await);
-            assert_verifies(&other_store, "all pruned").await;
             record(&one_store, &rest, 3, 7).await;
             record(&other_store, &rest, 3, 7).await;
-            assert_verifies(&other_store, "gone on").await;
+            assert_verifies(&other_store, "pruned, and gone on").await;
 
             archives.sort_by_key(|archive| archive.month);
             if !backwards {
                 // Rollups come back from the newest on.
                 archives.reverse();
             }
-            for archive in archives {
+            let half = archives.len() / 2;
+            for (nth, archive) in archives.into_iter().enumerate() {
                 restore(&other_store, archive, Utc::now()).await.unwrap();
-                assert_verifies(&other_store, "restored").await;
+                if nth == half {
+                    assert_verifies(&other_store, "restored in part").await;
+                }
+            }
+            assert_verifies(&other_store, "restored").await;
+            // Cut where the other one was, which says the same.
+            for source in [1, 2] {
+                for month in 2..=5 {
+                    let at = instant(&format!("2026-{month:02}-01T00:00:00Z"));
+                    one_store.split_at(source, at).await.unwrap();
+                    other_store.split_at(source, at).await.unwrap();
+                }
             }
             let (expected, actual) = (views(&one.pool).await, views(&other.pool).await);
             for (view, rows) in &expected {
@@ -158,5 +183,201 @@ fn what_is_pruned_and_restored_is_what_it_was() {
             Ok(())
         })
     });
-    result.unwrap_or_else(|failure| panic!("{}", failure.to_string().chars().take(3000).collect::<String>()));
+    result.unwrap_or_else(|failure| {
+        panic!("{}", failure.to_string().chars().take(3000).collect::<String>())
+    });
+}
+
+/// A visit every two hours from January to the first days of April, and one desktop more that is only there in February.
+fn winter() -> String {
+    let begin = instant("2026-01-01T00:30:00Z");
+    let lines = (0..12 * 93).map(|step: i64| {
+        let at = begin + TimeDelta::hours(2 * step);
+        let mut desktops: Vec<Value> = (0..3)
+            .map(|number: i64| {
+                let status = ["CONNECTED", "DISCONNECTED", "REGISTERED"][((step / (number + 2)) % 3) as usize];
+                json!({ "desktop_id": format!("d-{number}"), "desktop_name": format!("D{number}"), "connect_status": status,
+                        "attach_users": [{ "id": "u", "name": "anna", "type": "USER" }] })
+            })
+            .collect();
+        if at.format("%m").to_string() == "02" {
+            desktops.push(json!({ "desktop_id": "d-x", "desktop_name": "X", "connect_status": "CONNECTED",
+                                  "attach_users": [{ "id": "v", "name": "ben", "type": "USER" }] }));
+        }
+        let line = json!({ "source": "prod", "observed_at": at, "max_gap": "3h", "desktops": desktops,
+                           "statics": [{ "static_name": "pool", "in_use_num": step % 5 }] });
+        format!("{line}\n")
+    });
+    lines.collect()
+}
+
+/// The rows of a report as CSV, and what people are told above them.
+async fn report(home: &Home, arguments: &[&str]) -> (String, String) {
+    let mut csv = vec!["report"];
+    csv.extend(arguments);
+    let text = home.run(&csv).await.expect(0).out;
+    csv.extend(["--format", "csv"]);
+    (home.run(&csv).await.expect(0).out, text)
+}
+
+/// What people see of it: plan, holds, archive, what reports say of a pruned month, an archive that was altered, and restoring.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_month_is_archived_and_pruned_and_nobody_claims_to_know_it_and_it_comes_back() {
+    let (database, store) = ledger().await;
+    let home = Home::new(&database);
+    record(&store, &winter(), 50, usize::MAX).await;
+    store.pack(&store.packable(None).await.unwrap()[0], |_| ()).await.unwrap();
+    let before = (views(&database.pool).await, tables(&database.pool).await);
+    let utilisation =
+        ["utilisation", "--from", "2026-01-01", "--to", "2026-02-01", "--bucket", "all"];
+    let told = report(&home, &utilisation).await.0;
+
+    // By age alone January and February go, and March stays: all of a month is older, or none of it goes.
+    let age = format!("{}d", (Utc::now() - instant("2026-03-15T00:00:00Z")).num_days());
+    let folder = home.path().join("archive");
+    let folder = folder.to_str().unwrap();
+    let how = ["prune", "--spans", &age, "--groups", &age, "--archive", folder];
+    let refused = home.run(&["prune", "--groups", "9d", "--no-archive"]).await.expect(2);
+    assert!(refused.errors()[0].contains("`groups` may not go before `spans`"), "{}", refused.err);
+    let refused = home.run(&["prune", "--spans", &age]).await.expect(2);
+    assert!(refused.errors()[0].contains("--archive DIR"), "{}", refused.err);
+    let set = home.run(&["hold", "add", "--user", "ben", "--reason", "case 7"]).await.expect(0);
+    assert_eq!(set.out, "hold 1 is set\n");
+    let plan = home
+        .run(&["prune", "--spans", &age, "--groups", &age, "--plan", "--format", "json"])
+        .await
+        .expect(0);
+    let plan: Vec<Value> = serde_json::from_str(&plan.out).unwrap();
+    let short: Vec<_> = plan
+        .iter()
+        .map(|due| {
+            (due["month"].as_str().unwrap(), due["class"].as_str().unwrap(), due["kept"].as_str())
+        })
+        .collect();
+    let kept = Some("hold 1: case 7");
+    assert_eq!(
+        short,
+        [
+            ("2026-01", "spans", None),
+            ("2026-01", "groups", None),
+            ("2026-02", "spans", kept),
+            ("2026-02", "groups", kept)
+        ]
+    );
+    assert!(
+        plan.iter()
+            .all(|due| due["rows"].as_i64() > Some(50) && due["bytes"].as_i64() > Some(1000))
+    );
+    let table =
+        home.run(&["prune", "--spans", &age, "--groups", &age, "--plan"]).await.expect(0).out;
+    assert!(table.contains("2026-02") && table.contains("case 7"), "{table}");
+    assert_eq!((views(&database.pool).await, tables(&database.pool).await), before);
+
+    let out = home.run(&how).await.expect(0).out;
+    assert!(
+        out.contains("2026-01  prod, spans, groups: ") && out.contains("prod-2026-01.ndjson.zst"),
+        "{out}"
+    );
+    assert!(out.contains("2026-02  prod, spans, kept, hold 1: case 7"), "{out}");
+    assert!(
+        home.run(&["verify"]).await.expect(0).out.contains("detail from 2026-02-01T00:00:00Z on")
+    );
+    // The partition is gone with the month, unless someone was reading just then.
+    store.drop_empty_partitions().await.unwrap();
+
+    // Utilisation is told from counts, which stay; who was connected is not known, and nobody says that nobody was.
+    let (csv, text) = report(&home, &utilisation).await;
+    assert_eq!(csv, told);
+    assert!(text.contains("detail from 2026-02-01 UTC on: what is older was pruned"), "{text}");
+    let (csv, _) = report(&home, &["connected-at", "--at", "2026-01-20T12:00:00Z"]).await;
+    assert_eq!(csv.lines().count(), 2, "{csv}");
+    assert!(csv.contains("prod") && csv.contains("not observed"), "{csv}");
+    let january = ["--from", "2026-01-02", "--to", "2026-01-30"];
+    let (csv, _) =
+        report(&home, &[&["desktop-history", "--desktop", "d-0"], &january[..]].concat()).await;
+    assert!(!csv.contains("absent") && csv.contains("not observed"), "{csv}");
+    let (csv, _) =
+        report(&home, &[&["disconnects", "--bucket", "all"], &january[..]].concat()).await;
+    let columns: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
+    let figures: Vec<&str> = csv.lines().nth(1).unwrap().split(',').collect();
+    let figure = |name: &str| figures[columns.iter().position(|column| *column == name).unwrap()];
+    assert_eq!((figure("reconnects"), figure("reconnect_pct")), ("", ""), "{csv}");
+    assert!(figure("disconnects").parse::<i64>().unwrap() > 10, "{csv}");
+    let (csv, _) =
+        report(&home, &["user-hours", "--from", "2026-01-15", "--to", "2026-02-15"]).await;
+    let coverage: f64 = csv.lines().nth(1).unwrap().rsplit(',').next().unwrap().parse().unwrap();
+    assert!((40.0..50.0).contains(&coverage), "{csv}");
+    assert!(
+        report(
+            &home,
+            &["coverage", "--from", "2026-01-02", "--to", "2026-01-30", "--bucket", "all"]
+        )
+        .await
+        .0
+        .contains(",100")
+    );
+    // What is exported begins where detail does, and what is imported again is not compared with what nobody knows.
+    let exported = home.run(&["export"]).await.expect(0).out;
+    assert!(exported.lines().next().unwrap().contains("2026-02-01"), "{}", &exported[..200]);
+    let file = home.write("winter.ndjson", winter().as_bytes());
+    home.run(&["import", file.to_str().unwrap()]).await.expect(0);
+
+    // An archive that says something else, wherever it does, is refused; and nothing comes back.
+    let manifest = format!("{folder}/prod-2026-01.json");
+    let lines = format!("{folder}/prod-2026-01.ndjson.zst");
+    let original = std::fs::read(&lines).unwrap();
+    let text = zstd::decode_all(&original[..]).unwrap();
+    let text = String::from_utf8(text).unwrap().replacen(
+        "\"connect_status\":\"REGISTERED\"",
+        "\"connect_status\":\"CONNECTED\"",
+        1,
+    );
+    std::fs::write(&lines, zstd::encode_all(text.as_bytes(), 3).unwrap()).unwrap();
+    let refused = home.run(&["restore", &manifest]).await.expect(1);
+    assert!(
+        refused.errors()[0].contains("snapshot ") && refused.errors()[0].contains("2026-01-01T"),
+        "{}",
+        refused.err
+    );
+    std::fs::write(&lines, &original).unwrap();
+    let whole = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, whole.replace("\"month\"", " \"month\"")).unwrap();
+    let refused = home.run(&["restore", &lines]).await.expect(1);
+    assert!(refused.errors()[0].contains("the chain of the source names"), "{}", refused.err);
+    std::fs::write(&manifest, &whole).unwrap();
+    assert!(views(&database.pool).await["desktop_states"].len() < before.0["desktop_states"].len());
+
+    let restored = home.run(&["restore", &lines]).await.expect(0).out;
+    assert!(
+        restored.contains("2026-01  prod: ") && restored.contains("rows are back"),
+        "{restored}"
+    );
+    assert_eq!((views(&database.pool).await, tables(&database.pool).await), before);
+    assert!(!home.run(&["verify"]).await.expect(0).out.contains("detail from"));
+    let refused = home.run(&["restore", &lines]).await.expect(2);
+    assert!(
+        refused.errors()[0].contains("nothing of source `prod` in 2026-01 is pruned"),
+        "{}",
+        refused.err
+    );
+
+    // Without the hold February goes too, and that it was held and why no longer stays.
+    home.run(&["hold", "drop", "1", "--reason", "closed"]).await.expect(0);
+    let list = home.run(&["hold", "list"]).await.expect(0).out;
+    assert!(
+        list.contains("1  user `ben`; set ")
+            && list.contains("; dropped ")
+            && list.contains(": closed"),
+        "{list}"
+    );
+    let out = home
+        .run(&["prune", "--spans", &age, "--rollups", &age, "--no-archive"])
+        .await
+        .expect(0)
+        .out;
+    assert!(out.contains("2026-02  prod, spans, rollups: "), "{out}");
+    assert_verifies(&store, "pruned for good").await;
+    let (csv, text) = report(&home, &utilisation).await;
+    assert!(csv.lines().nth(1).unwrap().contains(",prod,,,,"), "{csv}");
+    assert!(text.contains("counts from 2026-03-01 UTC on"), "{text}");
 }

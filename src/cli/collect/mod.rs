@@ -3,6 +3,7 @@
 mod housekeeping;
 mod log;
 mod outside;
+mod retention;
 mod slots;
 mod vacancies;
 mod worker;
@@ -74,7 +75,13 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
         Ledger::open_or_await(&config).await?
     };
     let is_once = args.once;
+    let pruning = retention::daily(&ledger.store, &config.retention).filter(|_| !is_once);
     let result = collect(args, &ledger, &spool_config, sources, &watch, &halt, &mut signals).await;
+    if let Some(pruning) = pruning {
+        // A month goes as a whole or not at all.
+        pruning.abort();
+        let _ = pruning.await;
+    }
     ledger.close().await?;
     drop(shown);
     if !is_once && result.is_ok() {

@@ -42,6 +42,12 @@ pub(super) fn as_text(
             }
         };
         text += &line;
+        if let Some(from) = summary.detail_from {
+            text += &format!(
+                "  detail from {} on: of older months that are pruned only the chain and the visits were looked at\n",
+                instant(from)
+            );
+        }
         if is_as_sealed(verdict, seal) {
             text += match &verdict.fault {
                 None => "  the history up to the seal is unchanged\n",
@@ -100,6 +106,7 @@ pub(super) fn as_json(verdicts: &[Verdict], missing: &[String], seal: Option<&Se
             "spans": summary.spans,
             "first_at": summary.first_at.map(instant),
             "newest_at": summary.newest_at.map(instant),
+            "detail_from": summary.detail_from.map(instant),
             "digest": hex::encode(summary.digest),
             "set_since_seal": pinned_since(verdict, seal)
                 .into_iter()

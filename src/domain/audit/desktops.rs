@@ -258,8 +258,11 @@ impl Desktops {
         self.expect_end(&row);
         self.present += 1;
         let desk = self.desk(row.desktop)?;
-        *desk =
-            Desk { open: Some(Open { row, left_out: None, pruned_until: None }), absent: None, begun_in: now.sequence };
+        *desk = Desk {
+            open: Some(Open { row, left_out: None, pruned_until: None }),
+            absent: None,
+            begun_in: now.sequence,
+        };
         listed.say(row.desktop, b'S');
         Ok(())
     }

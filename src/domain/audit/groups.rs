@@ -47,10 +47,7 @@ impl Groups {
                 from: if goes_on { at - TimeDelta::microseconds(1) } else { open.from },
                 is_continued: open.is_continued,
                 counters: open.counters,
-                end: Some(GroupEnd {
-                    to: if goes_on { at } else { read.at },
-                    last_seen: read.at,
-                }),
+                end: Some(GroupEnd { to: if goes_on { at } else { read.at }, last_seen: read.at }),
             };
             if self.replace(row).is_ok()
                 && let Ok(group) = self.group(*no)

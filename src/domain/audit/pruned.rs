@@ -25,7 +25,7 @@ impl PrunedMonths {
             let months = match entry.pruning.class {
                 Class::Spans => &mut pruned.spans,
                 Class::Groups => &mut pruned.groups,
-                Class::Rollups | Class::Snapshots => continue,
+                Class::Rollups => continue,
             };
             if entry.pruning.is_restored {
                 months.remove(&entry.pruning.month);

@@ -108,7 +108,17 @@ pub(super) fn often(sampling: &Sampling) -> String {
         Some(interval) => format!("every {}", length(without_jitter(interval))),
         None => "visited once".to_owned(),
     };
-    format!("{often}, covered up to {} apart", length(max_gap))
+    let since = |what: &str, from: Option<DateTime<Utc>>| {
+        from.map_or_else(String::new, |from| {
+            format!(", {what} from {} UTC on: what is older was pruned", from.format("%Y-%m-%d"))
+        })
+    };
+    format!(
+        "{often}, covered up to {} apart{}{}",
+        length(max_gap),
+        since("detail", sampling.detail_from),
+        since("counts", sampling.counts_from)
+    )
 }
 
 /// Ticks are never kept to the millisecond: whole minutes where it is within a fiftieth of them, else whole seconds.

@@ -132,6 +132,25 @@ impl Store {
         Ok(visits)
     }
 
+    /// Cuts at a month's end what was last seen with the end itself and nothing followed: a recorder that does not come to cut
+    /// it before files it whole, with the month before; and then that month alone cannot go.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn split_at(&self, source_id: SourceId, at: Instant) -> Result<(), StoreError> {
+        let failed = StoreError::while_trying("cut spans at a month's end");
+        let mut transaction = self.pool.begin().await.map_err(&failed)?;
+        for statement in [SPLIT_SPANS, SPLIT_WIDE, SPLIT_GROUPS] {
+            sqlx::query(statement)
+                .bind(source_id)
+                .bind(at)
+                .execute(&mut *transaction)
+                .await
+                .map_err(&failed)?;
+        }
+        transaction.commit().await.map_err(&failed)
+    }
+
     /// The rows of a month.
     ///
     /// # Errors
@@ -224,7 +243,8 @@ impl Store {
             return Ok(Pruned::Busy);
         }
         let mut gone = Vec::with_capacity(classes.len());
-        if !classes.contains(&Class::Spans) && !self.is_pruned(month.source_id, month.month).await? {
+        if !classes.contains(&Class::Spans) && !self.is_pruned(month.source_id, month.month).await?
+        {
             return Err(StoreError::Inconsistent(format!(
                 "the spans of `{}` in {} go first",
                 month.source,
@@ -236,13 +256,12 @@ impl Store {
                 Class::Spans => delete_spans(&mut transaction, month).await,
                 Class::Groups => delete_groups(&mut transaction, month).await,
                 Class::Rollups => delete_rollups(&mut transaction, month).await,
-                Class::Snapshots => Ok(0),
             }
             .map_err(&failed)?;
             let expected = told.map(|(told, _)| match class {
                 Class::Spans => told.spans,
                 Class::Groups => told.groups,
-                Class::Rollups | Class::Snapshots => rows,
+                Class::Rollups => rows,
             });
             if expected.is_some_and(|expected| expected != rows) {
                 return Err(StoreError::PrunedWrong {
@@ -327,7 +346,8 @@ impl Store {
                 continue;
             }
             // Looked at again under the lock: nobody can have put something in by then.
-            let parent = name.get(..name.len().saturating_sub("_YYYY_MM".len())).unwrap_or_default();
+            let parent =
+                name.get(..name.len().saturating_sub("_YYYY_MM".len())).unwrap_or_default();
             let statement = format!(
                 "do $$ begin
                      set local lock_timeout = '{PATIENCE}';
@@ -340,7 +360,9 @@ impl Store {
             );
             match sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut *connection).await {
                 Ok(_) => dropped += 1,
-                Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55P03") => break,
+                Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55P03") => {
+                    break;
+                }
                 Err(error) => return Err(failed(error)),
             }
         }
@@ -422,7 +444,6 @@ impl Restoring {
                 Class::Rollups => {
                     insert_rollups(&mut self.transaction, &self.month).await.map_err(&failed)?
                 }
-                Class::Snapshots => 0,
             };
             let pruning = Pruning {
                 at,
@@ -528,12 +549,50 @@ async fn is_alone(connection: &mut PgConnection, source_id: SourceId) -> sqlx::R
     .await
 }
 
+const SPLIT_SPANS: &str = "-- store::prune::split_at
+    with whole as (
+        update deskledger_data.span set last_seen = piece_to - interval '1 microsecond', ended = -5
+         where source_id = $1 and piece_to = $2 and last_seen = $2 and piece_from < $2
+        returning source_id, desktop_no, label_no, status_id, coalesce(first_seen, piece_from) as first_seen, started_after,
+                  connection_first_seen, connection_started_after, disconnected_at
+    )
+    insert into deskledger_data.span
+           (source_id, desktop_no, label_no, status_id, ended, piece_from, piece_to, last_seen, first_seen, started_after,
+            connection_first_seen, connection_started_after, disconnected_at)
+    select source_id, desktop_no, label_no, status_id, -4, $2, $2, $2, first_seen, started_after, connection_first_seen,
+           connection_started_after, disconnected_at
+      from whole";
+
+const SPLIT_WIDE: &str = "-- store::prune::split_at
+    insert into deskledger_data.group_span_wide (source_id, group_no, from_at, counters)
+    select w.source_id, w.group_no, $2, w.counters
+      from deskledger_data.group_span g
+      join deskledger_data.group_span_wide w using (source_id, group_no, from_at)
+     where g.source_id = $1 and g.to_at = $2 and g.last_seen = $2 and g.from_at < $2";
+
+const SPLIT_GROUPS: &str = "-- store::prune::split_at
+    with whole as (
+        update deskledger_data.group_span set last_seen = to_at - interval '1 microsecond'
+         where source_id = $1 and to_at = $2 and last_seen = $2 and from_at < $2
+        returning source_id, group_no, running_num, stop_num, hibernate_num, other_num, attached_num, unattached_num,
+                  cannot_attach_num, in_process_num, in_use_num, unregistered_num, ready_num, disconnected_num, unknown_num
+    )
+    insert into deskledger_data.group_span
+           (source_id, group_no, running_num, stop_num, hibernate_num, other_num, attached_num, unattached_num,
+            cannot_attach_num, in_process_num, in_use_num, unregistered_num, ready_num, disconnected_num, unknown_num,
+            from_at, to_at, last_seen, is_continued)
+    select source_id, group_no, running_num, stop_num, hibernate_num, other_num, attached_num, unattached_num,
+           cannot_attach_num, in_process_num, in_use_num, unregistered_num, ready_num, disconnected_num, unknown_num,
+           $2, $2, $2, true
+      from whole";
+
 async fn delete_spans(connection: &mut PgConnection, month: &Month) -> sqlx::Result<i64> {
     let to = next_month(month.month);
     let rows: i64 = sqlx::query_scalar(
         "-- store::prune::delete_spans
          select count(*) from deskledger_data.filed
-          where source_id = $1 and piece_to > $2 and piece_to <= $3 and packed_from <= $2 and packed_to >= $3",
+          where source_id = $1 and piece_from >= $2 and piece_from < $3 and piece_to >= $2 and piece_to <= $3
+            and packed_from <= $2 and packed_to >= $3",
     )
     .bind(month.source_id)
     .bind(month.month)
@@ -547,7 +606,8 @@ async fn delete_spans(connection: &mut PgConnection, month: &Month) -> sqlx::Res
             and to_at < (select max(observed_at) from deskledger_data.snapshot
                           where source_id = $1 and observed_at < $3 and desktops_outcome > 0)",
         "-- store::prune::delete_spans
-         delete from deskledger_data.span where source_id = $1 and piece_to > $2 and piece_to <= $3",
+         delete from deskledger_data.span
+          where source_id = $1 and piece_from >= $2 and piece_from < $3 and piece_to >= $2 and piece_to <= $3",
         "-- store::prune::delete_spans
          delete from deskledger_data.packed where source_id = $1 and month_from = $2 and $3 > $2",
         "-- store::prune::delete_spans
@@ -572,7 +632,7 @@ async fn delete_groups(connection: &mut PgConnection, month: &Month) -> sqlx::Re
         "-- store::prune::delete_groups
          delete from deskledger_data.group_span_wide w
           using deskledger_data.group_span g
-          where g.source_id = $1 and g.to_at > $2 and g.to_at <= $3
+          where g.source_id = $1 and g.from_at >= $2 and g.from_at < $3 and g.to_at >= $2 and g.to_at <= $3
             and w.source_id = g.source_id and w.group_no = g.group_no and w.from_at = g.from_at",
     )
     .bind(month.source_id)
@@ -582,7 +642,8 @@ async fn delete_groups(connection: &mut PgConnection, month: &Month) -> sqlx::Re
     .await?;
     let deleted = sqlx::query(
         "-- store::prune::delete_groups
-         delete from deskledger_data.group_span where source_id = $1 and to_at > $2 and to_at <= $3",
+         delete from deskledger_data.group_span
+          where source_id = $1 and from_at >= $2 and from_at < $3 and to_at >= $2 and to_at <= $3",
     )
     .bind(month.source_id)
     .bind(month.month)

@@ -118,19 +118,19 @@ impl Store {
                 |class: Class| candidate.pruned.iter().any(|name| name == class.as_str());
             let mut of_month: Option<Option<Kept>> = None;
             let mut going: Vec<Class> = Vec::new();
-            for class in [Class::Spans, Class::Groups, Class::Rollups] {
-                let is_due =
-                    ages.of(class).and_then(|age| now.checked_sub_signed(age)).is_some_and(|old| to <= old);
+            for class in Class::ALL {
+                let is_due = ages
+                    .of(class)
+                    .and_then(|age| now.checked_sub_signed(age))
+                    .is_some_and(|old| to <= old);
                 if !is_due || is_pruned(class) {
                     rollups_stay |= class == Class::Rollups && !is_pruned(class);
                     continue;
                 }
                 if of_month.is_none() {
                     let held = hold::holds(&mut connection, &month).await?;
-                    let held = held.map(|hold| Kept::Held {
-                        hold_id: hold.hold_id,
-                        reason: hold.reason,
-                    });
+                    let held =
+                        held.map(|hold| Kept::Held { hold_id: hold.hold_id, reason: hold.reason });
                     of_month = Some(held.or(candidate.is_open.then_some(Kept::Open)));
                 }
                 let has_gone = |class: Class| is_pruned(class) || going.contains(&class);
@@ -149,7 +149,7 @@ impl Store {
                 let (rows, bytes): (i64, i64) = sqlx::query_as(match class {
                     Class::Groups => GROUPS,
                     Class::Rollups => ROLLUPS,
-                    Class::Spans | Class::Snapshots => SPANS,
+                    Class::Spans => SPANS,
                 })
                 .bind(month.source_id)
                 .bind(month.month)
@@ -166,9 +166,10 @@ impl Store {
 
 const SPANS: &str = "-- store::prune::plan
     select (select count(*) from deskledger_data.filed f
-             where f.source_id = $1 and f.piece_to > $2 and f.piece_to <= $3 and f.packed_from <= $2 and f.packed_to >= $3),
+             where f.source_id = $1 and f.piece_from >= $2 and f.piece_from < $3 and f.piece_to >= $2 and f.piece_to <= $3
+               and f.packed_from <= $2 and f.packed_to >= $3),
            (select coalesce(sum(pg_column_size(s)), 0)::bigint from deskledger_data.span s
-             where s.source_id = $1 and s.piece_to > $2 and s.piece_to <= $3)
+             where s.source_id = $1 and s.piece_from >= $2 and s.piece_from < $3 and s.piece_to >= $2 and s.piece_to <= $3)
            + (select coalesce(sum(pg_column_size(k)), 0)::bigint from deskledger_data.packed k
                where k.source_id = $1 and k.month_from = $2)
            + (select coalesce(sum(pg_column_size(n.line)), 0)::bigint from deskledger_data.late n
@@ -176,7 +177,7 @@ const SPANS: &str = "-- store::prune::plan
 
 const GROUPS: &str = "-- store::prune::plan
     select count(*), coalesce(sum(pg_column_size(g)), 0)::bigint from deskledger_data.group_span g
-     where g.source_id = $1 and g.to_at > $2 and g.to_at <= $3";
+     where g.source_id = $1 and g.from_at >= $2 and g.from_at < $3 and g.to_at >= $2 and g.to_at <= $3";
 
 const ROLLUPS: &str = "-- store::prune::plan
     select count(*), coalesce(sum(pg_column_size(t)), 0)::bigint from deskledger_data.tally t

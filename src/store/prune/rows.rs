@@ -152,7 +152,8 @@ impl Group {
     }
 }
 
-/// The rows of a month as they are stored, and how those end that go on beyond it.
+/// The rows of a month as they are stored, and how those end that go on beyond it. A row is of the month that it begins in: one
+/// without length, of the very instant at which a month begins, is filed under the month before.
 #[derive(Debug, Default)]
 pub struct Stored {
     /// All of them.
@@ -206,7 +207,8 @@ impl Stored {
              select desktop_no, label_no, status_id, ended, piece_from, piece_to, last_seen, started_after, first_seen,
                     connection_first_seen, connection_started_after, disconnected_at
                from deskledger_data.filed
-              where source_id = $1 and piece_to > $2 and piece_to <= $3 and packed_from <= $2 and packed_to >= $3",
+              where source_id = $1 and piece_from >= $2 and piece_from < $3 and piece_to >= $2 and piece_to <= $3
+                and packed_from <= $2 and packed_to >= $3",
         )
         .bind(month.source_id)
         .bind(month.month)
@@ -274,7 +276,7 @@ const GROUPS: &str = "-- store::prune::rows::read
       from deskledger_data.group_span g
       left join deskledger_data.group_span_wide w
            on w.source_id = g.source_id and w.group_no = g.group_no and w.from_at = g.from_at
-     where g.source_id = $1 and g.to_at > $2 and g.to_at <= $3";
+     where g.source_id = $1 and g.from_at >= $2 and g.from_at < $3 and g.to_at >= $2 and g.to_at <= $3";
 
 /// Those that begin in the month, and of which a visit of the month says that they ended. Any other is needed for another month.
 const UNLISTED: &str = "-- store::prune::rows::read

@@ -70,8 +70,9 @@ fn mark((at, seconds): StoredMark) -> Mark {
 
 impl From<&Standing> for State {
     fn from(standing: &Standing) -> Self {
-        let Head { first_at, newest, scheduled_at, usable, run, complete, complete_run_from, .. } =
-            standing.head;
+        let Head {
+            first_at, newest, scheduled_at, usable, run, complete, complete_run_from, ..
+        } = standing.head;
         let desktops = standing.desktops.iter().map(|(no, span)| StoredSpan {
             desktop: *no,
             status: span.status,
@@ -172,8 +173,11 @@ pub fn standing_from_json(json: serde_json::Value) -> Option<Standing> {
 /// Ends as JSON, in the order of their numbers.
 #[must_use]
 pub fn ends_to_json(ends: &Ends) -> serde_json::Value {
-    let mut spans: Vec<_> =
-        ends.spans.iter().map(|(no, (to, last_seen, code))| (*no, *to, *last_seen, *code)).collect();
+    let mut spans: Vec<_> = ends
+        .spans
+        .iter()
+        .map(|(no, (to, last_seen, code))| (*no, *to, *last_seen, *code))
+        .collect();
     let mut groups: Vec<_> = ends
         .groups
         .iter()
