@@ -58,23 +58,6 @@ select source_id, class, month_from, deskledger_report.month_end(month_from) as 
          order by source_id, class, month_from, sequence desc) newest
  where not is_restored;
 
--- For people: what was pruned of which source, and whether it can be brought back.
-create view deskledger.prunings as
-select s.name as source, p.class, p.month_from, deskledger_report.month_end(p.month_from) as month_to, p.at,
-       p.is_restored as restored, p.rows, encode(p.archive, 'hex') as archive
-  from deskledger_data.pruning p
-  join deskledger_data.source s using (source_id);
-
-comment on view deskledger.prunings is 'What was pruned, class by class and month by month (UTC), and brought back.';
-comment on column deskledger.prunings.source is 'The source.';
-comment on column deskledger.prunings.class is 'spans, groups or rollups.';
-comment on column deskledger.prunings.month_from is 'Where the month begins.';
-comment on column deskledger.prunings.month_to is 'Where it ends.';
-comment on column deskledger.prunings.at is 'When it was pruned, or brought back.';
-comment on column deskledger.prunings.restored is 'True: it was brought back.';
-comment on column deskledger.prunings.rows is 'How many rows went, or came back.';
-comment on column deskledger.prunings.archive is 'SHA-256 of the archive''s manifest; NULL: there is none.';
-
 -- The stretches of time of which the spans are kept.
 create view deskledger_report.detail as
 select s.source_id, k.detail_from, k.detail_to

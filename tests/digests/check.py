@@ -66,8 +66,10 @@ class Source:
         self.rows = lambda table: [row for row in tables[table] if row["source_id"] == source["source_id"]]
         self.snapshots = sorted(self.rows("snapshot"), key=lambda row: row["sequence"])
         # Each entry with its kind.
+        prunings = sorted(self.rows("pruning"), key=lambda row: row["sequence"])
         entries = [(row, b"S") for row in self.snapshots] + [(row, b"L") for row in self.rows("late")]
         entries += [(row, b"E") for row in self.rows("erasure")]
+        entries += [(row, b"P") for row in prunings]
         self.entries = sorted(entries, key=lambda entry: entry[0]["sequence"])
         self.listings = self.instants(lambda row: row["desktops_outcome"] > 0)
         self.complete = self.instants(lambda row: row["desktops_outcome"] == 2)
@@ -76,6 +78,10 @@ class Source:
         self.erased = {}
         for row in sorted(self.rows("erased"), key=lambda row: row["sequence"]):
             self.erased[row["what"], row["no"]] = data(row["replacement"])
+        # The months that are pruned: of a class of a month the newest entry counts.
+        newest = {(row["class"], row["month_from"]): row["is_restored"] for row in prunings}
+        self.pruned = {at[:7] for (what, at), back in newest.items() if what in ("spans", "groups") and not back}
+        self.is_untold = False
         self.names()
 
     def instants(self, wanted):
@@ -195,8 +201,11 @@ class Source:
         self.find_groups()
         digest = sha("deskledger.genesis.1", text(self.name))
         for sequence, (row, kind) in enumerate(self.entries, 1):
-            place = f"entry {row['sequence']} (erasure of {row['erased_at']})" if kind == b"E" else (
-                f"entry {row['sequence']} (snapshot {row['snapshot_id']} of {row['observed_at']})")
+            place = f"entry {row['sequence']}"
+            if kind == b"E":
+                place += f" (erasure of {row['erased_at']})"
+            elif kind != b"P":
+                place += f" (snapshot {row['snapshot_id']} of {row['observed_at']})"
             if row["sequence"] != sequence:
                 raise Wrong(f"entry {sequence} is missing before {place}")
             if kind == b"S":
@@ -206,6 +215,13 @@ class Source:
                 counts = [number(row[name]) for name in ("persons", "assignments", "desktop_names", "late_snapshots")]
                 at, pseudonym = number(micros(row["erased_at"])), text(row["pseudonym"])
                 header = sha("deskledger.erasure.header.1", at, pseudonym, *counts)
+            elif kind == b"P":
+                body, archive = None, optional(lambda digest: digest, data(row["archive"]))
+                way = b"R" if row["is_restored"] else b"P"
+                header = sha(
+                    "deskledger.pruning.header.1", number(micros(row["at"])), way, text(row["class"]),
+                    number(micros(row["month_from"])), number(row["rows"]), archive
+                )
             else:
                 received = number(micros(row["received_at"]))
                 body = self.said(row, place)
@@ -213,16 +229,25 @@ class Source:
             digest = sha("deskledger.entry.1", digest, number(sequence), kind, header, body or bytes(32))
             if digest != data(row["digest"]):
                 raise Wrong(f"{place}: its digest does not follow from its row and the digest before")
-        if self.records:
+        if any(self.month(at) not in self.pruned for at in self.records):
             raise Wrong("a row begins or ends where there is no snapshot")
         heads = self.rows("head")
         if [(head["sequence"], data(head["digest"])) for head in heads] != [(len(self.entries), digest)]:
             raise Wrong("head does not say what the newest entry does")
         return len(self.entries), digest
 
+    def month(self, at):
+        return datetime.fromtimestamp(at // 1_000_000, timezone.utc).strftime("%Y-%m")
+
     def changed(self, row, place):
         """The body of a snapshot in the history."""
         records = sorted(self.records.pop(micros(row["observed_at"]), []))
+        # What a visit to a pruned month changed is gone; and what the first ones after it say was gone, up to a complete
+        # listing and statistics: only the hash is left.
+        is_pruned = row["observed_at"][:7] in self.pruned
+        if is_pruned or self.is_untold:
+            self.is_untold = is_pruned or row["desktops_outcome"] != 2 or row["groups_outcome"] != 2
+            return data(row["body_hash"])
         body = sha("deskledger.body.1", *(record[3] for record in records)) if records else None
         if body != data(row["body_hash"]):
             raise Wrong(f"{place}: what it changed does not give its body_hash")

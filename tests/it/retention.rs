@@ -188,11 +188,11 @@ fn what_is_pruned_and_restored_is_what_it_was() {
     });
 }
 
-/// A visit every two hours from January to the first days of April, and one desktop more that is only there in February.
+/// A visit every six hours from January to the first days of April, and one desktop more that is only there in February.
 fn winter() -> String {
     let begin = instant("2026-01-01T00:30:00Z");
-    let lines = (0..12 * 93).map(|step: i64| {
-        let at = begin + TimeDelta::hours(2 * step);
+    let lines = (0..4 * 93).map(|step: i64| {
+        let at = begin + TimeDelta::hours(6 * step);
         let mut desktops: Vec<Value> = (0..3)
             .map(|number: i64| {
                 let status = ["CONNECTED", "DISCONNECTED", "REGISTERED"][((step / (number + 2)) % 3) as usize];
@@ -204,7 +204,7 @@ fn winter() -> String {
             desktops.push(json!({ "desktop_id": "d-x", "desktop_name": "X", "connect_status": "CONNECTED",
                                   "attach_users": [{ "id": "v", "name": "ben", "type": "USER" }] }));
         }
-        let line = json!({ "source": "prod", "observed_at": at, "max_gap": "3h", "desktops": desktops,
+        let line = json!({ "source": "prod", "observed_at": at, "max_gap": "7h", "desktops": desktops,
                            "statics": [{ "static_name": "pool", "in_use_num": step % 5 }] });
         format!("{line}\n")
     });
@@ -266,7 +266,7 @@ async fn a_month_is_archived_and_pruned_and_nobody_claims_to_know_it_and_it_come
     );
     assert!(
         plan.iter()
-            .all(|due| due["rows"].as_i64() > Some(50) && due["bytes"].as_i64() > Some(1000))
+            .all(|due| due["rows"].as_i64() > Some(20) && due["bytes"].as_i64() > Some(200))
     );
     let table =
         home.run(&["prune", "--spans", &age, "--groups", &age, "--plan"]).await.expect(0).out;
@@ -282,6 +282,40 @@ async fn a_month_is_archived_and_pruned_and_nobody_claims_to_know_it_and_it_come
     assert!(
         home.run(&["verify"]).await.expect(0).out.contains("detail from 2026-02-01T00:00:00Z on")
     );
+    // Whatever is changed of what says so, and of what stood then, is found.
+    for change in [
+        "update deskledger_data.pruning set at = at + interval '1 s'",
+        "update deskledger_data.pruning set month_from = month_from - interval '31 days'",
+        "update deskledger_data.pruning set is_restored = true",
+        "update deskledger_data.pruning set class = 'rollups'",
+        "update deskledger_data.pruning set rows = rows + 1",
+        "update deskledger_data.pruning set archive = null",
+        "update deskledger_data.pruning set digest = sha256(digest)",
+        "delete from deskledger_data.pruning where class = 'groups'",
+        "delete from deskledger_data.standing",
+        "update deskledger_data.standing set state = jsonb_set(state, '{desktops, 0, status}', '7')",
+        "update deskledger_data.standing set state = jsonb_set(state, '{desktops}', '[]')",
+        "update deskledger_data.standing set state = jsonb_set(state, '{groups, 0, counters, 8}', '99')",
+        "update deskledger_data.standing set state = jsonb_set(state, '{used, 2}', '0')",
+    ] {
+        let mut copied = String::new();
+        for table in ["pruning", "standing"] {
+            copied += &format!("create table copy_{table} as select * from deskledger_data.{table};");
+        }
+        sqlx::raw_sql(AssertSqlSafe(copied)).execute(&database.pool).await.unwrap();
+        sqlx::query(change).execute(&database.pool).await.unwrap();
+        let verdicts = store.verify(None, &BTreeMap::new(), &Progress::default()).await.unwrap();
+        assert!(verdicts[0].fault.is_some(), "{change}");
+        let mut back = String::new();
+        for table in ["pruning", "standing"] {
+            back += &format!(
+                "delete from deskledger_data.{table}; insert into deskledger_data.{table} select * from copy_{table};
+                 drop table copy_{table};"
+            );
+        }
+        sqlx::raw_sql(AssertSqlSafe(back)).execute(&database.pool).await.unwrap();
+    }
+    assert_verifies(&store, "as before").await;
     // The partition is gone with the month, unless someone was reading just then.
     store.drop_empty_partitions().await.unwrap();
 
@@ -302,7 +336,7 @@ async fn a_month_is_archived_and_pruned_and_nobody_claims_to_know_it_and_it_come
     let figures: Vec<&str> = csv.lines().nth(1).unwrap().split(',').collect();
     let figure = |name: &str| figures[columns.iter().position(|column| *column == name).unwrap()];
     assert_eq!((figure("reconnects"), figure("reconnect_pct")), ("", ""), "{csv}");
-    assert!(figure("disconnects").parse::<i64>().unwrap() > 10, "{csv}");
+    assert!(figure("disconnects").parse::<i64>().unwrap() > 3, "{csv}");
     let (csv, _) =
         report(&home, &["user-hours", "--from", "2026-01-15", "--to", "2026-02-15"]).await;
     let coverage: f64 = csv.lines().nth(1).unwrap().rsplit(',').next().unwrap().parse().unwrap();
@@ -335,7 +369,7 @@ async fn a_month_is_archived_and_pruned_and_nobody_claims_to_know_it_and_it_come
     std::fs::write(&lines, zstd::encode_all(text.as_bytes(), 3).unwrap()).unwrap();
     let refused = home.run(&["restore", &manifest]).await.expect(1);
     assert!(
-        refused.errors()[0].contains("snapshot ") && refused.errors()[0].contains("2026-01-01T"),
+        refused.errors()[0].contains("snapshot ") && refused.errors()[0].contains("of 2026-01-02T00:30:00Z"),
         "{}",
         refused.err
     );

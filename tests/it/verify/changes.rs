@@ -45,8 +45,9 @@ async fn tables(pool: &PgPool) -> Vec<String> {
         "select c.relname from pg_class c
           where c.relnamespace = 'deskledger_data'::regnamespace and c.relkind in ('r', 'p')
             and not c.relispartition
-            -- Which migrations were applied, who ran what, and by what the erased are known again is no history.
-            and c.relname not in ('migration', 'access', 'erased_key', 'erased_text')
+            -- Which migrations were applied, who ran what, by what the erased are known again, and what must not be pruned is no
+            -- history; and what is pruned is changed in `retention.rs`.
+            and c.relname not in ('migration', 'access', 'erased_key', 'erased_text', 'hold', 'pruning', 'standing')
           order by c.relname",
     )
     .fetch_all(pool)
