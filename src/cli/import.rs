@@ -11,6 +11,7 @@ use super::Globals;
 use super::ledger::Ledger;
 use super::progress::Bar;
 use crate::clock::Clock;
+use crate::domain::months::month_start;
 use crate::domain::{
     Desktop, DurationError, GroupStatistics, Instant, Snapshot, Source, parse_duration,
 };
@@ -148,6 +149,8 @@ struct Target {
     recorded_until: Option<Instant>,
     /// Reads back what is recorded, beside the lines that come again; and how far it has come.
     replay: Option<(Replay, Instant)>,
+    /// The month that was last asked for, and whether it is pruned.
+    pruned: Option<(Instant, bool)>,
     since: Moment,
 }
 
@@ -224,8 +227,9 @@ impl Targets<'_> {
         if let Leadership::Others { leader, .. } = recorder.lead(&candidate).await? {
             return Err(Misfit::Led(leader).into());
         }
-        let (recorded_until, replay, since) = (None, None, Moment::now());
-        let target = Target { recorder, pin, recorded_until, replay, since };
+        let (recorded_until, replay, pruned) = (None, None, None);
+        let since = Moment::now();
+        let target = Target { recorder, pin, recorded_until, replay, pruned, since };
         self.open.insert(name.to_owned(), target);
         Ok(())
     }
@@ -269,6 +273,16 @@ impl Target {
     /// Checks that a snapshot is recorded as it is given now.
     async fn check(&mut self, store: &Store, given: &Snapshot) -> anyhow::Result<()> {
         let at = given.observed_at;
+        let month = month_start(at);
+        let is_pruned = match self.pruned {
+            Some((known, is_pruned)) if known == month => is_pruned,
+            _ => store.is_pruned(self.recorder.source_id(), at).await?,
+        };
+        self.pruned = Some((month, is_pruned));
+        if is_pruned {
+            // What was said then is gone, and nobody can compare.
+            return Ok(());
+        }
         // Reading goes forward only: for a line that goes back it begins anew.
         if self.replay.as_ref().is_none_or(|(_, reached)| *reached >= at) {
             let id = self.recorder.source_id();
@@ -287,10 +301,6 @@ impl Target {
                 None => Ok(()),
                 Some(what) => Err(Misfit::Differs(at, what).into()),
             };
-        }
-        // What it said is gone, and nobody can compare.
-        if store.is_pruned(self.recorder.source_id(), at).await? {
-            return Ok(());
         }
         Err(Misfit::Unrecorded(at).into())
     }

@@ -599,3 +599,27 @@ fn metrics_are_shown_to_this_machine_unless_told_otherwise() {
         assert!(error.contains(wanted), "{error}");
     }
 }
+
+#[test]
+fn retention_says_how_old_what_may_grow_and_nothing_goes_before_what_needs_it() {
+    let read = |text: &str| load(text, &[]);
+    let config = read("[retention]\nspans = \"400d\"\nrollups = \"800d\"\narchive = \"old\"\n")
+        .expect("well formed");
+    assert_eq!(config.retention.ages.spans, Some(chrono::TimeDelta::days(400)));
+    assert_eq!(config.retention.ages.groups, None);
+    assert_eq!(config.retention.archive, Some(Archiving::Folder("old".into())));
+    let off = read("[retention]\narchive = \"off\"\n").expect("well formed");
+    assert_eq!(
+        (off.retention.ages.keep_all(), off.retention.archive),
+        (true, Some(Archiving::Off))
+    );
+    for (text, part) in [
+        ("spans = \"400\"", "write it as `400d`"),
+        ("groups = \"400d\"", "`groups` may not go before `spans`"),
+        ("spans = \"400d\"\nrollups = \"399d\"", "`rollups` may not go before `spans`"),
+        ("snapshots = \"400d\"", "snapshots"),
+    ] {
+        let error = read(&format!("[retention]\n{text}\n")).expect_err(text).to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}
