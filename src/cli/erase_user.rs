@@ -53,6 +53,9 @@ const FORMAT: LineFormat = LineFormat {
 pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     let config = globals.configuration()?;
     let spool = config.spool_config()?;
+    if args.name.is_empty() {
+        return Err(usage(anyhow::anyhow!("give the user's name or id")));
+    }
     if !(args.plan || args.yes || std::io::stdin().is_terminal()) {
         return Err(usage(anyhow::anyhow!(
             "erasing cannot be undone, and nobody is there to ask: `--plan` says what it would touch, `--yes` does it"

@@ -119,7 +119,8 @@ async fn an_erased_user_is_nowhere_and_stays_so_and_all_else_is_as_it_was() {
     assert_eq!(found(pool, "anna").await, Vec::<String>::new());
     assert_right(&store).await;
     // What was sealed before still holds.
-    home.run(&["verify", "--against", "before.seal"]).await.expect(0);
+    let verified = home.run(&["verify", "--against", "before.seal"]).await.expect(0).out;
+    assert!(verified.contains("(2 are erasures of persons)"), "{verified}");
     let again_said = home.run(&["erase-user", "anna", "--yes"]).await.expect(0).out;
     assert!(again_said.contains(&pseudonym), "{again_said}");
     home.run(&["erase-user", &pseudonym, "--yes"]).await.expect(2);

@@ -27,7 +27,13 @@ pub(super) fn as_text(
             (Some(first), Some(newest)) => format!(", {} to {}", instant(first), instant(newest)),
             _ => String::new(),
         };
-        let looked_at = format!("{} entries, {} spans{range}", summary.entries, summary.spans);
+        let erasures = match summary.erasures {
+            0 => String::new(),
+            1 => " (1 is the erasure of a person)".to_owned(),
+            many => format!(" ({many} are erasures of persons)"),
+        };
+        let looked_at =
+            format!("{} entries{erasures}, {} spans{range}", summary.entries, summary.spans);
         let line = match &verdict.fault {
             None => {
                 format!("{name}: ok, {looked_at}\n  digest {}\n", hex::encode(summary.digest))
@@ -103,6 +109,7 @@ pub(super) fn as_json(verdicts: &[Verdict], missing: &[String], seal: Option<&Se
             "source": verdict.source.name,
             "ok": verdict.fault.is_none(),
             "entries": summary.entries,
+            "erasures": summary.erasures,
             "spans": summary.spans,
             "first_at": summary.first_at.map(instant),
             "newest_at": summary.newest_at.map(instant),

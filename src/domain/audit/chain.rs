@@ -35,6 +35,8 @@ pub struct Checkpoint {
 pub struct Summary {
     /// The entries that are right.
     pub entries: i64,
+    /// How many of them are erasures of persons.
+    pub erasures: i64,
     /// The spans that begin in them.
     pub spans: i64,
     /// The oldest entry's instant.
@@ -64,6 +66,7 @@ pub struct Audit {
     desktops: Desktops,
     groups: Groups,
     spans: i64,
+    erasures: i64,
     checkpoint: Option<Checkpoint>,
     passed_checkpoint: bool,
     // Rows that wait for their snapshot.
@@ -105,6 +108,7 @@ impl Audit {
             newest: None,
             snapshot_id: None,
             spans: 0,
+            erasures: 0,
             checkpoint,
             passed_checkpoint: false,
             pieces: Vec::new(),
@@ -188,6 +192,7 @@ impl Audit {
     pub fn summary(&self) -> Summary {
         Summary {
             entries: self.head.sequence,
+            erasures: self.erasures,
             spans: self.spans,
             first_at: self.head.first_at,
             newest_at: self.head.newest.map(|mark| mark.at),
@@ -421,6 +426,7 @@ impl Audit {
             "the digest of the erasure, worked out from its own row and the digest before it"
                 .to_owned()
         })?;
+        self.erasures += 1;
         self.step_to(place, &row.digest)
     }
 
