@@ -15,6 +15,9 @@ use super::segment::{Fault, Record, Segment, TEMPORARY, path_of};
 use crate::config::format_size;
 use crate::domain::{Failure, Snapshot};
 
+/// A snapshot, and what its record is.
+type Marked = (Snapshot, Kind);
+
 impl Queue {
     /// The bytes that dropping everything would free, at most.
     pub(super) fn droppable(&self) -> u64 {
@@ -46,7 +49,7 @@ impl Queue {
     }
 
     /// What stands for each snapshot of a segment that is still needed, and for how many of them; or which could not be read.
-    fn markers(&mut self, at: usize) -> Result<(Vec<(Snapshot, Kind)>, usize), (usize, Fault)> {
+    fn markers(&mut self, at: usize) -> Result<(Vec<Marked>, usize), (usize, Fault)> {
         let reason = format!(
             "dropped from the spool, which was full: {}",
             format_size(self.shared().config.max_bytes)
@@ -67,11 +70,7 @@ impl Queue {
     }
 
     /// Writes a segment anew, under its own number.
-    pub(super) fn rewrite(
-        &mut self,
-        at: usize,
-        snapshots: &[(Snapshot, Kind)],
-    ) -> Result<(), SpoolError> {
+    pub(super) fn rewrite(&mut self, at: usize, snapshots: &[Marked]) -> Result<(), SpoolError> {
         let (mut bytes, mut records) = (Vec::new(), Vec::new());
         let mut prefix: Option<Vec<u8>> = None;
         for (snapshot, kind) in snapshots {
