@@ -15,6 +15,7 @@ use crate::telemetry::Verbosity;
 pub mod access;
 pub mod collect;
 pub mod compact;
+pub mod completions;
 pub mod demo;
 pub mod doctor;
 pub mod erase_user;
@@ -23,6 +24,7 @@ pub mod hold;
 pub mod import;
 mod lease;
 pub mod ledger;
+pub mod man;
 pub mod progress;
 pub mod prune;
 pub mod psql;
@@ -155,6 +157,10 @@ pub enum Command {
     Spool(spool::Args),
     /// Check configuration, database, API, credentials and clocks, and say what to do about each.
     Doctor(doctor::Args),
+    /// Write what a shell needs to complete deskledger's command lines.
+    Completions(completions::Args),
+    /// Write pages of the manual: one to standard output, or all of them into a folder.
+    Man(man::Args),
 }
 
 /// Reads a command line. Wrong use ends the process with code 2, and help with 0.
@@ -187,6 +193,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Status(args) => status::run(args, &globals).await,
         Command::Spool(args) => spool::run(&args, &globals),
         Command::Doctor(args) => doctor::run(args, &globals).await,
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     }
 }
 

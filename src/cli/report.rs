@@ -4,6 +4,7 @@
 //! own options and leaves `NAME --param value …` as words, which are read here. clap would also end the options at the
 //! first word; [`arrange`] puts them before it, so that people may write them in any order.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -18,6 +19,7 @@ use super::access::of_command;
 use crate::clock::Clock;
 use crate::domain::parse_duration;
 use crate::report::catalogue::{Catalogue, Report};
+use crate::report::header::Parameter;
 use crate::report::page::{Asking, Page, Style};
 use crate::report::params::{Values, unknown_parameter};
 use crate::report::render::{Format, Look};
@@ -332,8 +334,15 @@ fn read_parameters(
 
 /// A report's help: what its header says, in the form of all other help.
 fn help(report: &Report) -> String {
-    let command =
-        clap::Command::new("report").bin_name(format!("deskledger report {}", report.name));
+    explained(report).render_help().to_string()
+}
+
+/// A report as if it were a command: what its header says becomes its help and its page of the manual.
+#[must_use]
+pub fn explained(report: &Report) -> clap::Command {
+    let command = clap::Command::new("report")
+        .bin_name(format!("deskledger report {}", report.name))
+        .display_name(format!("deskledger-report-{}", report.name));
     let command = Args::augment_args(command)
         // After the arguments, whose own description it replaces.
         .about(format!("{}\n\n{}", report.title, unwrapped(&report.description)))
@@ -347,23 +356,7 @@ fn help(report: &Report) -> String {
                 .help("Print help")
                 .action(clap::ArgAction::HelpShort),
         );
-    let command = report.parameters.iter().fold(command, |command, parameter| {
-        let default = match parameter.default.as_deref() {
-            None => " [required]".to_owned(),
-            Some("") => String::new(),
-            Some(default) => format!(" [default: {default}]"),
-        };
-        let range = parameter.range.map(|range| format!(" [{range}]")).unwrap_or_default();
-        let mut option = clap::Arg::new(format!("parameter {}", parameter.name))
-            .long(parameter.name.clone())
-            .value_name(parameter.kind.to_string().to_uppercase())
-            .help(format!("{}{range}{default}", parameter.meaning))
-            .help_heading("Parameters");
-        if parameter.default.is_none() {
-            option = option.required(true);
-        }
-        command.arg(option)
-    });
+    let command = report.parameters.iter().map(option_of).fold(command, clap::Command::arg);
     let width = report.columns.iter().map(|column| column.name.len()).max().unwrap_or(0);
     let mut after = String::new();
     if !report.columns.is_empty() {
@@ -372,7 +365,45 @@ fn help(report: &Report) -> String {
     for column in &report.columns {
         after.push_str(&format!("  {:width$}  {}\n", column.name, column.meaning));
     }
-    command.after_help(after).render_help().to_string()
+    command.after_help(after)
+}
+
+/// `report` as shells know it: with the names of the reports, and the parameters of all of them.
+#[must_use]
+pub fn completed(command: clap::Command) -> clap::Command {
+    let catalogue = Catalogue::built_in();
+    let names = catalogue.reports().iter().map(|report| {
+        clap::builder::PossibleValue::new(report.name.clone()).help(report.title.clone())
+    });
+    let names = clap::builder::PossibleValuesParser::new(names);
+    let mut known = BTreeSet::new();
+    let parameters = catalogue.reports().iter().flat_map(|report| &report.parameters);
+    let parameters = parameters.filter(|parameter| known.insert(parameter.name.as_str()));
+    // Some are required by one report and not known to another.
+    let options = parameters.map(|parameter| option_of(parameter).required(false));
+    options.fold(
+        // One name, not as many as there are words.
+        command.mut_arg("words", |words| {
+            words.value_parser(names).trailing_var_arg(false).num_args(1)
+        }),
+        clap::Command::arg,
+    )
+}
+
+/// A report's parameter as an option.
+fn option_of(parameter: &Parameter) -> clap::Arg {
+    let default = match parameter.default.as_deref() {
+        None => " [required]".to_owned(),
+        Some("") => String::new(),
+        Some(default) => format!(" [default: {default}]"),
+    };
+    let range = parameter.range.map(|range| format!(" [{range}]")).unwrap_or_default();
+    clap::Arg::new(format!("parameter {}", parameter.name))
+        .long(parameter.name.clone())
+        .value_name(parameter.kind.to_string().to_uppercase())
+        .help(format!("{}{range}{default}", parameter.meaning))
+        .help_heading("Parameters")
+        .required(parameter.default.is_none())
 }
 
 /// Paragraphs on one line each, for clap to fit to the terminal; what is set in stays as it is.

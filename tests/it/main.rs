@@ -18,6 +18,7 @@ mod erasure;
 mod exchange;
 mod fleet_reports;
 mod forecasts;
+mod installed;
 mod late;
 mod metrics;
 mod oracle;
