@@ -92,8 +92,14 @@ pub fn report(result: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-fn rendered(error: &anyhow::Error) -> (u8, String) {
-    let mut text = format!("error: {}\n", Chain(error.as_ref()));
+/// What the user can do about an error, in the order in which it is shown.
+#[must_use]
+pub fn hints(error: &anyhow::Error) -> Vec<&str> {
+    looked_into(error).1
+}
+
+/// The exit code that was said, the hints, and the error inside.
+fn looked_into(error: &anyhow::Error) -> (Option<u8>, Vec<&str>, Option<&anyhow::Error>) {
     let (mut code, mut hints) = (None, Vec::new());
     let mut next = Some(error);
     // Endings lie in one another, and between them may be contexts.
@@ -102,10 +108,17 @@ fn rendered(error: &anyhow::Error) -> (u8, String) {
         hints.extend(ending.hint.as_deref());
         next = Some(&ending.error);
     }
-    for hint in hints.iter().rev() {
+    hints.reverse();
+    (code, hints, next)
+}
+
+fn rendered(error: &anyhow::Error) -> (u8, String) {
+    let (code, hints, inner) = looked_into(error);
+    let mut text = format!("error: {}\n", Chain(error.as_ref()));
+    for hint in hints {
         text.push_str(&format!("hint: {hint}\n"));
     }
-    let is_usage = next.is_some_and(|error| error.downcast_ref::<ConfigError>().is_some());
+    let is_usage = inner.is_some_and(|error| error.downcast_ref::<ConfigError>().is_some());
     (code.unwrap_or(if is_usage { USAGE } else { FAILED }), text)
 }
 

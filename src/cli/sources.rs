@@ -55,18 +55,18 @@ pub struct Ready {
     pub place: Source,
 }
 
-/// Checks what can be checked without a connection. Sources of one credential share its account, and
+/// Checks what can be checked without a connection. Sources of one credential share its account of `accounts`, and
 /// all of them `halt`, which ends visits under way.
 ///
 /// # Errors
 /// A region is unknown, or a credential cannot be used: wrong configuration.
 pub fn prepare(
     sources: Vec<SourceConfig>,
+    accounts: &Accounts,
     visits: Visits,
     halt: &CancellationToken,
 ) -> anyhow::Result<Vec<Prepared>> {
-    let accounts = Accounts::default();
-    sources.into_iter().map(|source| Prepared::of(source, &accounts, visits, halt)).collect()
+    sources.into_iter().map(|source| Prepared::of(source, accounts, visits, halt)).collect()
 }
 
 fn shortest_step(source: &SourceConfig) -> Duration {
@@ -236,7 +236,8 @@ mod tests {
         let path = std::path::Path::new("deskledger.toml");
         let environment = Environment::of(&[]);
         let config = Config::from_text(text, path, &Flags::default(), environment).unwrap();
-        prepare(config.sources().unwrap(), visits, &CancellationToken::new()).unwrap()
+        let accounts = Accounts::default();
+        prepare(config.sources().unwrap(), &accounts, visits, &CancellationToken::new()).unwrap()
     }
 
     fn source(name: &str, more: &str) -> String {

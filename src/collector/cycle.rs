@@ -151,6 +151,13 @@ impl<V: Visitor> Cycle<V> {
         }
     }
 
+    /// Visits the source otherwise from here on; what was read is kept where it was.
+    pub fn change(&mut self, visitor: V, max_gap: TimeDelta) {
+        self.visitor = visitor;
+        self.max_gap = max_gap;
+        self.has_learned = false;
+    }
+
     /// Visits the source once, if we lead and what is read can be kept, and keeps it.
     pub async fn run(&mut self, scheduled_at: Option<Instant>) -> Step {
         if let Standing::StandingBy { leader, until } = self.keeper.lead().await {

@@ -195,9 +195,14 @@ impl Keeper {
     /// late for it.
     #[must_use]
     pub fn visited_every(mut self, step: Duration) -> Self {
+        self.visit_every(step);
+        self
+    }
+
+    /// The same from here on.
+    pub fn visit_every(&mut self, step: Duration) {
         self.patience = PATIENCE.min(step / 2);
         self.longest = step / 2;
-        self
     }
 
     /// Takes turns at the ledger with others that share it.

@@ -112,6 +112,25 @@ impl Ticker {
         receiver
     }
 
+    /// Gives a source another schedule, from its next tick on. One that is due by now by the old one is given first; no
+    /// instant is a tick twice.
+    pub fn change(&self, name: &str, schedule: Schedule) {
+        let now = self.clock.now();
+        let mut places = self.lock();
+        let Some(place) = places.iter_mut().find(|place| place.name == name) else { return };
+        if place.schedule == schedule {
+            return;
+        }
+        place.look(now);
+        place.next = schedule.next_after(now);
+        place.schedule = schedule;
+    }
+
+    /// Gives a source no more ticks.
+    pub fn remove(&self, name: &str) {
+        self.lock().retain(|place| place.name != name);
+    }
+
     /// Looks once which sources are due.
     pub fn look(&self) {
         let now = self.clock.now();
@@ -216,6 +235,41 @@ mod tests {
         hands.advance(TimeDelta::minutes(5));
         ticker.look();
         assert!(ticks.try_recv().is_ok());
+    }
+
+    #[test]
+    fn another_schedule_loses_no_tick_and_gives_none_twice() {
+        let (clock, hands) = Clock::manual(start());
+        let ticker = Ticker::new(clock);
+        let mut ticks = ticker.add("prod", Schedule::Every(TimeDelta::minutes(5)));
+        let mut other = ticker.add("other", Schedule::Every(TimeDelta::minutes(5)));
+        let mut next =
+            || ticks.try_recv().ok().map(|tick| (tick.scheduled_at - start()).num_seconds());
+        // Due, and not looked at yet.
+        hands.advance(TimeDelta::minutes(5));
+        ticker.change("prod", Schedule::Every(TimeDelta::minutes(1)));
+        assert_eq!(next(), Some(300));
+        ticker.look();
+        assert_eq!(next(), None, "it was given");
+        hands.advance(TimeDelta::minutes(1));
+        // The same again changes nothing, and what is asked for twice comes once.
+        ticker.change("prod", Schedule::Every(TimeDelta::minutes(1)));
+        ticker.look();
+        ticker.change("prod", Schedule::Every(TimeDelta::seconds(90)));
+        ticker.look();
+        assert_eq!((next(), next()), (Some(360), None));
+        hands.advance(TimeDelta::seconds(90));
+        ticker.look();
+        assert_eq!(next(), Some(450));
+        assert_eq!(
+            other.try_recv().ok().map(|tick| tick.scheduled_at),
+            Some(start() + TimeDelta::minutes(5))
+        );
+        ticker.remove("prod");
+        assert!(matches!(ticks.try_recv(), Err(mpsc::error::TryRecvError::Disconnected)));
+        assert!(
+            ticker.skipped().iter().all(|(name, skipped)| name == "other" && skipped.late == 0)
+        );
     }
 
     fn clock_of(ticker: &Ticker) -> Instant {

@@ -25,8 +25,9 @@ type Sources<'a> = [(&'a Watched, Seen)];
 impl Collector for Watch {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
         // Of one instant each, and no loop is held up while text is made.
+        let watched = self.sources();
         let sources: Vec<(&Watched, Seen)> =
-            self.sources.iter().map(|watched| (&**watched, watched.seen().clone())).collect();
+            watched.iter().map(|watched| (&**watched, watched.seen().clone())).collect();
         self.of_the_process(&mut to)?;
         of_visits(&mut to, &sources)?;
         self.of_skipped_ticks(&mut to)?;
@@ -98,16 +99,14 @@ impl Watch {
             "The shortest time between two visits.",
             Some(Unit::Seconds),
         );
-        let rows =
-            sources.iter().map(|(watched, _)| (of(watched), watched.source.interval.as_secs_f64()));
+        let rows = sources.iter().map(|(watched, seen)| (of(watched), seen.interval.as_secs_f64()));
         gauge(to, &family, rows)?;
         let family = Family(
             "deskledger_source_max_gap",
             "The longest time between two visits that leaves no gap.",
             Some(Unit::Seconds),
         );
-        let rows =
-            sources.iter().map(|(watched, _)| (of(watched), watched.source.max_gap.as_secs_f64()));
+        let rows = sources.iter().map(|(watched, seen)| (of(watched), seen.max_gap.as_secs_f64()));
         gauge(to, &family, rows)
     }
 }
@@ -120,7 +119,7 @@ fn of_visits(to: &mut DescriptorEncoder<'_>, sources: &Sources<'_>) -> fmt::Resu
     );
     let rows = sources.iter().flat_map(|(watched, seen)| {
         seen.visits.iter().map(|((desktops, groups), snapshots)| {
-            let source = &*watched.source.name;
+            let source = &*watched.name;
             let labels = [("source", source), ("outcome", desktops), ("groups_outcome", groups)];
             (labels, *snapshots)
         })
@@ -132,9 +131,8 @@ fn of_visits(to: &mut DescriptorEncoder<'_>, sources: &Sources<'_>) -> fmt::Resu
         None,
     );
     let rows = sources.iter().flat_map(|(watched, seen)| {
-        [("clock", seen.withheld_by_clock), ("spool", seen.withheld_by_spool)].map(
-            |(reason, visits)| ([("source", &*watched.source.name), ("reason", reason)], visits),
-        )
+        [("clock", seen.withheld_by_clock), ("spool", seen.withheld_by_spool)]
+            .map(|(reason, visits)| ([("source", &*watched.name), ("reason", reason)], visits))
     });
     counter(to, &family, rows)?;
     let family = Family(
@@ -158,7 +156,7 @@ fn of_requests(to: &mut DescriptorEncoder<'_>, sources: &Sources<'_>) -> fmt::Re
     );
     let rows = sources.iter().flat_map(|(watched, seen)| {
         seen.requests.iter().map(|(fate, requests)| {
-            let labels = [("source", watched.source.name.clone()), ("status", fate.to_string())];
+            let labels = [("source", watched.name.clone()), ("status", fate.to_string())];
             (labels, *requests)
         })
     });
@@ -245,7 +243,7 @@ const NONE: [(&str, &str); 0] = [];
 
 /// The label that all of a source's figures have.
 fn of(watched: &Watched) -> [(&str, &str); 1] {
-    [("source", &watched.source.name)]
+    [("source", &watched.name)]
 }
 
 #[expect(clippy::cast_precision_loss, reason = "Prometheus knows no other numbers")]

@@ -22,9 +22,9 @@ impl Watch {
         let ticker = idle
             .filter(|idle| *idle > STUCK)
             .map(|idle| format!("the schedule was not looked at for {} s", idle.as_secs()));
-        let loops = self.sources.iter().filter_map(|watched| {
+        let loops = self.sources().into_iter().filter_map(|watched| {
             let why = stuck(watched.seen().pulse, now)?;
-            Some(format!("source `{}`: {why}", watched.source.name))
+            Some(format!("source `{}`: {why}", watched.name))
         });
         shortened(ticker.into_iter().chain(loops).collect())
     }
@@ -35,9 +35,9 @@ impl Watch {
             return vec!["it is stopping".to_owned()];
         }
         let now = Moment::now();
-        let sources = self.sources.iter().filter_map(|watched| {
+        let sources = self.sources().into_iter().filter_map(|watched| {
             let why = unready(&watched.seen(), now)?;
-            Some(format!("source `{}`: {why}", watched.source.name))
+            Some(format!("source `{}`: {why}", watched.name))
         });
         shortened(sources.collect())
     }
@@ -97,7 +97,7 @@ mod tests {
 
     /// A loop that rests, and knows who leads.
     fn taken_up(watch: &Watch) {
-        for watched in &watch.sources {
+        for watched in watch.sources() {
             let mut seen = watched.seen();
             seen.pulse = Pulse::Resting(Moment::now());
             seen.standing = Some(Standing::Leading);
@@ -132,11 +132,22 @@ mod tests {
         ] {
             let then = now + Duration::from_secs(later);
             assert_eq!(stuck(pulse, then).is_some(), is_stuck, "{pulse:?} {later}");
-            let seen = Seen { pulse, ..watch.sources[0].seen().clone() };
+            let seen = Seen { pulse, ..watch.sources()[0].seen().clone() };
             assert_eq!(unready(&seen, then).is_some(), is_stuck, "{pulse:?} {later}");
         }
-        drop(watch.begin("s0"));
+        let begun = watch.begin("s0");
+        drop(begun);
         assert_eq!(watch.stuck(), ["source `s0`: its loop has ended"]);
+        // One that is recorded no more may end, and may come back.
+        watch.remove("s0");
+        assert!(watch.stuck().is_empty());
+        watch.add(WatchedSource {
+            name: "s0".into(),
+            interval: now.elapsed(),
+            max_gap: now.elapsed(),
+        });
+        assert!(watch.stuck().is_empty());
+        drop(watch.begin("s0"));
         // Then that is as it should be.
         watch.stop();
         assert!(watch.stuck().is_empty());
@@ -147,9 +158,9 @@ mod tests {
     fn what_cannot_be_kept_is_not_ready_and_no_reason_to_start_again() {
         let watch = watch(12);
         taken_up(&watch);
-        watch.sources[3].seen().obstacle = Some(Obstacle::Clock);
+        watch.sources()[3].seen().obstacle = Some(Obstacle::Clock);
         assert_eq!(watch.unready(), ["source `s3`: the clock stands before the newest snapshot"]);
-        for watched in &watch.sources {
+        for watched in watch.sources() {
             watched.seen().obstacle = Some(Obstacle::Full);
         }
         let why = watch.unready();

@@ -34,7 +34,7 @@ pub struct Watch {
     pub(super) started_at: Instant,
     /// What the spool may take on disk.
     pub(super) spool_max_bytes: u64,
-    pub(super) sources: Vec<Arc<Watched>>,
+    sources: Mutex<Vec<Arc<Watched>>>,
     /// Once the schedule runs.
     pub(super) ticker: OnceLock<Arc<Ticker>>,
     /// As far as it was told lately.
@@ -45,7 +45,7 @@ pub struct Watch {
 /// One source.
 #[derive(Debug)]
 pub(super) struct Watched {
-    pub source: WatchedSource,
+    pub name: String,
     pub durations: Histogram,
     seen: Mutex<Seen>,
 }
@@ -53,6 +53,8 @@ pub(super) struct Watched {
 /// What was seen of a source's loop.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
+    pub interval: Duration,
+    pub max_gap: Duration,
     pub pulse: Pulse,
     /// `None`: it was not asked yet who records the source.
     pub standing: Option<Standing>,
@@ -93,13 +95,15 @@ pub(super) enum Obstacle {
 }
 
 impl Seen {
-    fn nothing() -> Self {
+    fn nothing(source: &WatchedSource) -> Self {
         let outcomes = [Outcome::Complete, Outcome::Partial, Outcome::Failed];
         let visits = outcomes.into_iter().flat_map(|desktops| {
             let groups = [Outcome::Complete, Outcome::Failed];
             groups.map(|groups| ((desktops.as_str(), groups.as_str()), 0))
         });
         Self {
+            interval: source.interval,
+            max_gap: source.max_gap,
             pulse: Pulse::Waiting,
             standing: None,
             obstacle: None,
@@ -131,6 +135,11 @@ impl Seen {
 }
 
 impl Watched {
+    fn new(source: WatchedSource) -> Arc<Self> {
+        let seen = Mutex::new(Seen::nothing(&source));
+        Arc::new(Self { name: source.name, durations: Histogram::new(CYCLE_BOUNDS), seen })
+    }
+
     pub fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -140,15 +149,11 @@ impl Watch {
     /// Nothing is known yet of these sources.
     #[must_use]
     pub fn new(sources: Vec<WatchedSource>, spool_max_bytes: u64, clock: Clock) -> Self {
-        let watched = |source| {
-            let durations = Histogram::new(CYCLE_BOUNDS);
-            Arc::new(Watched { source, durations, seen: Mutex::new(Seen::nothing()) })
-        };
         Self {
             started_at: clock.now(),
             clock,
             spool_max_bytes,
-            sources: sources.into_iter().map(watched).collect(),
+            sources: Mutex::new(sources.into_iter().map(Watched::new).collect()),
             ticker: OnceLock::new(),
             database_bytes: Mutex::default(),
             is_stopping: AtomicBool::new(false),
@@ -160,20 +165,50 @@ impl Watch {
         let _ = self.ticker.set(ticker);
     }
 
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Watched>>> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those that are watched now.
+    pub(super) fn sources(&self) -> Vec<Arc<Watched>> {
+        self.lock().clone()
+    }
+
+    fn find(&self, source: &str) -> Option<Arc<Watched>> {
+        self.lock().iter().find(|watched| watched.name == source).map(Arc::clone)
+    }
+
+    /// One more is going to be recorded.
+    pub fn add(&self, source: WatchedSource) {
+        self.lock().push(Watched::new(source));
+    }
+
+    /// One is recorded at other times from here on; what was counted goes on.
+    pub fn change(&self, source: &WatchedSource) {
+        if let Some(watched) = self.find(&source.name) {
+            let mut seen = watched.seen();
+            (seen.interval, seen.max_gap) = (source.interval, source.max_gap);
+        }
+    }
+
+    /// One is not recorded any more: that its loop ends is right.
+    pub fn remove(&self, source: &str) {
+        self.lock().retain(|watched| watched.name != source);
+    }
+
     /// The loop of a source, which begins.
     ///
     /// # Panics
     /// The source is none of those that are watched.
     #[must_use]
     pub fn begin(&self, source: &str) -> Loop {
-        let of = |watched: &&Arc<Watched>| watched.source.name == source;
-        let watched = self.sources.iter().find(of).expect("every source that is configured");
-        Loop { watched: Arc::clone(watched), clock: self.clock.clone() }
+        let watched = self.find(source).expect("every source that is configured");
+        Loop { watched, clock: self.clock.clone() }
     }
 
     /// What the ledger knows of the newest complete snapshot of a source.
     pub fn recorded_complete(&self, source: &str, at: Instant) {
-        if let Some(watched) = self.sources.iter().find(|watched| watched.source.name == source) {
+        if let Some(watched) = self.find(source) {
             let mut seen = watched.seen();
             seen.newest_complete = seen.newest_complete.max(Some(at));
         }

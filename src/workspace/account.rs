@@ -3,8 +3,9 @@
 //! Limits are per user, and so is the lock after refusals. Several sources with one credential must
 //! therefore know of each other, whatever their projects and regions.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use reqwest::Url;
@@ -51,13 +52,35 @@ impl Account {
 /// The accounts of a process.
 #[derive(Debug, Default)]
 pub struct Accounts {
-    accounts: Mutex<HashMap<Key, Arc<Account>>>,
+    accounts: Mutex<HashMap<Key, Shared>>,
+    /// Those of the configuration before, while it is not given up yet: with what they know they go on.
+    before: Option<HashMap<Key, Shared>>,
     /// The way out that they have in common.
     pub exits: Exits,
 }
 
+/// An account, and what those who share it have said of it.
+#[derive(Clone, Debug)]
+struct Shared {
+    account: Arc<Account>,
+    /// The smallest limit that one of them asks for.
+    requests_per_minute: u32,
+    /// What they have for it.
+    keys: BTreeSet<Unsaid>,
+}
+
+/// A digest that is not shown either: a password may be guessed from it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Unsaid([u8; 32]);
+
+impl fmt::Debug for Unsaid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
 /// What makes two credentials the same.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
     Pair(String),
     User {
@@ -89,11 +112,52 @@ impl Accounts {
                 user: user.clone(),
             },
         };
-        let mut accounts = self.accounts.lock().expect("nobody panics while holding it");
-        let account =
-            accounts.entry(key).or_insert_with(|| Arc::new(Account::new(requests_per_minute)));
-        account.pace.hold_to(requests_per_minute);
-        Arc::clone(account)
+        let secret = match credentials {
+            Credentials::AccessKey { secret_key, .. } => secret_key,
+            Credentials::Token(token) => token,
+            Credentials::Password { password, .. } => password,
+        };
+        let secret = Unsaid(Sha256::digest(secret.expose_secret().as_bytes()).into());
+        let mut accounts = self.lock();
+        let before = self.before.as_ref().and_then(|before| before.get(&key));
+        let shared = accounts.entry(key).or_insert_with(|| {
+            let account = before.map(|before| Arc::clone(&before.account));
+            Shared {
+                account: account.unwrap_or_else(|| Arc::new(Account::new(requests_per_minute))),
+                requests_per_minute,
+                keys: BTreeSet::new(),
+            }
+        });
+        shared.requests_per_minute = shared.requests_per_minute.min(requests_per_minute);
+        shared.keys.insert(secret);
+        // Nothing of what others go on with is changed before it is sure that there is a new configuration.
+        if self.before.is_none() {
+            shared.account.pace.hold_to(requests_per_minute);
+        }
+        Arc::clone(&shared.account)
+    }
+
+    /// The accounts of another configuration. Those that are in this one too go on, and change with [`Self::begin`].
+    #[must_use]
+    pub fn renewed(&self) -> Self {
+        let before = Some(self.lock().clone());
+        Self { accounts: Mutex::default(), before, exits: self.exits.clone() }
+    }
+
+    /// The configuration that these belong to holds from here on: its limits, and its secrets. One that is new may be
+    /// tried at once, though the one before it was refused.
+    pub fn begin(&mut self) {
+        let Some(before) = self.before.take() else { return };
+        for (key, shared) in &*self.lock() {
+            shared.account.pace.hold_to_exactly(shared.requests_per_minute);
+            if before.get(key).is_some_and(|before| shared.keys != before.keys) {
+                shared.account.guard.try_again();
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Shared>> {
+        self.accounts.lock().expect("nobody panics while holding it")
     }
 }
 
@@ -131,5 +195,26 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &accounts.of(&token("very-secret"), None, 1)));
         assert!(!Arc::ptr_eq(&first, &accounts.of(&token("another"), None, 1)));
         assert!(!format!("{accounts:?}").contains("secret"));
+    }
+    #[test]
+    fn another_configuration_goes_on_with_the_accounts_and_changes_nothing_before_it_holds() {
+        let accounts = Accounts::default();
+        let key = |secret: &str| Credentials::AccessKey {
+            access_key: "A".into(),
+            secret_key: secret.into(),
+            security_token: None,
+        };
+        let first = accounts.of(&key("x"), None, 100);
+        // Refused: nothing was touched.
+        assert!(Arc::ptr_eq(&first, &accounts.renewed().of(&key("y"), None, 10)));
+        assert_eq!(first.requests_per_minute(), 100);
+        let mut next = accounts.renewed();
+        assert!(Arc::ptr_eq(&first, &next.of(&key("x"), None, 300)));
+        assert!(Arc::ptr_eq(&first, &next.of(&key("x"), None, 200)));
+        next.begin();
+        assert_eq!(first.requests_per_minute(), 200);
+        // From then on as ever.
+        assert_eq!(next.of(&key("x"), None, 50).requests_per_minute(), 50);
+        assert!(!format!("{next:?}").contains("\"x\""));
     }
 }

@@ -21,7 +21,8 @@ use crate::domain;
 /// hour, below the five that lock a key, and the first comes soon, for a refusal that passes.
 const WAITS: [Duration; 3] =
     [Duration::from_mins(1), Duration::from_mins(4), Duration::from_mins(16)];
-/// From there on. Whoever mends the credential restarts the recorder, or waits for this long.
+/// From there on. Whoever mends the credential has the recorder read its configuration again, or waits for
+/// this long.
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
 /// A lock is documented to last five minutes; the sixth is for clocks that differ.
 const LOCKED: Duration = Duration::from_mins(6);
@@ -200,6 +201,20 @@ impl Guard {
         self.changed.notify_waiters();
     }
 
+    /// Its secret is another one: it may be tried at once, unless the account is locked, which no secret changes. The
+    /// refusals in a row stay counted, since whoever counts them for the lock counts them on.
+    pub fn try_again(&self) {
+        let mut standing = self.lock();
+        standing.epoch += 1;
+        standing.is_proven = false;
+        if let Some(refused) = standing.refused.as_mut().filter(|refused| !refused.last.is_locked())
+        {
+            refused.next_try = Instant::now();
+        }
+        drop(standing);
+        self.changed.notify_waiters();
+    }
+
     fn lock(&self) -> MutexGuard<'_, Standing> {
         self.standing.lock().expect("nobody panics while holding it")
     }
@@ -370,6 +385,20 @@ mod tests {
         let guard = Guard::new(MINUTE);
         drop(guard.admit(CALL, ONE).await.unwrap());
         assert_eq!(guard.admit(CALL, ONE).await.unwrap().epoch(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_secret_is_tried_at_once_and_the_refusals_stay_counted() {
+        let guard = Guard::new(MINUTE);
+        let old = guard.admit(CALL, ONE).await.unwrap();
+        guard.refuse(old.epoch(), &refusal(), noon());
+        drop(old);
+        assert!(guard.admit(CALL, ONE).await.is_err());
+        guard.try_again();
+        let leave = guard.admit(CALL, ONE).await.unwrap();
+        guard.refuse(leave.epoch(), &refusal(), noon());
+        let error = guard.admit(CALL, ONE).await.unwrap_err();
+        assert!(error.message.ends_with("next try at 12:04:00Z"), "{error}");
     }
 
     /// Of the first three each is somewhere where nobody answers.

@@ -54,6 +54,11 @@ impl Pace {
         self.limit.fetch_min(limit.max(1), Ordering::Relaxed);
     }
 
+    /// Sets the limit, be it higher or lower.
+    pub fn hold_to_exactly(&self, limit: u32) {
+        self.limit.store(limit.max(1), Ordering::Relaxed);
+    }
+
     /// Waits for the next turn, behind those who came earlier, and takes it.
     ///
     /// # Errors

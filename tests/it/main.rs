@@ -28,6 +28,7 @@ mod private_postgresql;
 mod process;
 mod recorders;
 mod refusals;
+mod reload;
 mod report_formats;
 mod report_looks;
 // Reads what a process took from /proc.

@@ -3,11 +3,13 @@
 mod housekeeping;
 mod log;
 mod outside;
+mod recording;
 mod retention;
 mod slots;
 mod vacancies;
 mod worker;
 
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,20 +17,18 @@ use anyhow::Context as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use vacancies::Vacancies;
+use recording::{Origin, Ours, Recording, Taken};
 
 use super::Globals;
 use super::ledger::Ledger;
-use super::sources::{Prepared, Ready, Visits, prepare};
-use crate::clock::Clock;
-use crate::collector::{Cycle, Step, Ticker};
-use crate::config::{SourceConfig, SpoolConfig};
+use super::sources::{Prepared, Visits, prepare};
+use crate::collector::Step;
+use crate::config::SpoolConfig;
 use crate::domain::Source;
-use crate::error::{FAILED, with_hint};
+use crate::error::{Chain, FAILED, hints, with_hint};
 use crate::metrics::Watch;
-use crate::workspace::Client;
+use crate::workspace::Accounts;
 
 /// Arguments of `collect`.
 #[derive(Debug, clap::Args)]
@@ -58,14 +58,15 @@ const LAST_PATIENCE: Duration = Duration::from_secs(10);
 /// visit failed.
 pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     // Taken first: who stops us while we start wants an orderly end too.
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::new(args.once)?;
     let config = globals.configuration()?;
     allow_files();
     let visits = if args.once { Visits::Once } else { Visits::OnSchedule };
     let halt = CancellationToken::new();
     let spool_config = config.spool_config()?;
     let metrics = config.metrics(args.metrics_listen.clone())?;
-    let sources = prepare(config.sources()?, visits, &halt)?;
+    let accounts = Accounts::default();
+    let sources = prepare(config.sources()?, &accounts, visits, &halt)?;
     let watch = Arc::new(outside::watch(&sources, &spool_config));
     // Before the ledger is opened, which may take its time: who waits for us wants to know that we wait for it.
     let shown = if args.once { None } else { outside::show(metrics, &watch).await? };
@@ -76,7 +77,9 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     };
     let is_once = args.once;
     let pruning = retention::daily(&ledger.store, &config.retention).filter(|_| !is_once);
-    let result = collect(args, &ledger, &spool_config, sources, &watch, &halt, &mut signals).await;
+    let origin = Origin { globals, metrics_listen: args.metrics_listen, config: &config, metrics };
+    let start = Start { origin, is_once, spool_config, sources, accounts };
+    let result = collect(start, &ledger, &watch, &halt, &mut signals).await;
     if let Some(pruning) = pruning {
         // A month goes as a whole or not at all.
         pruning.abort();
@@ -99,15 +102,23 @@ fn allow_files() {
     }
 }
 
-async fn collect(
-    args: Args,
-    ledger: &Ledger,
-    spool_config: &SpoolConfig,
+/// What is begun with.
+struct Start<'a> {
+    origin: Origin<'a>,
+    is_once: bool,
+    spool_config: SpoolConfig,
     sources: Vec<Prepared>,
+    accounts: Accounts,
+}
+
+async fn collect(
+    start: Start<'_>,
+    ledger: &Ledger,
     watch: &Arc<Watch>,
     halt: &CancellationToken,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
+    let Start { origin, is_once, spool_config, sources, accounts } = start;
     let recorded: Vec<Source> = if ledger.is_away {
         Vec::new()
     } else {
@@ -117,30 +128,35 @@ async fn collect(
     let looking = futures_util::future::try_join_all(resolved);
     let sources = tokio::select! {
         sources = looking => sources?,
-        signal = signals.next() => {
+        signal = signals.end() => {
             tracing::info!("{signal}: nothing was visited yet");
             return Ok(());
         }
     };
-    let spool = slots::open_spool(spool_config)?;
+    let spool = slots::open_spool(&spool_config)?;
     let configured: Vec<&str> = sources.iter().map(|ready| &*ready.source.name).collect();
     if !ledger.is_away {
         slots::empty_foreign(ledger, &spool, &configured).await?;
-        slots::empty_abandoned(ledger, spool_config, &[]).await?;
+        slots::empty_abandoned(ledger, &spool_config, &Ours::default()).await?;
     }
-    let configured: Vec<String> = configured.into_iter().map(str::to_owned).collect();
-    let mut cycles = Vec::with_capacity(sources.len());
-    for Ready { source, client, place } in sources {
-        let keeper = slots::keeper(ledger, &spool, &place, source.schedule.shortest_step()).await?;
-        let cycle = Cycle::new(&source.name, client, keeper, Clock::System, source.max_gap);
-        cycles.push((source, cycle));
+    let ours = Ours::default();
+    for name in configured {
+        ours.insert(name);
     }
-    if args.once {
-        return once(cycles).await;
+    let mut taken = Vec::with_capacity(sources.len());
+    for ready in sources {
+        taken.push(Taken::up(ledger, &spool, ready).await?);
     }
-    let adopting = slots::adopt(ledger, spool_config, &configured);
+    if is_once {
+        return once(taken).await;
+    }
+    let adopting = slots::adopt(ledger, &spool_config, &ours);
+    let mut recording = Recording::new(ledger, &spool, watch, (ours.clone(), accounts), halt);
+    for taken in taken {
+        recording.begin(taken);
+    }
     tokio::select! {
-        ended = on_schedule(cycles, ledger, watch, halt, signals) => ended,
+        ended = on_schedule(recording, &origin, signals) => ended,
         failed = adopting => failed,
         () = outside::look_at_ledger(&ledger.store, watch) => unreachable!("it goes on for ever"),
         () = housekeeping::keep(&ledger.store) => unreachable!("it goes on for ever"),
@@ -148,8 +164,8 @@ async fn collect(
 }
 
 /// Visits all sources at the same time, and fails if one of the visits did.
-async fn once(cycles: Vec<(SourceConfig, Cycle<Client>)>) -> anyhow::Result<()> {
-    let visits = cycles.into_iter().map(|(_, mut cycle)| async move {
+async fn once(taken: Vec<Taken>) -> anyhow::Result<()> {
+    let visits = taken.into_iter().map(|Taken { mut cycle, .. }| async move {
         let name = cycle.name.clone();
         let step = cycle.run(None).await;
         log::step(&name, &step);
@@ -180,26 +196,35 @@ async fn once(cycles: Vec<(SourceConfig, Cycle<Client>)>) -> anyhow::Result<()> 
 }
 
 async fn on_schedule(
-    cycles: Vec<(SourceConfig, Cycle<Client>)>,
-    ledger: &Ledger,
-    watch: &Watch,
-    halt: &CancellationToken,
+    mut recording: Recording<'_>,
+    origin: &Origin<'_>,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
-    let stop = CancellationToken::new();
-    let workers = TaskTracker::new();
-    let ticker = Arc::new(Ticker::new(Clock::System));
-    let vacancies = Arc::new(Vacancies::new(ledger.store.clone()));
-    for (source, cycle) in cycles {
-        let ticks = ticker.add(&source.name, source.schedule.clone());
-        let (vacancies, seen) = (Arc::clone(&vacancies), watch.begin(&source.name));
-        workers.spawn(worker::record(source, cycle, ticks, vacancies, seen, stop.clone()));
-    }
-    workers.close();
+    let (watch, halt, stop) = (recording.watch, recording.halt, recording.stop().clone());
+    let ticker = Arc::clone(recording.ticker());
     watch.ticks(Arc::clone(&ticker));
     let ticking = tokio::spawn(Arc::clone(&ticker).run(stop.clone()));
 
-    let signal = signals.next().await;
+    let signal = loop {
+        match signals.next().await {
+            Asked::ToEnd(signal) => break signal,
+            Asked::ToReload => {}
+        }
+        tracing::info!("SIGHUP: reading the configuration again");
+        // Nothing is half done where it is given up.
+        tokio::select! {
+            signal = signals.end() => break signal,
+            reloaded = recording.reload(origin) => {
+                if let Err(error) = reloaded {
+                    let (error, hints) = (Chain(error.as_ref()), hints(&error));
+                    tracing::error!(
+                        hint = (!hints.is_empty()).then(|| hints.join("; ")),
+                        "the configuration was NOT taken over, and the one before holds: {error}"
+                    );
+                }
+            }
+        }
+    };
     tracing::info!("{signal}: finishing the visits under way");
     watch.stop();
     stop.cancel();
@@ -210,12 +235,12 @@ async fn on_schedule(
         tokio::time::sleep(GRACE).await;
     };
     tokio::select! {
-        () = workers.wait() => {}
+        () = recording.end() => {}
         () = hurried => {
             let waited = UNHURRIED + GRACE;
             anyhow::bail!("stopped by force: a visit was still under way after {waited:?}");
         }
-        signal = signals.next() => {
+        signal = signals.end() => {
             tracing::error!("{signal} again: stopping by force");
             std::process::exit(i32::from(FAILED));
         }
@@ -236,25 +261,54 @@ async fn on_schedule(
     Ok(())
 }
 
-/// The two signals that ask for an orderly end.
+/// The signals that ask for something.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// Not for who visits once and ends.
+    hangup: Option<Signal>,
+    /// Whether logs go to a terminal, which may go away.
+    is_on_terminal: bool,
+}
+
+/// What is asked for.
+enum Asked {
+    /// An orderly end, by this signal.
+    ToEnd(&'static str),
+    /// Another configuration.
+    ToReload,
 }
 
 impl Signals {
-    fn new() -> anyhow::Result<Self> {
+    fn new(is_once: bool) -> anyhow::Result<Self> {
+        let watch = |kind, name| signal(kind).with_context(|| format!("watch for {name}"));
         Ok(Self {
-            terminate: signal(SignalKind::terminate()).context("watch for SIGTERM")?,
-            interrupt: signal(SignalKind::interrupt()).context("watch for SIGINT")?,
+            terminate: watch(SignalKind::terminate(), "SIGTERM")?,
+            interrupt: watch(SignalKind::interrupt(), "SIGINT")?,
+            hangup: (!is_once).then(|| watch(SignalKind::hangup(), "SIGHUP")).transpose()?,
+            is_on_terminal: std::io::stderr().is_terminal(),
         })
     }
 
-    /// Waits for the next, and names it.
-    async fn next(&mut self) -> &'static str {
+    /// Waits for the next that asks for an end, and names it.
+    async fn end(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+
+    /// Waits for the next.
+    async fn next(&mut self) -> Asked {
+        let Some(hangup) = &mut self.hangup else { return Asked::ToEnd(self.end().await) };
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::ToEnd("SIGTERM"),
+            _ = self.interrupt.recv() => Asked::ToEnd("SIGINT"),
+            // A terminal that is gone says so by the same signal.
+            _ = hangup.recv() => match self.is_on_terminal && !std::io::stderr().is_terminal() {
+                true => Asked::ToEnd("SIGHUP, and the terminal is gone"),
+                false => Asked::ToReload,
+            },
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::cli::sources::Prepared;
 use crate::clock::Clock;
-use crate::config::{MetricsSettings, SpoolConfig};
+use crate::config::{MetricsSettings, SourceConfig, SpoolConfig};
 use crate::error::with_hint;
 use crate::metrics::{Watch, WatchedSource, serve};
 use crate::store::Store;
@@ -23,12 +23,17 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What is going to be watched.
 pub(super) fn watch(sources: &[Prepared], spool: &SpoolConfig) -> Watch {
-    let watched = |prepared: &Prepared| WatchedSource {
-        name: prepared.source.name.clone(),
-        interval: prepared.source.schedule.shortest_step().to_std().unwrap_or_default(),
-        max_gap: prepared.source.max_gap.to_std().unwrap_or_default(),
-    };
-    Watch::new(sources.iter().map(watched).collect(), spool.max_bytes, Clock::System)
+    let sources = sources.iter().map(|prepared| watched(&prepared.source)).collect();
+    Watch::new(sources, spool.max_bytes, Clock::System)
+}
+
+/// What of a source is shown.
+pub(super) fn watched(source: &SourceConfig) -> WatchedSource {
+    WatchedSource {
+        name: source.name.clone(),
+        interval: source.schedule.shortest_step().to_std().unwrap_or_default(),
+        max_gap: source.max_gap.to_std().unwrap_or_default(),
+    }
 }
 
 /// Answers from here on, until what is returned is dropped. Of several recorders on one machine only the first has the

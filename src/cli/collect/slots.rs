@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
+use super::recording::Ours;
 use crate::cli::ledger::Ledger;
 use crate::clock::Clock;
 use crate::collector::spool::Spool;
@@ -124,7 +125,7 @@ pub(super) async fn empty_foreign(
 pub(super) async fn empty_abandoned(
     ledger: &Ledger,
     config: &SpoolConfig,
-    ours: &[String],
+    ours: &Ours,
 ) -> anyhow::Result<()> {
     let mut emptied = Vec::new();
     loop {
@@ -149,7 +150,7 @@ pub(super) async fn empty_abandoned(
 pub(super) async fn adopt(
     ledger: &Ledger,
     config: &SpoolConfig,
-    ours: &[String],
+    ours: &Ours,
 ) -> anyhow::Result<()> {
     loop {
         tokio::time::sleep(ADOPT).await;

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant as Moment};
 
+use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
 
+use super::recording::Change;
 use super::vacancies::Vacancies;
 use super::{LAST_PATIENCE, log};
 use crate::cli::sources::visit_budget;
 use crate::clock::Clock;
-use crate::collector::{Cycle, Standing, Step, Tick};
+use crate::collector::{Cycle, PATIENCE, Standing, Step, Tick};
 use crate::config::SourceConfig;
 use crate::domain::{Instant, format_duration};
 use crate::metrics::Loop;
@@ -25,18 +27,28 @@ const ROUND: Duration = Duration::from_secs(10);
 /// However long the steps are, a turn at the ledger is not waited for longer than that.
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
+/// What a worker is told.
+pub(super) struct Told {
+    /// When it is to visit.
+    pub ticks: Receiver<Tick>,
+    /// What it is to do otherwise.
+    pub change: Arc<Change>,
+    /// That it is to end.
+    pub stop: CancellationToken,
+}
+
 /// Records a source until told to stop: a visit at once if the newest is a step old, then one at each tick.
 pub(super) async fn record(
-    source: SourceConfig,
+    mut source: SourceConfig,
     mut cycle: Cycle<Client>,
-    mut ticks: tokio::sync::mpsc::Receiver<Tick>,
+    told: Told,
     vacancies: Arc<Vacancies>,
     seen: Loop,
-    stop: CancellationToken,
 ) {
-    let longest = longest(&source);
+    let Told { mut ticks, change, stop } = told;
+    let mut longest = longest(&source);
     let mut said = Said::default();
-    let step = source.schedule.shortest_step();
+    let mut step = source.schedule.shortest_step();
     let mut is_due = true;
     loop {
         seen.works(longest);
@@ -60,6 +72,16 @@ pub(super) async fn record(
                 }
                 None => break,
             },
+            changed = change.next() => {
+                let client;
+                (source, client) = *changed;
+                cycle.change(client, source.max_gap);
+                step = source.schedule.shortest_step();
+                cycle.keeper.visit_every(step.to_std().unwrap_or(PATIENCE));
+                longest = self::longest(&source);
+                said.changed(&source);
+                is_due = true;
+            }
             () = tokio::time::sleep(STANDBY), if said.is_standing_by() => {
                 seen.works(longest);
                 is_due = vacancies.may_have(&source.name).await
@@ -104,6 +126,14 @@ async fn visit(
     said.log(source, &step);
 }
 
+fn recording(source: &SourceConfig) -> String {
+    let max_gap = format_duration(source.max_gap);
+    format!(
+        "recording source `{}` {}; observations hold for up to {max_gap}",
+        source.name, source.schedule
+    )
+}
+
 /// How long the loop may be at one thing: a visit, and waiting for a turn at the ledger before and after it.
 fn longest(source: &SourceConfig) -> Duration {
     let step = source.schedule.shortest_step().to_std().unwrap_or(LONGEST_WAIT);
@@ -125,6 +155,13 @@ impl Said {
         matches!(self, Self::StandingBy(_))
     }
 
+    /// What is said when recording begins holds no more.
+    fn changed(&self, source: &SourceConfig) {
+        if matches!(self, Self::Recording) {
+            tracing::info!(source.name = source.name, "{} from here on", recording(source));
+        }
+    }
+
     fn follow(&mut self, source: &SourceConfig, standing: &Standing) {
         let name = &source.name;
         match (&*self, standing) {
@@ -144,12 +181,7 @@ impl Said {
                 *self = Self::Recording;
             }
             (Self::Nothing, Standing::Leading | Standing::Unknown) => {
-                tracing::info!(
-                    source.name = name,
-                    "recording source `{name}` {}; observations hold for up to {}",
-                    source.schedule,
-                    format_duration(source.max_gap)
-                );
+                tracing::info!(source.name = name, "{}", recording(source));
                 *self = Self::Recording;
             }
         }
