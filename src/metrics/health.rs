@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant as Moment};
 
 use super::watch::{Obstacle, Pulse, Seen, Watch};
+use crate::collector::Standing;
 
 /// A loop that waits comes round at least every ten seconds, and the schedule is looked at each second: a machine that
 /// is so busy that neither happens for so long records nothing.
@@ -12,8 +13,40 @@ const STUCK: Duration = Duration::from_mins(1);
 const MOST: usize = 10;
 
 impl Watch {
+    /// How it is, in one line.
+    #[must_use]
+    pub fn status(&self) -> String {
+        if self.is_stopping() {
+            return "finishing the visits under way".to_owned();
+        }
+        let sources = self.sources();
+        let (mut leads, mut stands_by, mut waiting) = (0, 0, 0);
+        for watched in &sources {
+            let seen = watched.seen();
+            match seen.standing {
+                Some(Standing::Leading | Standing::Unknown) => leads += 1,
+                Some(Standing::StandingBy { .. }) => stands_by += 1,
+                None => {}
+            }
+            waiting += seen.backlog.map_or(0, |backlog| backlog.snapshots);
+        }
+        let all = sources.len();
+        let mut status = format!("recording {leads} of {all} sources");
+        if stands_by > 0 {
+            status += &format!(", standing by for {stands_by}");
+        }
+        if waiting > 0 {
+            status += &format!("; {waiting} snapshots wait in the spool");
+        }
+        if let Some(why) = self.unready().first() {
+            status += &format!("; {why}");
+        }
+        status
+    }
+
     /// Why it should be started again; empty: its loops turn.
-    pub(super) fn stuck(&self) -> Vec<String> {
+    #[must_use]
+    pub fn stuck(&self) -> Vec<String> {
         if self.is_stopping() {
             return Vec::new();
         }
@@ -83,7 +116,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
-    use crate::collector::{Standing, Ticker};
+    use crate::collector::{Backlog, Ticker};
     use crate::metrics::WatchedSource;
 
     fn watch(sources: usize) -> Watch {
@@ -115,6 +148,25 @@ mod tests {
         taken_up(&watch);
         watch.ticks(Arc::new(Ticker::new(Clock::System)));
         assert!(watch.stuck().is_empty() && watch.unready().is_empty());
+    }
+
+    #[test]
+    fn one_line_says_how_it_is() {
+        let watch = watch(3);
+        assert_eq!(watch.status(), "recording 0 of 3 sources; source `s0`: not taken up yet");
+        taken_up(&watch);
+        assert_eq!(watch.status(), "recording 3 of 3 sources");
+        let until = Clock::System.now();
+        let leader = "another".to_owned();
+        watch.sources()[1].seen().standing = Some(Standing::StandingBy { leader, until });
+        let backlog = Backlog { snapshots: 7, ..Backlog::default() };
+        watch.sources()[2].seen().backlog = Some(backlog);
+        assert_eq!(
+            watch.status(),
+            "recording 2 of 3 sources, standing by for 1; 7 snapshots wait in the spool"
+        );
+        watch.stop();
+        assert_eq!(watch.status(), "finishing the visits under way");
     }
 
     #[test]

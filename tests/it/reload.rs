@@ -1,9 +1,13 @@
-//! SIGHUP: `collect` takes another configuration over while it goes on.
+//! SIGHUP: `collect` takes another configuration over while it goes on; and what systemd hears of all that.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use deskledger::simulator::{ServerConfig, Simulator, Step, WorldConfig};
 use nix::sys::signal::Signal;
 use sqlx::PgPool;
+use tokio::net::UnixDatagram;
 
 use crate::support::postgres::database;
 use crate::support::program::{Home, Running, until};
@@ -46,6 +50,34 @@ async fn reload(running: &Running, says: &str) {
     assert!(running.said().matches("the configuration").count() >= heard + 2);
 }
 
+/// What systemd hears of a service.
+struct Systemd(Arc<Mutex<Vec<String>>>);
+
+impl Systemd {
+    fn listen(path: &Path) -> Self {
+        let socket = UnixDatagram::bind(path).unwrap();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let all = Arc::clone(&heard);
+        tokio::spawn(async move {
+            let mut datagram = [0; 4096];
+            while let Ok(length) = socket.recv(&mut datagram).await {
+                let text = String::from_utf8_lossy(&datagram[..length]).into_owned();
+                all.lock().unwrap().push(text);
+            }
+        });
+        Self(heard)
+    }
+
+    async fn hears(&self, text: &str) {
+        let has = async || self.0.lock().unwrap().iter().any(|heard| heard.contains(text));
+        until(&format!("systemd hears {text}"), has).await;
+    }
+
+    fn forget(&self) {
+        self.0.lock().unwrap().clear();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_configuration_is_taken_over_and_a_bad_one_refused() {
     let (calm, busy) = (simulator("calm").await, simulator("busy").await);
@@ -57,18 +89,26 @@ async fn another_configuration_is_taken_over_and_a_bad_one_refused() {
     home.write("calm.key", b"very-secret\n");
     home.write("busy.key", b"wrong-for-now\n");
     home.configure(&(calm_source.clone() + &source("busy", &busy_at, "interval = \"1h\"")));
-    let running = home.start(&["collect"]);
+    let systemd = Systemd::listen(&home.path().join("notify"));
+    let socket = format!("NOTIFY_SOCKET={}", home.path().join("notify").display());
+    let running = home.start_under(&["env", &socket, "WATCHDOG_USEC=200000"], &["collect"]);
     running.says("observations hold").await;
     until("both are visited", async || {
         snapshots(pool, "calm").await.1 == 1 && snapshots(pool, "busy").await.0 == 1
     })
     .await;
     let asked = calm.requests();
+    systemd.hears("READY=1").await;
+    systemd.hears("STATUS=recording 2 of 2 sources").await;
+    systemd.hears("WATCHDOG=1").await;
+    systemd.forget();
 
     // Another interval, and the same key with another secret, which is tried at once though the last was refused.
     home.write("busy.key", b"very-secret\n");
     home.configure(&(calm_source.clone() + &source("busy", &busy_at, "interval = \"1s\"")));
     reload(&running, "`busy` changed; 1 source as before").await;
+    systemd.hears("RELOADING=1\nMONOTONIC_USEC=").await;
+    systemd.hears("READY=1").await;
     until("it is visited each second", async || snapshots(pool, "busy").await.1 >= 1).await;
 
     // What is refused, is refused in the words of a start, and all goes on.
@@ -109,6 +149,7 @@ async fn another_configuration_is_taken_over_and_a_bad_one_refused() {
 
     running.signal(Signal::SIGTERM);
     let done = running.end().await.expect(0);
+    systemd.hears("STOPPING=1").await;
     assert!(!done.err.contains("very-secret") && !done.err.contains("wrong-for-now"));
     assert_eq!(snapshots(pool, "busy").await.0, all);
 }

@@ -5,6 +5,7 @@ mod log;
 mod outside;
 mod recording;
 mod retention;
+mod service;
 mod slots;
 mod vacancies;
 mod worker;
@@ -160,6 +161,7 @@ async fn collect(
         failed = adopting => failed,
         () = outside::look_at_ledger(&ledger.store, watch) => unreachable!("it goes on for ever"),
         () = housekeeping::keep(&ledger.store) => unreachable!("it goes on for ever"),
+        () = service::vouch(watch) => unreachable!("it goes on for ever"),
     }
 }
 
@@ -205,12 +207,14 @@ async fn on_schedule(
     watch.ticks(Arc::clone(&ticker));
     let ticking = tokio::spawn(Arc::clone(&ticker).run(stop.clone()));
 
+    service::ready(watch);
     let signal = loop {
         match signals.next().await {
             Asked::ToEnd(signal) => break signal,
             Asked::ToReload => {}
         }
         tracing::info!("SIGHUP: reading the configuration again");
+        service::reloading();
         // Nothing is half done where it is given up.
         tokio::select! {
             signal = signals.end() => break signal,
@@ -222,10 +226,12 @@ async fn on_schedule(
                         "the configuration was NOT taken over, and the one before holds: {error}"
                     );
                 }
+                service::ready(watch);
             }
         }
     };
     tracing::info!("{signal}: finishing the visits under way");
+    service::stopping();
     watch.stop();
     stop.cancel();
     let hurried = async {
