@@ -22,6 +22,7 @@ pub mod erase_user;
 pub mod export;
 pub mod hold;
 pub mod import;
+pub mod init;
 mod lease;
 pub mod ledger;
 pub mod man;
@@ -121,6 +122,8 @@ impl Globals {
 pub enum Command {
     /// Record a simulated month of a fleet through the real pipeline, and print reports of it.
     Demo(demo::Args),
+    /// Ask what is to be recorded, try it on the API, and write a configuration.
+    Init(Box<init::Args>),
     /// Record, on each source's schedule, until SIGTERM or SIGINT.
     Collect(collect::Args),
     /// Run a report; without a name, list them.
@@ -176,6 +179,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     let Cli { globals, command } = cli;
     match command {
         Command::Demo(args) => demo::run(args, &globals).await,
+        Command::Init(args) => init::run(*args, &globals).await,
         Command::Collect(args) => collect::run(args, &globals).await,
         Command::Report(args) => run_report(args, &globals).await,
         Command::Import(args) => import::run(args, &globals).await,

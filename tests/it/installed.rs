@@ -1,8 +1,111 @@
-//! What an installed program brings: completions, pages of the manual.
+//! What an installed program brings: its first configuration, completions, pages of the manual, a unit of systemd.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
+use deskledger::simulator::{ServerConfig, Simulator, WorldConfig};
+
 use crate::support::program::Home;
+
+const PROJECT: &str = "0bec5db98280d2d02fd6c00c2de791ce";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn init_tries_what_it_is_given_and_writes_a_configuration_without_secrets() {
+    let start = "2026-10-07T02:00:00Z".parse().unwrap();
+    let mut config = ServerConfig::new(WorldConfig::new(5, 20, start, 30), PROJECT);
+    config.access_key = Some(("AK".into(), "very-secret".into()));
+    let simulator = Simulator::start(config).await.unwrap();
+    let home = Home::on("postgres://someone:very-secret@127.0.0.1:1/ledger".to_owned());
+    let endpoint = simulator.endpoint();
+    let path = home.path().join("deskledger.toml");
+    let flags =
+        ["--name", "a \"b\"", "--endpoint", &endpoint, "--project-id", PROJECT, "--interval", "2m"];
+    let with = |more: &[&'static str]| [&["init"], &flags[..], more].concat();
+
+    for (arguments, says) in [
+        (with(&[]), "error: without a terminal to ask on, --access-key and --secret-key (or"),
+        (
+            with(&["--access-key", "AK"]),
+            "error: without a terminal to ask on, --secret-key must be given",
+        ),
+        (
+            with(&["--access-key", "AK", "--secret-key", "typed"]),
+            "error: --secret-key is to say where the secret is: `env:NAME` or `file:PATH`",
+        ),
+        (
+            vec!["init", "--region", "ap-southest-3", "--token", "env:HOME"],
+            "error: source `ap-southest-3`: unknown region",
+        ),
+        (with(&["--token", "env:NONE"]), "the environment variable `NONE` is not set"),
+    ] {
+        let done = home.run(&arguments).await;
+        let said = done.errors().concat() + &done.err;
+        assert!(said.contains(says.trim_start_matches("error: ")), "{says}: {}", done.err);
+        assert!(!path.exists() && !done.err.contains("very-secret"));
+    }
+    let keys = ["--access-key", "AK", "--secret-key", "env:KEY"];
+    let refused = home.run_with(&with(&keys), &[("KEY", "wrong-secret")]).await.expect(1);
+    assert!(refused.err.contains("failed   credentials"), "{}", refused.err);
+    assert!(!path.exists() && !refused.err.contains("wrong-secret"));
+
+    let variables = [("KEY", "very-secret")];
+    let done = home.run_with(&with(&keys), &variables).await.expect(0);
+    assert_eq!(done.out, "deskledger collect --once\n");
+    assert!(done.err.contains("ok       connect-desktops   allowed"), "{}", done.err);
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(!text.contains("very-secret"), "{text}");
+    for line in [
+        "url = \"env:DATABASE_URL\"      # where the ledger is\n",
+        "auth = { access_key = \"AK\", secret_key = \"env:KEY\" }\n",
+        "interval = \"2m\"               # a visit each so often, in UTC\n# max_gap = \"6m\"  ",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let again = home.run_with(&with(&keys), &variables).await.expect(2);
+    assert_eq!(again.errors(), ["error: `deskledger.toml` is there already"]);
+
+    // Inside only if somebody asks for it; and what is written is what a start reads.
+    let inside = with(&[
+        "--access-key",
+        "AK",
+        "--secret-key",
+        "env:KEY",
+        "--secrets-inside",
+        "--force",
+        "--no-check",
+    ]);
+    let asked = simulator.requests();
+    home.run_with(&inside, &variables).await.expect(0);
+    assert_eq!(simulator.requests(), asked, "it was to ask nothing");
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains("secret_key = \"very-secret\""), "{text}");
+    let doctor = home.run(&["doctor", "--format", "json"]).await.expect(1);
+    assert!(doctor.out.contains("`a \\\"b\\\"` every 2m, observations hold 6m"), "{}", doctor.out);
+}
+
+/// Where systemd is, it is asked what it thinks of the unit.
+#[test]
+fn the_unit_is_one_and_has_no_privilege() {
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/systemd/deskledger.service");
+    let text = std::fs::read_to_string(unit).unwrap();
+    for line in [
+        "Type=notify",
+        "DynamicUser=yes",
+        "ProtectSystem=strict",
+        "CapabilityBoundingSet=",
+        "NoNewPrivileges=yes",
+    ] {
+        assert!(text.lines().any(|one| one == line), "{line}");
+    }
+    let Ok(done) = Command::new("systemd-analyze")
+        .args(["security", "--offline=yes", "--no-pager", "--threshold=15", unit])
+        .output()
+    else {
+        return;
+    };
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+}
 
 #[tokio::test]
 async fn shells_complete_commands_reports_and_parameters() {

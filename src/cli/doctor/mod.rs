@@ -113,6 +113,33 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a source's API said of it.
+#[derive(Debug)]
+pub(super) struct Heard {
+    /// Nothing failed.
+    pub is_well: bool,
+    /// Its project, where it is known by now.
+    pub project_id: Option<String>,
+}
+
+/// Asks a source's API as the doctor does, and shows on stderr what it says: for whoever is about to write a
+/// configuration, where there is no ledger yet.
+///
+/// # Errors
+/// Nobody takes the output.
+pub(super) async fn ask(source: &crate::config::SourceConfig) -> std::io::Result<Heard> {
+    let no_ledger = Err("no ledger is looked at".to_owned());
+    let api::Found { checks, place, .. } =
+        api::check(source, &Accounts::default(), &no_ledger).await;
+    let checks: Vec<_> = checks.into_iter().map(|check| check.about(&source.name)).collect();
+    let mut err = std::io::stderr().lock();
+    err.write_all(render::section(&checks, false).as_bytes())?;
+    Ok(Heard {
+        is_well: Summary::of(&checks).failed == 0,
+        project_id: place.and_then(|place| place.project_id),
+    })
+}
+
 /// What is shown so far: people see each part as soon as it is known.
 struct Report {
     format: Format,
