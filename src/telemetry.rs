@@ -35,7 +35,11 @@ pub fn start(verbosity: Verbosity) {
         .unwrap_or_else(|_| EnvFilter::new(verbosity.directives()));
     let is_terminal = io::stderr().is_terminal();
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        // Said where the log cannot be written either, which would end the process half-way: a terminal may go away.
+        .log_internal_errors(false);
     // A second start, as in tests, keeps the first.
     let _ = if is_terminal {
         logs.with_ansi(!is_plain).with_target(false).try_init()

@@ -141,6 +141,11 @@ impl Prepared {
         &self.config
     }
 
+    /// Whether its project is configured: then it is resolved without asking anybody.
+    pub(super) fn has_project(&self) -> bool {
+        self.client.is_some()
+    }
+
     /// Its place, as far as it is configured.
     pub(super) fn place(&self) -> Source {
         Source {

@@ -17,7 +17,7 @@ use super::vacancies::Vacancies;
 use super::{outside, slots, worker};
 use crate::cli::Globals;
 use crate::cli::ledger::Ledger;
-use crate::cli::sources::{Ready, Visits, prepare};
+use crate::cli::sources::{Prepared, Ready, Visits, prepare};
 use crate::clock::Clock;
 use crate::collector::spool::Spool;
 use crate::collector::{Cycle, Ticker};
@@ -248,7 +248,11 @@ impl<'a> Recording<'a> {
             prepared.into_iter().filter(|prepared| !is_same(&prepared.source)).collect();
         let mut summary = Summary { same: names.len() - others.len(), ..Summary::default() };
 
-        let places = self.places().await;
+        // A ledger that is away answers late, and is not asked for nothing.
+        let places = match others.iter().all(Prepared::has_project) {
+            true => Vec::new(),
+            false => self.places().await,
+        };
         let resolving = others.into_iter().map(|prepared| prepared.resolve(&places));
         let ready = futures_util::future::try_join_all(resolving).await?;
         let (changed, added): (Vec<_>, Vec<_>) =
