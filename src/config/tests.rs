@@ -605,7 +605,7 @@ fn retention_says_how_old_what_may_grow_and_nothing_goes_before_what_needs_it() 
     let read = |text: &str| load(text, &[]);
     let config = read("[retention]\nspans = \"400d\"\nrollups = \"800d\"\narchive = \"old\"\n")
         .expect("well formed");
-    assert_eq!(config.retention.ages.spans, Some(chrono::TimeDelta::days(400)));
+    assert_eq!(config.retention.ages.spans, Some(TimeDelta::days(400)));
     assert_eq!(config.retention.ages.groups, None);
     assert_eq!(config.retention.archive, Some(Archiving::Folder("old".into())));
     let off = read("[retention]\narchive = \"off\"\n").expect("well formed");
