@@ -260,7 +260,7 @@ impl<'a> Recording<'a> {
         for ready in &changed {
             self.may_be_at(&ready.place).await?;
         }
-        let mut taken = Vec::with_capacity(added.len());
+        let mut taken: Vec<Taken> = Vec::with_capacity(added.len());
         for ready in added {
             let name = ready.source.name.clone();
             // It was taken out a moment ago: its part of the spool is one worker's.
@@ -269,9 +269,15 @@ impl<'a> Recording<'a> {
                 self.leaving.remove(&name);
             }
             self.ours.insert(&name);
-            taken.push(Taken::up(self.ledger, self.spool, ready).await.inspect_err(|_| {
-                self.ours.remove(&name);
-            })?);
+            match Taken::up(self.ledger, self.spool, ready).await {
+                Ok(one) => taken.push(one),
+                Err(error) => {
+                    for name in taken.iter().map(|one| &one.source.name).chain([&name]) {
+                        self.ours.remove(name);
+                    }
+                    return Err(error);
+                }
+            }
         }
 
         // From here on nothing fails, and nothing is waited for.
