@@ -10,7 +10,7 @@ use super::Globals;
 use super::access::{noted, of_command};
 use super::ledger::Ledger;
 use super::progress::Bar;
-use crate::domain::Instant;
+use crate::domain::{Instant, harmless};
 use crate::error::{usage, with_hint};
 use crate::exchange::{Output, Pin, Pseudonyms, bare_line, parse_line, write_line};
 use crate::report::params::time_zone;
@@ -98,6 +98,13 @@ async fn export(args: &Args, store: &Store, pseudonyms: Option<&Pseudonyms>) -> 
                 bar.step();
             }
             continue;
+        }
+        if let Some(until) = store.pruned_until(source_id, from, to).await? {
+            eprintln!(
+                "source `{}`: months before {} are pruned, and left out",
+                harmless(&source.name),
+                until.format("%Y-%m-%d")
+            );
         }
         let mut replay = Replay::open(store, source_id, from, to).await?;
         let mut pin = Some(Pin {

@@ -346,7 +346,9 @@ async fn a_month_is_archived_and_pruned_and_nobody_claims_to_know_it_and_it_come
         .contains(",100")
     );
     // What is exported begins where detail does, and what is imported again is not compared with what nobody knows.
-    let exported = home.run(&["export"]).await.expect(0).out;
+    let exported = home.run(&["export"]).await.expect(0);
+    assert!(exported.err.contains("months before 2026-02-01 are pruned"), "{}", exported.err);
+    let exported = exported.out;
     assert!(exported.lines().next().unwrap().contains("2026-02-01"), "{}", &exported[..200]);
     let file = home.write("winter.ndjson", winter().as_bytes());
     home.run(&["import", file.to_str().unwrap()]).await.expect(0);

@@ -108,6 +108,30 @@ impl Store {
         .map_err(StoreError::while_trying("read what is pruned"))
     }
 
+    /// Up to when months of a source are pruned, of a period; `None`: none is.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn pruned_until(
+        &self,
+        source_id: SourceId,
+        from: Option<Instant>,
+        to: Option<Instant>,
+    ) -> Result<Option<Instant>, StoreError> {
+        sqlx::query_scalar(
+            "-- store::prune::pruned_until
+             select max(month_to) from deskledger_report.pruned
+              where source_id = $1 and class in ('spans', 'groups')
+                and month_to > coalesce($2, '-infinity') and month_from < coalesce($3, 'infinity')",
+        )
+        .bind(source_id)
+        .bind(from)
+        .bind(to)
+        .fetch_one(&self.pool)
+        .await
+        .map_err(StoreError::while_trying("read what is pruned"))
+    }
+
     /// The rows of a month's visits, in the order of time.
     ///
     /// # Errors
