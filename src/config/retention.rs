@@ -49,7 +49,7 @@ impl RetentionSettings {
                 Class::Rollups => &raw.rollups,
             };
             let key = key.as_ref().expect("only what has an age can go too soon");
-            return Err(key.refuse(&wrong.to_string()));
+            return Err(key.refuse(wrong.to_string()));
         }
         let archive = raw.archive.as_ref().map(|text| match text.value.as_str() {
             "off" => Archiving::Off,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Months, SecondsFormat, TimeDelta, Utc};
+use deskledger::clock::Clock;
 use deskledger::domain::pruning::{Ages, Class};
 use deskledger::retention::{Archive, Outcome, prune, restore};
 use deskledger::store::prune::Due;
@@ -103,8 +104,9 @@ async fn prune_all(
         if due.is_empty() || (are_spans_kept && !due.contains(&Class::Spans)) {
             continue;
         }
-        let outcome =
-            prune(store, &of_month[0].month, &due, Some(folder), Utc::now()).await.unwrap();
+        let outcome = prune(store, &of_month[0].month, &due, Some(folder), Clock::System.now())
+            .await
+            .unwrap();
         let Outcome::Gone(_, archive) = outcome else { panic!("busy") };
         archives.extend(archive.map(|lines| Archive::read(&lines).unwrap()));
     }
@@ -157,7 +159,7 @@ fn what_is_pruned_and_restored_is_what_it_was() {
             }
             let half = archives.len() / 2;
             for (nth, archive) in archives.into_iter().enumerate() {
-                restore(&other_store, archive, Utc::now()).await.unwrap();
+                restore(&other_store, archive, Clock::System.now()).await.unwrap();
                 if nth == half {
                     assert_verifies(&other_store, "restored in part").await;
                 }
@@ -235,7 +237,7 @@ async fn a_month_is_archived_and_pruned_and_nobody_claims_to_know_it_and_it_come
     let told = as_csv(&home, &utilisation).await;
 
     // By age alone January and February go, and March stays: all of a month is older, or none of it goes.
-    let age = format!("{}d", (Utc::now() - instant("2026-03-15T00:00:00Z")).num_days());
+    let age = format!("{}d", (Clock::System.now() - instant("2026-03-15T00:00:00Z")).num_days());
     let folder = home.path().join("archive");
     let folder = folder.to_str().unwrap();
     let how = ["prune", "--spans", &age, "--groups", &age, "--archive", folder];

@@ -172,23 +172,19 @@ impl Stored {
         let (desktops, groups) = of.goes_on();
         let mut ends = Ends::default();
         for (no, from) in desktops {
-            match self.spans.get(&no) {
-                Some((begun, end)) if *begun == from => {
-                    if *end != (self.to, just_before, ended::CUT) {
-                        ends.spans.insert(no, *end);
-                    }
-                }
-                _ => {}
+            if let Some((begun, end)) = self.spans.get(&no)
+                && *begun == from
+                && *end != (self.to, just_before, ended::CUT)
+            {
+                ends.spans.insert(no, *end);
             }
         }
         for (no, from) in groups {
-            match self.groups.get(&no) {
-                Some((begun, end)) if *begun == from => {
-                    if *end != (self.to, just_before, true) {
-                        ends.groups.insert(no, *end);
-                    }
-                }
-                _ => {}
+            if let Some((begun, end)) = self.groups.get(&no)
+                && *begun == from
+                && *end != (self.to, just_before, true)
+            {
+                ends.groups.insert(no, *end);
             }
         }
         ends
