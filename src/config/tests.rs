@@ -217,7 +217,7 @@ fn each_mistake_is_one_clear_line() {
         ),
         (
             "[colect]\n".into(),
-            "`colect` (deskledger.toml:1) is no known key; did you mean `collect`? (known here: database, private, spool, retention, serve, metrics, reports, collect, source)",
+            "`colect` (deskledger.toml:1) is no known key; did you mean `collect`? (known here: database, private, spool, retention, serve, access, metrics, reports, collect, source)",
         ),
         (
             format!("{SOURCE}pagesize = 5\n"),
