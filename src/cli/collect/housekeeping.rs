@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tokio::time::sleep;
 
 use crate::domain::harmless;
@@ -11,10 +12,14 @@ use crate::store::{Packable, Store, StoreError};
 /// How often it looks whether there is something to do.
 const LOOK: Duration = Duration::from_hours(1);
 
+/// Packing and pruning each leave a month alone that the other is at: in one recorder, they take turns.
+pub(super) static TURN: Mutex<()> = Mutex::const_new(());
+
 /// Packs the months that are over, of all sources of the ledger, whenever there are such. Several recorders may do so at once:
 /// one of them packs a source, and the others find nothing left to do.
 pub(super) async fn keep(store: &Store) {
     loop {
+        let turn = TURN.lock().await;
         match pack_all(store).await {
             Ok(()) => {}
             // Whoever records says so.
@@ -22,6 +27,7 @@ pub(super) async fn keep(store: &Store) {
             // As it was, it is right too: it only takes more room. The next hour comes.
             Err(error) => tracing::warn!("cannot pack a month that is over: {}", Chain(&error)),
         }
+        drop(turn);
         sleep(LOOK).await;
     }
 }

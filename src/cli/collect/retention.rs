@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
+use super::housekeeping::TURN;
 use crate::cli::prune::carry_out;
 use crate::clock::Clock;
 use crate::config::{Archiving, RetentionSettings};
@@ -46,6 +47,7 @@ async fn once(
     settings: &RetentionSettings,
     now: Instant,
 ) -> Result<(), RetentionError> {
+    let _turn = TURN.lock().await;
     let plan = store.plan(&settings.ages, None, now).await?;
     let folder = match &settings.archive {
         Some(Archiving::Folder(folder)) => Some(folder.as_path()),
