@@ -67,7 +67,7 @@ struct Manifest {
     groups: i64,
     first: Option<Place>,
     last: Option<Place>,
-    late: Vec<(i64, String, String)>,
+    late: Vec<(i64, Option<String>, String)>,
     ends: serde_json::Value,
     standing: serde_json::Value,
 }
@@ -122,10 +122,9 @@ impl Archive {
         if Path::new(&manifest.file).file_name() != Some(manifest.file.as_ref()) {
             return Err(wrong("`file` is no name of a file beside it"));
         }
-        let late = manifest
-            .late
-            .into_iter()
-            .map(|(sequence, salt, line)| Some((sequence, hex::decode(salt).ok()?, line)));
+        let late = manifest.late.into_iter().map(|(sequence, salt, line)| {
+            Some((sequence, salt.map(hex::decode).transpose().ok()?, line))
+        });
         Ok(Self {
             source: manifest.source,
             month,
@@ -170,7 +169,9 @@ impl Archive {
             late: self
                 .late
                 .iter()
-                .map(|(sequence, salt, line)| (*sequence, hex::encode(salt), line.clone()))
+                .map(|(sequence, salt, line)| {
+                    (*sequence, salt.as_ref().map(hex::encode), line.clone())
+                })
                 .collect(),
             ends: ends_to_json(&self.ends),
             standing: self.standing.as_ref().map_or(serde_json::Value::Null, standing_to_json),

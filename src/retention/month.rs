@@ -1,5 +1,6 @@
 //! One month: into its archive and out of the ledger, and back.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use chrono::TimeDelta;
@@ -8,10 +9,11 @@ use tokio::sync::mpsc;
 use super::archive::{Archive, ArchiveError, Place, new_files, sha256_of};
 use crate::domain::Instant;
 use crate::domain::audit::Visit;
+use crate::domain::erasure::Veil;
 use crate::domain::months::next_month;
 use crate::domain::pruning::Class;
 use crate::domain::retell::{Retelling, Told, Unlike};
-use crate::exchange::{Input, Lines, Output, write_line};
+use crate::exchange::{Input, Lines, Output, bare_line, parse_line, write_line};
 use crate::store::prune::{Month, Pruned, Stored, Sum};
 use crate::store::{Replay, Store, StoreError};
 
@@ -121,7 +123,7 @@ pub async fn prune(
                 let (lines, visits) = (lines.clone(), visits.clone());
                 blocking(move || {
                     let mut sum = Sum::default();
-                    let telling = tell(&lines, &visits, telling, |told| {
+                    let telling = tell(&lines, &visits, &Veil::default(), telling, |told| {
                         sum.add(&told);
                         true
                     })?;
@@ -192,12 +194,14 @@ pub async fn restore(store: &Store, archive: Archive, now: Instant) -> Result<i6
     let Some(mut restoring) = store.begin_restoring(&month, &classes).await? else {
         return Err(RetentionError::Busy(month.source));
     };
+    // Who was erased since then does not come back.
+    let veil = store.veil(source_id).await?;
     let (sender, mut receiver) = mpsc::channel::<Told>(8);
     let reading = {
-        let lines = archive.lines.clone();
+        let (lines, veil) = (archive.lines.clone(), veil.clone());
         tokio::task::spawn_blocking(move || {
             let mut batch = Told::default();
-            let telling = tell(&lines, &visits, telling, |told| {
+            let telling = tell(&lines, &visits, &veil, telling, |told| {
                 batch.spans.extend(told.spans);
                 batch.groups.extend(told.groups);
                 batch.unlisted.extend(told.unlisted);
@@ -232,7 +236,8 @@ pub async fn restore(store: &Store, archive: Archive, now: Instant) -> Result<i6
         return Err(RetentionError::Altered("it does not come to as many rows as were pruned"));
     }
     for late in &archive.late {
-        if !restoring.add_late(late).await? {
+        let veiled = without_erased(&late.2, &month.source, &veil);
+        if !restoring.add_late(late, veiled.as_deref()).await? {
             return Err(RetentionError::Altered(
                 "what it says of a late snapshot is not what that said",
             ));
@@ -247,6 +252,15 @@ pub async fn restore(store: &Store, archive: Archive, now: Instant) -> Result<i6
     }
     restoring.commit(archive.standing.as_ref(), &sum, archive.digest, now).await?;
     Ok(rows)
+}
+
+/// What a late snapshot says without the names of the erased; `None`: it names none.
+fn without_erased(line: &str, source: &str, veil: &Veil) -> Option<String> {
+    let snapshot = parse_line(line.as_bytes(), TimeDelta::minutes(15)).ok()?.snapshot;
+    match veil.over(&snapshot) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(veiled) => Some(bare_line(source, &veiled)),
+    }
 }
 
 /// How many rows are brought back by one statement.
@@ -273,6 +287,7 @@ async fn restorable(
 fn tell(
     lines: &Path,
     visits: &[Visit],
+    veil: &Veil,
     mut telling: Retelling,
     mut take: impl FnMut(Told) -> bool,
 ) -> Result<Retelling, RetentionError> {
@@ -284,7 +299,8 @@ fn tell(
             Some(Err(error)) => return Err(differs(visit, &error.to_string())),
             Some(Ok(numbered)) => numbered.line,
         };
-        let told = telling.tell(&line.snapshot, visit).map_err(|why| unlike(visit, &why))?;
+        let told =
+            telling.tell(&veil.over(&line.snapshot), visit).map_err(|why| unlike(visit, &why))?;
         if !take(told) {
             break;
         }

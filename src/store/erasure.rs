@@ -209,7 +209,10 @@ impl Store {
     }
 
     /// By what the erased of a source are known again.
-    pub(super) async fn veil(&self, source_id: SourceId) -> Result<Veil, StoreError> {
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn veil(&self, source_id: SourceId) -> Result<Veil, StoreError> {
         Ok(self.veil_and_pseudonyms(source_id).await?.0)
     }
 

@@ -80,7 +80,10 @@ class Source:
             self.erased[row["what"], row["no"]] = data(row["replacement"])
         # The months that are pruned: of a class of a month the newest entry counts.
         newest = {(row["class"], row["month_from"]): row["is_restored"] for row in prunings}
-        self.pruned = {at[:7] for (what, at), back in newest.items() if what in ("spans", "groups") and not back}
+        self.gone = {(what, at[:7]) for (what, at), back in newest.items() if not back}
+        self.pruned = {month for what, month in self.gone if what in ("spans", "groups")}
+        # Those of which spans were, whether or not they came back: who was erased meanwhile did not.
+        self.ever = {row["month_from"][:7] for row in prunings if row["class"] == "spans"}
         self.is_untold = False
         self.names()
 
@@ -257,7 +260,13 @@ class Source:
 
     def said(self, row, place):
         """The body of a late one; where its line was erased, as it is stored."""
-        body, salt = data(row["body_hash"]), data(row["salt"])
+        body, salt, month = data(row["body_hash"]), data(row["salt"]), row["observed_at"][:7]
+        if ("spans", month) in self.gone:
+            if salt is not None or row["line"] is not None:
+                raise Wrong(f"{place}: its month is pruned, and it says something")
+            return body
+        if salt is None and month in self.ever:
+            return body
         if self.is_replaced("L", row["sequence"], salt, "deskledger.erased.late.1", optional(text, row["line"])):
             return body
         if salt is None or sha("deskledger.late.1", salt, text(row["line"])) != body:

@@ -14,7 +14,7 @@ use crate::support::program::Home;
 use crate::verify::history;
 
 /// Every row of every table and view that holds the text, whatever its case.
-async fn found(pool: &PgPool, text: &str) -> Vec<String> {
+pub async fn found(pool: &PgPool, text: &str) -> Vec<String> {
     let places: Vec<String> = sqlx::query_scalar(
         "select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace
           where n.nspname like 'deskledger%' and c.relkind in ('r', 'p', 'v')

@@ -214,6 +214,70 @@ fn winter() -> String {
     lines.collect()
 }
 
+/// A month in an archive names whoever was erased from the ledger since, and comes back with what stands there now.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_erased_after_a_month_was_archived_does_not_come_back_with_it() {
+    let winter = winter();
+    let mut both = Vec::new();
+    for is_pruned in [false, true] {
+        let (database, store) = ledger().await;
+        let home = Home::new(&database);
+        record(&store, &winter, 50, usize::MAX).await;
+        assert!(keep_late_lines(&store, &winter, 40).await > 5);
+        // Ben is erased before, so that what late snapshots of February say is no more what they said.
+        home.run(&["erase-user", "ben", "--yes"]).await.expect(0);
+        let mut archives = Vec::new();
+        if is_pruned {
+            let folder = home.path().join("archive");
+            archives = prune_all(&store, &folder, 100, &Class::ALL).await;
+            assert_eq!(archives.len(), 3);
+            assert_verifies(&store, "pruned").await;
+            let (code, said) = crate::verify::digests::check(&database.pool).await;
+            assert_eq!(code, Some(0), "{said}");
+        }
+        home.run(&["erase-user", "anna", "--yes"]).await.expect(0);
+        assert_verifies(&store, "erased").await;
+        archives.reverse();
+        for archive in archives {
+            restore(&store, archive, Clock::System.now()).await.unwrap();
+            assert_verifies(&store, "restored").await;
+        }
+        let (code, said) = crate::verify::digests::check(&database.pool).await;
+        assert_eq!(code, Some(0), "{said}");
+        for name in ["anna", "\"ben\""] {
+            let found = crate::erasure::found(&database.pool, name).await;
+            assert_eq!(found, Vec::<String>::new());
+        }
+        let pseudonyms: Vec<String> =
+            sqlx::query_scalar("select pseudonym from deskledger.erasures order by erased_at")
+                .fetch_all(&database.pool)
+                .await
+                .unwrap();
+        let plain =
+            |row: String| row.replace(&pseudonyms[0], "BEN").replace(&pseudonyms[1], "ANNA");
+        let mut all = tables(&database.pool).await;
+        all.remove("late");
+        let late = "select line from deskledger_data.late order by sequence";
+        all.insert("late", sqlx::query_scalar(late).fetch_all(&database.pool).await.unwrap());
+        for view in ["desktop_snapshots", "desktop_states", "connections", "gaps"] {
+            let rows = format!("select to_jsonb(v)::text from deskledger.{view} v order by 1");
+            let rows =
+                sqlx::query_scalar(AssertSqlSafe(rows)).fetch_all(&database.pool).await.unwrap();
+            all.insert(view, rows);
+        }
+        let all = all.into_iter().map(|(table, rows)| {
+            let mut rows: Vec<String> = rows.into_iter().map(plain).collect();
+            rows.sort();
+            (table, rows)
+        });
+        both.push(all.collect::<BTreeMap<_, _>>());
+    }
+    for (table, rows) in &both[0] {
+        assert!(!rows.is_empty() || ["unlisted", "group_span_wide"].contains(table), "{table}");
+        assert_eq!(rows, &both[1][table], "{table}");
+    }
+}
+
 /// The rows of a report as CSV.
 async fn as_csv(home: &Home, report: &[&str]) -> String {
     home.run(&[&["report"], report, &["--format", "csv"]].concat()).await.expect(0).out
@@ -412,6 +476,7 @@ async fn a_month_is_archived_and_pruned_and_nobody_claims_to_know_it_and_it_come
     ));
     let running = home.start(&["collect"]);
     running.says("2026-02  prod, spans, rollups: ").await;
+    assert!(running.said().contains(" rows pruned"), "{}", running.said());
     // Killed, since a visit to nobody is under way.
     running.signal(Signal::SIGKILL);
     running.end().await;

@@ -463,7 +463,8 @@ impl Audit {
                 visit.observed_at.shown(),
             ));
         }
-        self.names.late(visit.sequence, &row.now, row.is_salted)?;
+        let month = self.pruned.late_at(visit.observed_at);
+        self.names.late(visit.sequence, &row.now, row.is_salted, month)?;
         if row.is_salted {
             let stored = visit.body_hash.as_deref().and_then(digest);
             same(&row.commitment, &stored, || {

@@ -26,8 +26,7 @@ pub use names::Names;
 pub use pruned::PrunedMonths;
 pub use rows::{
     AssignmentRow, End, ErasureRow, GroupEnd, GroupRow, HeadRow, LateRow, PruningRow, SpanRow,
-    UnlistedRow,
-    Visit,
+    UnlistedRow, Visit,
 };
 
 use super::Instant;

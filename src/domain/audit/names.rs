@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::pruned::LateIn;
 use super::rows::{AssignmentRow, digest};
 use super::{Wrong, same};
 use crate::domain::AttachUser;
@@ -15,7 +16,7 @@ use crate::domain::beliefs::{
 };
 use crate::domain::digest::{
     Digest, Erased, Salt, assignment_hash, assignment_hash_in_order, desktop_commitment,
-    erased_name, erased_person, name_commitment, person_commitment,
+    erased_late, erased_name, erased_person, name_commitment, person_commitment,
 };
 use crate::domain::retell::Used;
 
@@ -216,14 +217,27 @@ impl Names {
         }
     }
 
-    /// A late snapshot, of which an erasure may say what stands there now.
+    /// A late snapshot, of which an erasure may say what stands there now; or that its month is, or was, pruned.
     pub(super) fn late(
         &mut self,
         sequence: i64,
         now: &Digest,
         is_salted: bool,
+        month: LateIn,
     ) -> Result<(), Wrong> {
         let erased = self.erased.remove(&(Erased::Late, sequence));
+        match month {
+            LateIn::Kept => {}
+            LateIn::Pruned => {
+                return same(&erased_late(None), now, || {
+                    "the hash of `line` of a late snapshot whose month is pruned, beside that of none"
+                        .to_owned()
+                });
+            }
+            // What came back without a salt came back without a name.
+            LateIn::Restored if !is_salted => return Ok(()),
+            LateIn::Restored => {}
+        }
         if replaced("late", sequence, is_salted, now, erased.as_ref())? || is_salted {
             return Ok(());
         }

@@ -8,11 +8,24 @@ use crate::domain::months::month_start;
 use crate::domain::pruning::Class;
 use crate::domain::retell::Standing;
 
+/// What became of the month of a late snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LateIn {
+    /// It is as it was recorded.
+    Kept,
+    /// It is pruned.
+    Pruned,
+    /// It was, and came back; without the names of those who were erased meanwhile.
+    Restored,
+}
+
 /// What is pruned of a source.
 #[derive(Clone, Debug, Default)]
 pub struct PrunedMonths {
     spans: BTreeSet<Instant>,
     groups: BTreeSet<Instant>,
+    /// Those of which spans were pruned once, whether or not they came back.
+    ever: BTreeSet<Instant>,
     standings: BTreeMap<Instant, Standing>,
 }
 
@@ -22,6 +35,9 @@ impl PrunedMonths {
     pub fn new(entries: &[PruningRow], standings: Vec<Standing>) -> Self {
         let mut pruned = Self::default();
         for entry in entries {
+            if entry.pruning.class == Class::Spans {
+                pruned.ever.insert(entry.pruning.month);
+            }
             let months = match entry.pruning.class {
                 Class::Spans => &mut pruned.spans,
                 Class::Groups => &mut pruned.groups,
@@ -41,6 +57,18 @@ impl PrunedMonths {
     pub(super) fn at(&self, at: Instant) -> (bool, bool) {
         let month = month_start(at);
         (self.spans.contains(&month), self.groups.contains(&month))
+    }
+
+    /// Whether the month of an instant was pruned of its spans, and of what late snapshots of it said.
+    pub(super) fn late_at(&self, at: Instant) -> LateIn {
+        let month = month_start(at);
+        if self.spans.contains(&month) {
+            LateIn::Pruned
+        } else if self.ever.contains(&month) {
+            LateIn::Restored
+        } else {
+            LateIn::Kept
+        }
     }
 
     /// Whether any spans are.

@@ -24,7 +24,9 @@ use super::record::{insert_group_spans, insert_spans, insert_unlisted};
 use super::source::SourceId;
 use super::{Replay, Store, StoreError};
 use crate::domain::audit::Visit;
-use crate::domain::digest::{Digest, Kind, NO_BODY, Salt, entry_digest, late_commitment};
+use crate::domain::digest::{
+    Digest, Kind, NO_BODY, Salt, entry_digest, erased_late, late_commitment,
+};
 use crate::domain::months::{month_start, next_month};
 use crate::domain::pruning::{Class, Pruning};
 use crate::domain::retell::{Retelling, Standing};
@@ -44,8 +46,8 @@ pub struct Month {
     pub month: Instant,
 }
 
-/// What a late snapshot said: its number in the chain, the salt, and the line.
-pub type LateLine = (i64, Vec<u8>, String);
+/// What a late snapshot said: its number in the chain, the salt, which is none where someone was erased from it, and the line.
+pub type LateLine = (i64, Option<Vec<u8>>, String);
 
 /// How the pruning of a month ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -424,24 +426,39 @@ impl Restoring {
         Ok(())
     }
 
-    /// Brings back what a late snapshot said; `false`: that is not what it said.
+    /// Brings back what a late snapshot said; `false`: that is not what it said. `veiled`: what it says without the names of
+    /// those who were erased after it was archived.
     ///
     /// # Errors
     /// The database is away.
-    pub async fn add_late(&mut self, late: &LateLine) -> Result<bool, StoreError> {
+    pub async fn add_late(
+        &mut self,
+        late: &LateLine,
+        veiled: Option<&str>,
+    ) -> Result<bool, StoreError> {
         let (sequence, salt, line) = late;
-        let Ok(known) = Salt::try_from(salt.as_slice()) else { return Ok(false) };
-        let commitment = late_commitment(&known, line);
+        let (commitment, replacement) = match salt {
+            None => (None, Some(erased_late(Some(line)))),
+            Some(salt) => match Salt::try_from(salt.as_slice()) {
+                Ok(salt) => (Some(late_commitment(&salt, line)), None),
+                Err(_) => return Ok(false),
+            },
+        };
         let written = sqlx::query(
             "-- store::prune::add_late
-             update deskledger_data.late set line = $3, salt = $4
-              where source_id = $1 and sequence = $2 and body_hash = $5",
+             update deskledger_data.late l set line = $3, salt = $4
+              where l.source_id = $1 and l.sequence = $2
+                and (l.body_hash = $5
+                     or exists (select from deskledger_data.erased e
+                                 where e.source_id = l.source_id and e.what = 'L' and e.no = l.sequence
+                                   and e.replacement = $6))",
         )
         .bind(self.month.source_id)
         .bind(sequence)
-        .bind(line)
-        .bind(salt)
-        .bind(commitment.as_slice())
+        .bind(veiled.unwrap_or(line))
+        .bind(salt.as_ref().filter(|_| veiled.is_none()))
+        .bind(commitment.as_ref().map(Digest::as_slice))
+        .bind(replacement.as_ref().map(Digest::as_slice))
         .execute(&mut *self.transaction)
         .await
         .map_err(StoreError::while_trying("bring a late snapshot back"))?;

@@ -123,7 +123,7 @@ async fn dump(pool: &PgPool) -> String {
 }
 
 /// Runs the checker: its exit code and what it said.
-async fn check(pool: &PgPool) -> (Option<i32>, String) {
+pub async fn check(pool: &PgPool) -> (Option<i32>, String) {
     let mut child = tokio::process::Command::new("python3")
         .args(["-B", &path("tests/digests/check.py")])
         .stdin(Stdio::piped())

@@ -2,7 +2,7 @@
 
 mod changes;
 mod command;
-mod digests;
+pub mod digests;
 pub mod history;
 
 use std::collections::BTreeMap;
