@@ -165,10 +165,10 @@ async fn five_hundred_sources_of_one_recorder_get_each_visit_and_what_it_takes_i
     assert!((REQUESTS / 2..=REQUESTS).contains(&at_once), "{at_once}");
 }
 
-/// Three recorders share hundreds of sources: each is recorded by one, and by another one once that one's lease is over.
+/// Three recorders share scores of sources: each is recorded by one, and by another one once that one's lease is over.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_of_many_sources_has_one_recorder_and_another_one_when_its_lease_is_over() {
-    const SOURCES: usize = 150;
+    const SOURCES: usize = 60;
     let simulator = simulator(20, Vec::new()).await;
     let database = database().await;
     let schedule = schedule().replace("20s", "5s");
