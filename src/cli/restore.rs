@@ -40,7 +40,7 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
         .with_context(|| format!("restore `{}`", args.file.display()))?;
     writeln!(
         std::io::stdout(),
-        "{month}  {}: {rows} rows are back, as they were recorded",
+        "{month}  {}: {rows} rows are back, and come to the digests of what was recorded",
         harmless(&source)
     )?;
     Ok(())

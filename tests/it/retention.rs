@@ -228,10 +228,25 @@ async fn who_is_erased_after_a_month_was_archived_does_not_come_back_with_it() {
         home.run(&["erase-user", "ben", "--yes"]).await.expect(0);
         let mut archives = Vec::new();
         if is_pruned {
+            let kept = "create table kept as select sequence, line from deskledger_data.late order by sequence limit 1";
+            sqlx::query(kept).execute(&database.pool).await.unwrap();
             let folder = home.path().join("archive");
             archives = prune_all(&store, &folder, 100, &Class::ALL).await;
             assert_eq!(archives.len(), 3);
             assert_verifies(&store, "pruned").await;
+            // Nobody puts anything back by hand, be it what stood there.
+            for (line, is_wrong) in [("kept.line", true), ("null", false)] {
+                let change = format!(
+                    "update deskledger_data.late l set line = {line} from kept where l.sequence = kept.sequence"
+                );
+                sqlx::query(AssertSqlSafe(change)).execute(&database.pool).await.unwrap();
+                let verdicts =
+                    store.verify(None, &BTreeMap::new(), &Progress::default()).await.unwrap();
+                let wrong = verdicts[0].fault.as_ref().map(|fault| fault.wrong.to_string());
+                assert_eq!(wrong.is_some(), is_wrong, "{wrong:?}");
+                assert!(wrong.is_none_or(|wrong| wrong.contains("whose month is pruned")));
+            }
+            sqlx::query("drop table kept").execute(&database.pool).await.unwrap();
             let (code, said) = crate::verify::digests::check(&database.pool).await;
             assert_eq!(code, Some(0), "{said}");
         }
