@@ -191,7 +191,8 @@ async fn a_recorder_counts_what_its_log_says() {
                 .is_some()
     })
     .await;
-    assert_eq!(standby.health("/readyz").await.0, 200);
+    // The other sources may be told a moment later.
+    until("it is ready", async || standby.health("/readyz").await.0 == 200).await;
     standby.stop().await;
     recorder.stop().await;
 }
