@@ -10,6 +10,7 @@
 //! the ledger; a tick skipped while nothing moved. What is not proven: that a power cut loses nothing,
 //! since a killed process leaves the system's caches as they are.
 
+mod endurance;
 mod proof;
 mod scene;
 mod server;

@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use sqlx::PgPool;
 
-use super::proof::assert_ledger_is_what_was_served;
+use super::proof::{assert_ledger_is_what_was_served, assert_telling};
 use super::server::Server;
 use crate::support::program::{Home, Running, until};
 use crate::support::proxy::Proxy;
@@ -43,6 +43,11 @@ impl Recorder {
     pub fn signal(&self, signal: Signal) {
         self.running.signal(signal);
     }
+
+    /// The number of its process.
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
+    }
 }
 
 pub struct Scene {
@@ -57,10 +62,15 @@ pub struct Scene {
 impl Scene {
     /// A scene whose accidents follow from `DESKLEDGER_CRASH_SEED`, as far as time does.
     pub async fn set(name: &str) -> Self {
+        Self::with(name, DESKTOPS, 20).await
+    }
+
+    /// The same with so many desktops, which join, leave and are renamed for so many days.
+    pub async fn with(name: &str, desktops: u32, days: u32) -> Self {
         let seed = number("DESKLEDGER_CRASH_SEED", 20_261_125);
         println!("{name}: seed {seed}");
         let start: DateTime<Utc> = "2026-10-07T02:00:00Z".parse().unwrap();
-        let mut config = ServerConfig::new(WorldConfig::new(seed, DESKTOPS, start, 20), PROJECT);
+        let mut config = ServerConfig::new(WorldConfig::new(seed, desktops, start, days), PROJECT);
         config.step = Step::ByVisit(STEP);
         config.access_key = Some(("TESTACCESSKEY".into(), "test-secret-key".into()));
         config.keep_history = true;
@@ -154,6 +164,12 @@ impl Scene {
 
     /// All that must hold at the end of each test. The recorder is stopped by now.
     pub async fn prove(self) {
+        assert_telling(&self.simulator.history());
+        self.prove_through_nights().await;
+    }
+
+    /// The same of a fleet that has nights, in which hardly anything moves.
+    pub async fn prove_through_nights(self) {
         let pool = self.server.pool().await;
         assert_ledger_is_what_was_served(&pool, &self.simulator, &self.lives).await;
         self.home.run(&["verify"]).await.expect(0);
