@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant as Moment};
 
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 
 use super::{SourceId, Store, StoreError};
 use crate::domain::Instant;
@@ -233,28 +233,48 @@ async fn pack_desktops(
     if desktops.is_empty() {
         return Ok(0);
     }
-    sqlx::query(LEAVE_ODD)
-        .bind(what.source_id)
-        .bind(what.month)
-        .bind(next_month(what.month))
-        .bind(&desktops)
+    // What is unpacked is expected to be a row or two, and would be looked for one by one.
+    sqlx::raw_sql("set local enable_nestloop = off")
         .execute(&mut *connection)
         .await
         .map_err(&failed)?;
-    let (taken, made): (i64, i64) = sqlx::query_as(TAKE_AWAY)
-        .bind(what.source_id)
-        .bind(what.month)
-        .bind(next_month(what.month))
-        .bind(&desktops)
-        .fetch_one(connection)
-        .await
-        .map_err(&failed)?;
+    let mut attempt = connection.begin().await.map_err(&failed)?;
+    let (mut taken, mut made) = take_away(&mut attempt, what, &desktops).await.map_err(&failed)?;
+    if taken == made {
+        attempt.commit().await.map_err(&failed)?;
+    } else {
+        attempt.rollback().await.map_err(&failed)?;
+        sqlx::query(LEAVE_ODD)
+            .bind(what.source_id)
+            .bind(what.month)
+            .bind(next_month(what.month))
+            .bind(&desktops)
+            .execute(&mut *connection)
+            .await
+            .map_err(&failed)?;
+        (taken, made) = take_away(connection, what, &desktops).await.map_err(&failed)?;
+    }
     if taken == made {
         Ok(taken.unsigned_abs())
     } else {
         let source_name = what.source.clone();
         Err(StoreError::PackedWrong { source_name, month: what.month.format("%Y-%m").to_string() })
     }
+}
+
+/// Takes the packed spans of these desktops out of their table: how many there were, and how many are packed.
+async fn take_away(
+    connection: &mut PgConnection,
+    what: &Packable,
+    desktops: &[i32],
+) -> sqlx::Result<(i64, i64)> {
+    sqlx::query_as(TAKE_AWAY)
+        .bind(what.source_id)
+        .bind(what.month)
+        .bind(next_month(what.month))
+        .bind(desktops)
+        .fetch_one(connection)
+        .await
 }
 
 /// Packs what can be packed of the desktops from `$3` to before `$4`, of which nothing is yet; returns them.
@@ -280,8 +300,10 @@ const PACK: &str = "-- store::pack::pack_desktops
          where s.source_id = $1 and s.desktop_no >= $3 and s.desktop_no < $4
            and s.connection_first_seen is null and s.connection_started_after is null
            and s.status_id between 0 and 31 and s.ended <= 25
-           and not exists (select from deskledger_data.packed k
-                            where k.source_id = $1 and k.month_from = $2 and k.desktop_no = s.desktop_no)
+           -- Hardly ever any; a join would read all that is packed so far, which no statistics tell of yet.
+           and s.desktop_no <> all (array(select k.desktop_no from deskledger_data.packed k
+                                           where k.source_id = $1 and k.month_from = $2
+                                             and k.desktop_no >= $3 and k.desktop_no < $4))
     ),
     numbered as (
         select s.desktop_no, s.label_no, s.status_id, s.ended, s.piece_from, s.first_seen, s.started_after,
@@ -374,7 +396,8 @@ const LEAVE_ODD: &str = "-- store::pack::pack_desktops
      using (select f.desktop_no, f.label_no
               from deskledger_data.filed f
               left join deskledger_data.span s
-                   on s.source_id = f.source_id and s.desktop_no = f.desktop_no and s.label_no = f.label_no
+                   on s.source_id = $1 and s.desktop_no = any($4)
+                  and s.desktop_no = f.desktop_no and s.label_no = f.label_no
                   and s.piece_from = f.piece_from and s.piece_to = f.piece_to
                   and s.piece_to > $2 and s.piece_to <= $3
                   and (s.status_id, s.last_seen, s.started_after, s.ended, s.first_seen, s.connection_first_seen,
@@ -387,7 +410,7 @@ const LEAVE_ODD: &str = "-- store::pack::pack_desktops
             having count(*) <> count(s.source_id)) odd
      where k.source_id = $1 and k.month_from = $2 and k.desktop_no = odd.desktop_no and k.label_no = odd.label_no";
 
-/// Takes the packed spans of the desktops `$4` out of their table: how many there were, and how many are packed.
+/// For [`take_away`], of the desktops `$4`.
 const TAKE_AWAY: &str = "-- store::pack::pack_desktops
     with made as materialized (
         select * from deskledger_data.filed where source_id = $1 and packed_from = $2 and desktop_no = any($4)
@@ -395,7 +418,7 @@ const TAKE_AWAY: &str = "-- store::pack::pack_desktops
     taken as (
         delete from deskledger_data.span s
          using made f
-         where s.source_id = $1 and s.piece_to > $2 and s.piece_to <= $3
+         where s.source_id = $1 and s.piece_to > $2 and s.piece_to <= $3 and s.desktop_no = any($4)
            and s.desktop_no = f.desktop_no and s.label_no = f.label_no
            and s.piece_from = f.piece_from and s.piece_to = f.piece_to
            and (s.status_id, s.last_seen, s.started_after, s.ended, s.first_seen, s.connection_first_seen,
