@@ -17,7 +17,9 @@ struct Names {
     /// Who may read this, may read all of them; planners may not, where names are of persons or desktops.
     guard: &'static str,
     /// All of them, each beside the number of its source.
-    sql: &'static str,
+    all: &'static str,
+    /// The numbers of the sources that have seen the name `$2`.
+    has: &'static str,
 }
 
 const NAMES: [Names; 3] = [
@@ -25,21 +27,25 @@ const NAMES: [Names; 3] = [
         kind: Kind::User,
         what: "user",
         guard: "deskledger_report.user_label",
-        sql: "select source_id, user_name from deskledger_report.user_label
+        all: "select source_id, user_name from deskledger_report.user_label
               union all select source_id, user_id from deskledger_report.user_label",
+        has: "select source_id from deskledger_report.assigned_user where user_name = $2 or user_id = $2",
     },
     Names {
         kind: Kind::Desktop,
         what: "desktop",
         guard: "deskledger_report.label",
-        sql: "select source_id, desktop_id from deskledger_report.desktop
+        all: "select source_id, desktop_id from deskledger_report.desktop
               union all select source_id, desktop_name from deskledger_report.label",
+        has: "select source_id from deskledger_report.desktop where desktop_id = $2
+              union all select source_id from deskledger_report.label where desktop_name = $2",
     },
     Names {
         kind: Kind::Group,
         what: "group",
         guard: "deskledger_report.group_name",
-        sql: "select source_id, shown_name from deskledger_report.group_name",
+        all: "select source_id, shown_name from deskledger_report.group_name",
+        has: "select source_id from deskledger_report.group_name where shown_name = $2",
     },
 ];
 
@@ -56,7 +62,7 @@ pub(super) async fn check(
     let failed = |source| ReportError::Database { report: report.name.clone(), source };
     let source = values.sources(report).next().unwrap_or_default();
     for names in &NAMES {
-        let Names { kind, what, guard, sql } = names;
+        let Names { kind, what, guard, all, has } = names;
         for (parameter, value) in values.of_kind(report, *kind) {
             if value.is_empty() && parameter.default.as_deref() == Some("") {
                 continue;
@@ -70,11 +76,8 @@ pub(super) async fn check(
             if !may_read {
                 continue;
             }
-            let known = format!(
-                "from ({sql}) n (source_id, name) join deskledger_report.source s using (source_id)
-                 where n.name is not null and ($1 = '' or s.source = $1)"
-            );
-            let exists = format!("select exists (select {known} and n.name = $2)");
+            let of_source = "join deskledger_report.source s using (source_id) where ($1 = '' or s.source = $1)";
+            let exists = format!("select exists (select from ({has}) n {of_source})");
             let is_known: bool = sqlx::query_scalar(AssertSqlSafe(exists))
                 .bind(source)
                 .bind(value)
@@ -84,7 +87,10 @@ pub(super) async fn check(
             if is_known {
                 continue;
             }
-            let all = format!("select distinct n.name {known} order by n.name limit $2");
+            let all = format!(
+                "select distinct n.name from ({all}) n (source_id, name) {of_source} and n.name is not null
+                  order by n.name limit $2"
+            );
             let all: Vec<String> = sqlx::query_scalar(AssertSqlSafe(all))
                 .bind(source)
                 .bind(MOST)

@@ -15,7 +15,8 @@ const ROLES: [(&str, &str); 3] = [
         "grant usage on schema deskledger, deskledger_planner, deskledger_report to deskledger_planner;
          grant select on all tables in schema deskledger_planner, deskledger_report to deskledger_planner;
          revoke select on deskledger_report.named_piece, deskledger_report.connection,
-                deskledger_report.desktop, deskledger_report.user_label, deskledger_report.label,
+                deskledger_report.desktop, deskledger_report.user_label, deskledger_report.assigned_user,
+                deskledger_report.label,
                 deskledger_report.labelled_piece, deskledger_report.packed, deskledger_report.desktop_label,
                 deskledger_report.labelled_sum, deskledger_report.loose_piece,
                 deskledger_report.row_piece from deskledger_planner;",

@@ -713,9 +713,8 @@ async fn insert_rollups(connection: &mut PgConnection, month: &Month) -> sqlx::R
         "-- store::prune::insert_rollups
          insert into deskledger_data.tally
                 (source_id, at, desktops, connected, disconnected, ready, unregistered, started, disconnects, ended, reconnects)
-         select source_id, at, coalesce(desktops, 0), coalesce(connected, 0), coalesce(disconnected, 0), coalesce(ready, 0),
-                coalesce(unregistered, 0), coalesce(started, 0), coalesce(disconnects, 0), coalesce(ended, 0), reconnects
-           from deskledger_data.told_tally full join deskledger_data.told_reconnects using (source_id, at)
+         select source_id, at, desktops, connected, disconnected, ready, unregistered, started, disconnects, ended, reconnects
+           from deskledger_data.told
           where source_id = $1 and at > $2 and at < $3",
     )
     .bind(month.source_id)

@@ -223,8 +223,7 @@ async fn wrong_tallies(connection: &mut PgConnection) -> sqlx::Result<Vec<(Sourc
                 n.observed_at
            from (select source_id, at, concat_ws(', ', desktops, connected, disconnected, ready, unregistered, started,
                         disconnects, ended, reconnects) as counts
-                   from deskledger_data.told_tally
-                   full join deskledger_data.told_reconnects using (source_id, at)) told
+                   from deskledger_data.told) told
            full join (select source_id, at, concat_ws(', ', desktops, connected, disconnected, ready, unregistered,
                              started, disconnects, ended, reconnects) as counts
                         from deskledger_data.tally) kept
