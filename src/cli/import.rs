@@ -69,7 +69,11 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     // Read before there is a ledger: what is refused at its first line makes none. It waits, which an async task must not.
     let reading = tokio::task::spawn_blocking(move || (lines.next(), lines));
     let (first, rest) = reading.await.context("read the first line")?;
-    let lines = first.transpose().map_err(usage)?.map(Ok).into_iter().chain(rest);
+    let Some(first) = first.transpose().map_err(usage)? else {
+        // A file that was cut off at its very start, more likely than one that was meant.
+        return Err(usage(anyhow::anyhow!("`{name}` holds no snapshot, so nothing was imported")));
+    };
+    let lines = std::iter::once(Ok(first)).chain(rest);
     let ledger = Ledger::open(&config).await?;
     let result = import(lines, &progress, &ledger.store).await;
     ledger.close().await?;

@@ -426,13 +426,17 @@ async fn psql_only_reads_unless_told_to_write() {
         );
         assert!(!home.0.exists(), "{arguments:?} made {}", home.0.display());
     }
-    // Nor by an import that is refused at its first line.
+    // Nor by an import that is refused at its first line, or has none.
     let lines = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(lines.path(), "{\"source\": \"prod\"}\n").unwrap();
-    let (code, _, err) = run(&["import", lines.path().to_str().unwrap()]);
-    assert_eq!(code, Some(2), "{err}");
-    assert!(err.contains("line 1") && err.contains("`observed_at` is missing"), "{err}");
-    assert!(!home.0.exists(), "a refused import made {}", home.0.display());
+    for (content, problem) in
+        [("{\"source\": \"prod\"}\n", "`observed_at` is missing"), ("", "holds no snapshot")]
+    {
+        std::fs::write(lines.path(), content).unwrap();
+        let (code, _, err) = run(&["import", lines.path().to_str().unwrap()]);
+        assert_eq!(code, Some(2), "{err}");
+        assert!(err.contains(problem) && err.contains("line 1") != content.is_empty(), "{err}");
+        assert!(!home.0.exists(), "a refused import made {}", home.0.display());
+    }
     let who = "select current_user, pg_is_in_recovery()";
     let (code, out, err) = run(&["psql", "--write", "--", "-XAtc", who]);
     assert_eq!((code, out.as_str()), (Some(0), "deskledger|f\n"), "{err}");

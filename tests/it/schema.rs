@@ -115,13 +115,17 @@ async fn a_newer_schema_is_refused_with_a_clear_message() {
     let token = "[[source]]\nname = \"prod\"\nproject_id = \"p\"\nendpoint = \"http://127.0.0.1:9\"\n\
                  auth = { token = \"t\" }\n";
     let home = Home::configured(&database, token);
+    home.write(
+        "history.ndjson",
+        br#"{"source": "prod", "observed_at": "2026-10-07T02:00:00Z", "error": {"code": "WKS.00000003"}}"#,
+    );
     for arguments in [
         &["collect", "--once"][..],
         &["collect"],
         &["report", "utilisation"],
         &["export"],
         &["status"],
-        &["import", "-"],
+        &["import", "history.ndjson"],
     ] {
         let done = home.run(arguments).await.expect(3);
         assert_eq!(done.errors().len(), 1, "{}", done.err);
