@@ -21,6 +21,7 @@ mod serve;
 mod size;
 mod source;
 mod spool;
+mod webhook;
 
 use std::path::{Path, PathBuf};
 
@@ -37,6 +38,7 @@ pub use serve::{LISTEN, ServeFlags, ServeSettings};
 pub use size::{about_size, format_size, parse_size};
 pub use source::{Auth, SourceConfig};
 pub use spool::{SpoolConfig, SpoolSettings, WhenFull};
+pub use webhook::{SECRET_PREFIX, Topic, WebhookConfig};
 
 use raw::RawConfig;
 

@@ -23,6 +23,7 @@ pub(super) struct RawConfig {
     pub(super) requests_per_minute: Option<Located<i64>>,
     pub(super) concurrency: Option<Located<i64>>,
     pub(super) sources: Vec<RawSource>,
+    pub(super) webhooks: Vec<RawWebhook>,
 }
 
 /// Where snapshots wait while the database is away.
@@ -65,6 +66,22 @@ pub(super) struct RawSource {
     pub(super) requests_per_minute: Option<Located<i64>>,
     pub(super) timing: RawTiming,
     pub(super) auth: Option<RawAuth>,
+}
+
+/// Where events are posted to.
+#[derive(Clone, Debug)]
+pub(super) struct RawWebhook {
+    pub(super) place: Place,
+    pub(super) name: Option<Located<String>>,
+    pub(super) url: Option<Located<SecretString>>,
+    pub(super) allow_http: Option<Located<bool>>,
+    pub(super) secret: Option<Located<SecretString>>,
+    pub(super) previous_secret: Option<Located<SecretString>>,
+    pub(super) events: Option<Located<Vec<String>>>,
+    pub(super) failing_after: Option<Located<i64>>,
+    pub(super) disconnect_share: Option<Located<i64>>,
+    pub(super) disconnect_min: Option<Located<i64>>,
+    pub(super) timeout: Option<Located<String>>,
 }
 
 #[derive(Clone, Debug)]
@@ -144,6 +161,9 @@ impl RawConfig {
         for section in file.sections("source")? {
             raw.sources.push(one_source(section)?);
         }
+        for section in file.sections("webhook")? {
+            raw.webhooks.push(webhook(section)?);
+        }
         file.finish()?;
         Ok(raw)
     }
@@ -174,6 +194,24 @@ fn one_source(mut section: Section<'_>) -> Result<RawSource, ConfigError> {
     };
     section.finish()?;
     Ok(source)
+}
+
+fn webhook(mut section: Section<'_>) -> Result<RawWebhook, ConfigError> {
+    let webhook = RawWebhook {
+        place: section.place(),
+        name: section.text("name")?,
+        url: section.secret("url")?,
+        allow_http: section.boolean("allow_http")?,
+        secret: section.secret("secret")?,
+        previous_secret: section.secret("previous_secret")?,
+        events: section.texts("events")?,
+        failing_after: section.integer("failing_after")?,
+        disconnect_share: section.integer("disconnect_share")?,
+        disconnect_min: section.integer("disconnect_min")?,
+        timeout: section.text("timeout")?,
+    };
+    section.finish()?;
+    Ok(webhook)
 }
 
 fn auth(mut section: Section<'_>) -> Result<RawAuth, ConfigError> {

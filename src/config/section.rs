@@ -97,6 +97,21 @@ impl<'a> Section<'a> {
         }
     }
 
+    pub(super) fn texts(
+        &mut self,
+        key: &'static str,
+    ) -> Result<Option<Located<Vec<String>>>, ConfigError> {
+        let Some((place, value)) = self.take(key) else { return Ok(None) };
+        let texts = value.get_ref().as_array().and_then(|list| {
+            let texts = list.iter().map(|one| one.get_ref().as_str().map(str::to_owned));
+            texts.collect::<Option<Vec<_>>>()
+        });
+        match texts {
+            Some(texts) => Ok(Some(Located::new(texts, place))),
+            None => Err(wrong_type(&place, value, "a list of texts, each in quotes")),
+        }
+    }
+
     /// A table in this one.
     pub(super) fn section(&mut self, key: &'static str) -> Result<Option<Self>, ConfigError> {
         let Some((place, value)) = self.take(key) else { return Ok(None) };

@@ -350,7 +350,7 @@ fn region(region: &Located<String>) -> Result<String, ConfigError> {
     }
 }
 
-fn bounded(
+pub(super) fn bounded(
     number: Option<&Located<i64>>,
     default: i64,
     least: i64,
@@ -378,14 +378,18 @@ fn endpoint(text: &Located<String>, allows_http: bool) -> Result<Url, ConfigErro
     if url.query().is_some() || url.fragment().is_some() {
         return Err(text.refuse("nothing may follow the path"));
     }
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    let is_loopback = host == "localhost"
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    if url.scheme() == "http" && !is_loopback && !allows_http {
+    if url.scheme() == "http" && !is_loopback(&url) && !allows_http {
         return Err(text.refuse(
             "https is needed, or credentials cross the network in the clear; on a network you \
              trust, set `allow_http = true` beside it or DESKLEDGER_ALLOW_HTTP=1",
         ));
     }
     Ok(url)
+}
+
+/// Whether an address is this machine's own.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost"
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }

@@ -217,7 +217,7 @@ fn each_mistake_is_one_clear_line() {
         ),
         (
             "[colect]\n".into(),
-            "`colect` (deskledger.toml:1) is no known key; did you mean `collect`? (known here: database, private, spool, retention, serve, access, metrics, reports, collect, source)",
+            "`colect` (deskledger.toml:1) is no known key; did you mean `collect`? (known here: database, private, spool, retention, serve, access, metrics, reports, collect, source, webhook)",
         ),
         (
             format!("{SOURCE}pagesize = 5\n"),
@@ -440,9 +440,16 @@ fn each_key_is_documented_with_its_section() {
     let readme = include_str!("../../README.md");
     assert!(readme.contains("docs/configuration.md"));
     let rows: Vec<&str> = document.lines().filter(|line| line.starts_with('|')).collect();
-    for section in
-        ["[database]", "[private]", "[spool]", "[reports]", "[collect]", "[[source]]", "auth"]
-    {
+    for section in [
+        "[database]",
+        "[private]",
+        "[spool]",
+        "[reports]",
+        "[collect]",
+        "[[source]]",
+        "auth",
+        "[[webhook]]",
+    ] {
         let refusal = match section {
             "auth" => refused("[[source]]\nauth = { x = 1 }"),
             section => refused(&format!("{section}\nx = 1")),
@@ -622,4 +629,62 @@ fn retention_says_how_old_what_may_grow_and_nothing_goes_before_what_needs_it() 
         let error = read(&format!("[retention]\n{text}\n")).expect_err(text).to_string();
         assert!(error.contains(part), "{error}");
     }
+}
+
+/// A webhook as it has to be, and where its secret may be put in.
+const WEBHOOK: &str = "[[webhook]]\nname = 'pager'\nurl = 'https://hooks.example/very-secret-path'\n";
+/// 24 bytes.
+const WHSEC: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
+
+#[test]
+fn a_webhook_has_the_documented_defaults_and_shows_nothing_secret() {
+    let text = format!("{WEBHOOK}secret = 'env:HOOK'\n");
+    let config = load(&text, &[("HOOK", WHSEC)]).expect("well formed");
+    let [webhook] = &config.webhooks().expect("right")[..] else { panic!("there is one") };
+    assert_eq!((webhook.name.as_str(), webhook.host().as_str()), ("pager", "hooks.example"));
+    assert_eq!(webhook.topics, Topic::ALL);
+    assert_eq!((webhook.failing_after, webhook.timeout.as_secs()), (3, 15));
+    assert_eq!((webhook.disconnect_share, webhook.disconnect_min), (20, 10));
+    assert_eq!(webhook.secrets[0].expose_secret(), (0..24).collect::<Vec<u8>>());
+    assert!(!format!("{webhook:?}").contains("very-secret"));
+    let chosen = load(&format!("{text}events = ['gap.opened']"), &[("HOOK", WHSEC)]);
+    assert_eq!(chosen.expect("well formed").webhooks().expect("right")[0].topics, [Topic::Gap]);
+    assert!(load("", &[]).expect("well formed").webhooks().expect("none").is_empty());
+}
+
+#[test]
+fn what_is_wrong_about_a_webhook_is_told_without_its_address_and_its_secret() {
+    let secret = format!("secret = '{WHSEC}'\n");
+    let with = |more: &str| format!("{WEBHOOK}{secret}{more}");
+    for (text, told) in [
+        (WEBHOOK.to_owned(), "`webhook.pager` (deskledger.toml:1) has no `secret`: add one"),
+        (format!("[[webhook]]\n{secret}"), "`webhook[1]` (deskledger.toml:1) has no `name`"),
+        (with("") + &with(""), "another webhook has that name"),
+        (with("").replace("pager", "a/b"), "is `a/b`; allowed are 1 to 64 letters"),
+        (with("").replace("https", "http"), "is an address of plain http; https is needed"),
+        (with("").replace("https://", "https://very-secret:x@"), "an address with a user in it"),
+        (with("").replace("https://", "very-secret"), "is no address; write it as"),
+        (with("").replace("whsec_", ""), "is no secret of a webhook; it is `whsec_` and 24 to 64"),
+        (with("").replace("FRYX", ""), "is no secret of a webhook"),
+        (with("events = ['gap']"), "is `gap`; allowed are `source.failing`, `gap.opened`,"),
+        (with("events = ['gap.closed']"), "it comes with `gap.opened`: write that"),
+        (with("events = []"), "is empty; allowed are"),
+        (with("events = 'gap.opened'"), "is a text; it must be a list of texts"),
+        (with("failing_after = 0"), "is `0`; allowed are 1 to 1000"),
+        (with("disconnect_share = 101"), "is `101`; allowed are 1 to 100"),
+        (with("timeout = '2m'"), "is `2m`; allowed are `1s` to `60s`"),
+        (with("tiemout = '2s'"), "did you mean `timeout`?"),
+        (with("").replace("[[webhook]]", "[webhook]"), "must be tables, each under its own"),
+    ] {
+        let error = load(&text, &[]).and_then(|config| config.webhooks()).expect_err(&text);
+        let error = error.to_string();
+        assert!(error.contains(told), "{text}: {error}");
+        assert!(!error.contains("very-secret") && !error.contains("AAECAw"), "{error}");
+    }
+    for fine in ["http://127.0.0.1:1/x", "http://localhost:1", "http://[::1]:1"] {
+        let text = with("").replace("https://hooks.example/very-secret-path", fine);
+        assert!(load(&text, &[]).expect("well formed").webhooks().is_ok(), "{fine}");
+    }
+    let trusted = with("allow_http = true").replace("https", "http");
+    assert!(load(&trusted, &[]).expect("well formed").webhooks().is_ok());
 }
