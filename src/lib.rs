@@ -26,7 +26,8 @@
 //! | [`retention`] | archives of months that are old enough, pruning, bringing back | domain, exchange, store |
 //! | [`seal`] | signed statements of where the chains stand | domain |
 //! | [`collector`] | ticks, the cycle that visits and keeps, the spool | domain, exchange, workspace, store, clock, config |
-//! | [`metrics`] | a recorder as it is seen from outside: figures for Prometheus, whether it lives and is ready | domain, clock, collector, workspace, serve |
+//! | [`metrics`] | a recorder as it is seen from outside: figures for Prometheus, whether it lives and is ready | domain, clock, collector, notify, workspace, serve |
+//! | [`notify`] | webhooks: what is told of recording to whom, signed, kept until it is taken | domain, clock, config, error, collector, store |
 //! | [`report`] | the catalogue of `queries/`, parameters, running, rendering | – |
 //! | [`simulator`] | a fleet from a seed, and the API over it | domain, clock |
 //! | [`config`] | flags, environment and file, checked | domain, home |
@@ -82,6 +83,7 @@ pub mod error;
 pub mod exchange;
 pub mod home;
 pub mod metrics;
+pub mod notify;
 pub mod report;
 pub mod retention;
 pub mod seal;

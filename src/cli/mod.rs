@@ -37,6 +37,7 @@ pub mod sources;
 pub mod spool;
 pub mod status;
 pub mod verify;
+pub mod webhook;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 the answer is \"no\"; 2 wrong use or configuration; 3 the API or the database failed.
@@ -158,6 +159,9 @@ pub enum Command {
     Status(status::Args),
     /// Say what waits on disk for the database to come back.
     Spool(spool::Args),
+    /// Make a webhook's secret, prove that its receiver takes what is posted, and say what waits for it.
+    #[command(subcommand)]
+    Webhook(webhook::Command),
     /// Check configuration, database, API, credentials and clocks, and say what to do about each.
     Doctor(doctor::Args),
     /// Write what a shell needs to complete deskledger's command lines.
@@ -196,6 +200,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Verify(args) => verify::run(args, &globals).await,
         Command::Status(args) => status::run(args, &globals).await,
         Command::Spool(args) => spool::run(&args, &globals),
+        Command::Webhook(command) => webhook::run(command, &globals).await,
         Command::Doctor(args) => doctor::run(args, &globals).await,
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),

@@ -114,10 +114,20 @@ pub struct Cycle<V> {
     clock: Clock,
     max_gap: TimeDelta,
     has_learned: bool,
+    listener: Option<Listener>,
     /// When the visit before began, by the clock and by what had passed.
     before: Option<(Instant, Duration)>,
     /// What the next snapshot has to say besides: why nothing was visited before it.
     notes: Vec<Note>,
+}
+
+/// Hears what the ledger says of the source, before each visit that follows another recorder's.
+struct Listener(Box<dyn FnMut(&Beliefs) + Send>);
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listener").finish_non_exhaustive()
+    }
 }
 
 /// What a snapshot says of the time before it.
@@ -146,9 +156,15 @@ impl<V: Visitor> Cycle<V> {
             clock,
             max_gap,
             has_learned: false,
+            listener: None,
             before: None,
             notes: Vec::new(),
         }
+    }
+
+    /// Tells `listener` what the ledger says of the source, each time that the visitor learns it.
+    pub fn heard_by(&mut self, listener: impl FnMut(&Beliefs) + Send + 'static) {
+        self.listener = Some(Listener(Box::new(listener)));
     }
 
     /// Visits the source otherwise from here on; what was read is kept where it was.
@@ -176,6 +192,9 @@ impl<V: Visitor> Cycle<V> {
             && let Some(beliefs) = self.keeper.beliefs().await
         {
             self.visitor.learn(beliefs);
+            if let Some(Listener(listener)) = &mut self.listener {
+                listener(beliefs);
+            }
             self.has_learned = true;
         }
         self.look_at_clock();

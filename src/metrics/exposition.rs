@@ -33,6 +33,7 @@ impl Collector for Watch {
         self.of_skipped_ticks(&mut to)?;
         of_requests(&mut to, &sources)?;
         of_what_is_kept(&mut to, &sources)?;
+        self.of_webhooks(&mut to)?;
         self.of_ages(&mut to, &sources)
     }
 }
@@ -71,6 +72,26 @@ impl Watch {
                 .map(|(reason, ticks)| ([("source", &**source), ("reason", reason)], ticks))
         });
         counter(to, &family, rows)
+    }
+
+    fn of_webhooks(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let counts = self.webhooks.get().map(|tally| tally.now()).unwrap_or_default();
+        let family = Family(
+            "deskledger_webhook_deliveries",
+            "Attempts to deliver events, by how they ended, and events that were given up.",
+            None,
+        );
+        let rows = counts.iter().flat_map(|(webhook, counts)| {
+            counts.outcomes.iter().map(|(outcome, events)| {
+                ([("webhook", &**webhook), ("outcome", outcome.as_str())], *events)
+            })
+        });
+        counter(to, &family, rows)?;
+        let family = Family("deskledger_webhook_pending", "Events that wait to be delivered.", None);
+        let rows = counts.iter().filter_map(|(webhook, counts)| {
+            Some(([("webhook", &**webhook)], float(counts.pending?)))
+        });
+        gauge(to, &family, rows)
     }
 
     fn of_ages(&self, to: &mut DescriptorEncoder<'_>, sources: &Sources<'_>) -> fmt::Result {

@@ -10,6 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use crate::clock::Clock;
 use crate::collector::{Backlog, Keeper, Standing, Step, Tally, Ticker, Withheld};
 use crate::domain::{Instant, Outcome, Snapshot};
+use crate::notify;
 use crate::workspace::{Effort, Fate};
 
 /// From a fleet on the same machine to a visit that takes all of the longest budget.
@@ -37,6 +38,8 @@ pub struct Watch {
     sources: Mutex<Vec<Arc<Watched>>>,
     /// Once the schedule runs.
     pub(super) ticker: OnceLock<Arc<Ticker>>,
+    /// Once it is told of anybody.
+    pub(super) webhooks: OnceLock<Arc<notify::Tally>>,
     /// As far as it was told lately.
     database_bytes: Mutex<Option<u64>>,
     is_stopping: AtomicBool,
@@ -155,6 +158,7 @@ impl Watch {
             spool_max_bytes,
             sources: Mutex::new(sources.into_iter().map(Watched::new).collect()),
             ticker: OnceLock::new(),
+            webhooks: OnceLock::new(),
             database_bytes: Mutex::default(),
             is_stopping: AtomicBool::new(false),
         }
@@ -163,6 +167,11 @@ impl Watch {
     /// The schedule runs.
     pub fn ticks(&self, ticker: Arc<Ticker>) {
         let _ = self.ticker.set(ticker);
+    }
+
+    /// What becomes of events is counted there.
+    pub fn webhooks(&self, tally: Arc<notify::Tally>) {
+        let _ = self.webhooks.set(tally);
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Watched>>> {

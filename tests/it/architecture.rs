@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What each room of the crate may use of the others; nothing points to `cli`.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("domain", &[]),
     ("clock", &["domain"]),
     ("home", &[]),
@@ -20,7 +20,8 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("serve", &["clock", "report", "error"]),
     ("collector", &["domain", "clock", "config", "error", "exchange", "workspace", "store"]),
     // Of `serve` only how connections are answered.
-    ("metrics", &["domain", "clock", "collector", "workspace", "serve"]),
+    ("metrics", &["domain", "clock", "collector", "notify", "workspace", "serve"]),
+    ("notify", &["domain", "clock", "config", "error", "collector", "store"]),
     // Of the client only how a request is signed, which the server has to check: see below.
     ("simulator", &["domain", "clock", "workspace"]),
     (
@@ -38,6 +39,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
             "retention",
             "collector",
             "metrics",
+            "notify",
             "seal",
             "serve",
             "simulator",
@@ -46,7 +48,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
 ];
 
 /// The crates that rooms must not know.
-const MUST_NOT_KNOW: [(&str, &[&str]); 10] = [
+const MUST_NOT_KNOW: [(&str, &[&str]); 11] = [
     ("workspace", &["sqlx", "anyhow", "clap"]),
     ("store", &["reqwest", "axum", "anyhow", "clap"]),
     ("exchange", &["sqlx", "reqwest", "tokio", "anyhow", "clap"]),
@@ -56,6 +58,7 @@ const MUST_NOT_KNOW: [(&str, &[&str]); 10] = [
     ("serve", &["reqwest", "anyhow", "clap"]),
     // Whoever looks never waits for the database or the API.
     ("metrics", &["sqlx", "reqwest", "anyhow", "clap"]),
+    ("notify", &["sqlx", "axum", "anyhow", "clap"]),
     ("report", &["reqwest", "axum", "anyhow"]),
     ("collector", &["sqlx", "reqwest", "comfy_table", "csv", "indicatif", "anyhow", "clap"]),
 ];

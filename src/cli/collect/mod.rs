@@ -23,12 +23,15 @@ use recording::{Origin, Ours, Recording, Taken};
 
 use super::Globals;
 use super::ledger::Ledger;
+use super::webhook::outboxes;
 use super::sources::{Prepared, Visits, prepare};
+use crate::clock::Clock;
 use crate::collector::Step;
-use crate::config::SpoolConfig;
+use crate::config::{SpoolConfig, WebhookConfig};
 use crate::domain::Source;
 use crate::error::{Chain, FAILED, hints, with_hint};
 use crate::metrics::Watch;
+use crate::notify::{Notifier, SpoolPart};
 use crate::workspace::Accounts;
 
 /// Arguments of `collect`.
@@ -66,6 +69,7 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     let halt = CancellationToken::new();
     let spool_config = config.spool_config()?;
     let metrics = config.metrics(args.metrics_listen.clone())?;
+    let webhooks = config.webhooks()?;
     let accounts = Accounts::default();
     let sources = prepare(config.sources()?, &accounts, visits, &halt)?;
     let watch = Arc::new(outside::watch(&sources, &spool_config));
@@ -79,7 +83,7 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     let is_once = args.once;
     let pruning = retention::daily(&ledger.store, &config.retention).filter(|_| !is_once);
     let origin = Origin { globals, metrics_listen: args.metrics_listen, config: &config, metrics };
-    let start = Start { origin, is_once, spool_config, sources, accounts };
+    let start = Start { origin, is_once, spool_config, sources, accounts, webhooks };
     let result = collect(start, &ledger, &watch, &halt, &mut signals).await;
     if let Some(pruning) = pruning {
         // A month goes as a whole or not at all.
@@ -110,6 +114,7 @@ struct Start<'a> {
     spool_config: SpoolConfig,
     sources: Vec<Prepared>,
     accounts: Accounts,
+    webhooks: Vec<WebhookConfig>,
 }
 
 async fn collect(
@@ -119,7 +124,7 @@ async fn collect(
     halt: &CancellationToken,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
-    let Start { origin, is_once, spool_config, sources, accounts } = start;
+    let Start { origin, is_once, spool_config, sources, accounts, webhooks } = start;
     let recorded: Vec<Source> = if ledger.is_away {
         Vec::new()
     } else {
@@ -152,17 +157,24 @@ async fn collect(
         return once(taken).await;
     }
     let adopting = slots::adopt(ledger, &spool_config, &ours);
-    let mut recording = Recording::new(ledger, &spool, watch, (ours.clone(), accounts), halt);
+    let part = SpoolPart { slot: spool.slot()?, max_bytes: spool_config.max_bytes };
+    let (folder, store) = (outboxes(&spool_config), ledger.store.clone());
+    let notifier = Notifier::start(folder, webhooks.clone(), store, part, Clock::System);
+    watch.webhooks(Arc::clone(&notifier.tally));
+    let told = (notifier.teller.clone(), webhooks);
+    let mut recording = Recording::new(ledger, &spool, watch, (ours.clone(), accounts), told, halt);
     for taken in taken {
         recording.begin(taken);
     }
-    tokio::select! {
+    let ended = tokio::select! {
         ended = on_schedule(recording, &origin, signals) => ended,
         failed = adopting => failed,
         () = outside::look_at_ledger(&ledger.store, watch) => unreachable!("it goes on for ever"),
         () = housekeeping::keep(&ledger.store) => unreachable!("it goes on for ever"),
         () = service::vouch(watch) => unreachable!("it goes on for ever"),
-    }
+    };
+    notifier.end().await;
+    ended
 }
 
 /// Visits all sources at the same time, and fails if one of the visits did.

@@ -21,10 +21,11 @@ use crate::cli::sources::{Prepared, Ready, Visits, prepare};
 use crate::clock::Clock;
 use crate::collector::spool::Spool;
 use crate::collector::{Cycle, Ticker};
-use crate::config::{Config, MetricsSettings, SourceConfig};
+use crate::config::{Config, MetricsSettings, SourceConfig, WebhookConfig};
 use crate::domain::Source;
 use crate::error::usage;
 use crate::metrics::Watch;
+use crate::notify::Teller;
 use crate::store::StoreError;
 use crate::workspace::{Accounts, Client};
 
@@ -138,6 +139,8 @@ pub(super) struct Recording<'a> {
     pub watch: &'a Watch,
     pub ours: Ours,
     pub accounts: Accounts,
+    teller: Teller,
+    webhooks: Vec<WebhookConfig>,
     /// Ends visits under way.
     pub halt: &'a CancellationToken,
     ticker: Arc<Ticker>,
@@ -165,6 +168,7 @@ struct Summary {
     changed: Vec<String>,
     removed: Vec<String>,
     same: usize,
+    has_other_webhooks: bool,
 }
 
 impl<'a> Recording<'a> {
@@ -173,6 +177,7 @@ impl<'a> Recording<'a> {
         spool: &'a Spool,
         watch: &'a Watch,
         (ours, accounts): (Ours, Accounts),
+        (teller, webhooks): (Teller, Vec<WebhookConfig>),
         halt: &'a CancellationToken,
     ) -> Self {
         Self {
@@ -181,6 +186,8 @@ impl<'a> Recording<'a> {
             watch,
             ours,
             accounts,
+            teller,
+            webhooks,
             halt,
             ticker: Arc::new(Ticker::new(Clock::System)),
             vacancies: Arc::new(Vacancies::new(ledger.store.clone())),
@@ -220,7 +227,7 @@ impl<'a> Recording<'a> {
                 stop: stop.clone(),
             },
             Arc::clone(&self.vacancies),
-            self.watch.begin(&name),
+            (self.watch.begin(&name), self.teller.clone()),
         );
         let (ours, of) = (self.ours.clone(), name.clone());
         let worker = self.workers.spawn(async move {
@@ -237,6 +244,7 @@ impl<'a> Recording<'a> {
     pub async fn reload(&mut self, origin: &Origin<'_>) -> anyhow::Result<()> {
         let config = origin.again()?;
         let unchangeable = origin.unchangeable(&config)?;
+        let webhooks = config.webhooks()?;
         let mut accounts = self.accounts.renewed();
         let prepared = prepare(config.sources()?, &accounts, Visits::OnSchedule, self.halt)?;
         let names: BTreeSet<String> =
@@ -302,6 +310,10 @@ impl<'a> Recording<'a> {
             self.watch.add(outside::watched(&taken.source));
             self.begin(taken);
         }
+        summary.has_other_webhooks = webhooks != self.webhooks;
+        // Also the same ones: what a receiver has ended begins again.
+        self.teller.configure(webhooks.clone());
+        self.webhooks = webhooks;
         summary.say(&unchangeable);
         Ok(())
     }
@@ -310,6 +322,7 @@ impl<'a> Recording<'a> {
         let Some(recorded) = self.recorded.remove(name) else { return };
         self.watch.remove(name);
         self.ticker.remove(name);
+        self.teller.leaves(name);
         recorded.stop.cancel();
         self.leaving.retain(|_, worker| !worker.is_finished());
         self.leaving.insert(name.to_owned(), recorded.worker);
@@ -370,6 +383,9 @@ impl Summary {
             (1, false) => "1 source as before".to_owned(),
             (same, false) => format!("{same} sources as before"),
         });
+        if self.has_other_webhooks {
+            said.push("other webhooks".to_owned());
+        }
         tracing::info!("read the configuration again: {}", said.join("; "));
         if !unchangeable.is_empty() {
             tracing::warn!(

@@ -15,6 +15,7 @@ use crate::collector::{Cycle, PATIENCE, Standing, Step, Tick};
 use crate::config::SourceConfig;
 use crate::domain::{Instant, format_duration};
 use crate::metrics::Loop;
+use crate::notify::Teller;
 use crate::workspace::Client;
 
 /// How often one that stands by looks whether it is to lead.
@@ -43,8 +44,10 @@ pub(super) async fn record(
     mut cycle: Cycle<Client>,
     told: Told,
     vacancies: Arc<Vacancies>,
-    seen: Loop,
+    (seen, teller): (Loop, Teller),
 ) {
+    let (name, ear) = (source.name.clone(), teller.clone());
+    cycle.heard_by(move |beliefs| ear.learns(&name, beliefs));
     let Told { mut ticks, change, stop } = told;
     let mut longest = longest(&source);
     let mut said = Said::default();
@@ -58,17 +61,18 @@ pub(super) async fn record(
             let is_recent =
                 cycle.keeper.newest().is_some_and(|at| (Clock::System.now() - at).abs() < step);
             if !is_recent && !stop.is_cancelled() {
-                visit(&mut cycle, None, &source, &mut said, &seen).await;
+                visit(&mut cycle, None, &source, &mut said, (&seen, &teller)).await;
             }
         }
         seen.rests(&cycle.keeper).await;
+        teller.rests(&source.name, &cycle.keeper, source.max_gap);
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
             tick = ticks.recv() => match tick {
                 Some(tick) => {
                     seen.works(longest);
-                    visit(&mut cycle, Some(tick.scheduled_at), &source, &mut said, &seen).await;
+                    visit(&mut cycle, Some(tick.scheduled_at), &source, &mut said, (&seen, &teller)).await;
                 }
                 None => break,
             },
@@ -118,11 +122,13 @@ async fn visit(
     scheduled_at: Option<Instant>,
     source: &SourceConfig,
     said: &mut Said,
-    seen: &Loop,
+    (seen, teller): (&Loop, &Teller),
 ) {
     let begun = Moment::now();
+    teller.begins(&source.name);
     let step = cycle.run(scheduled_at).await;
     seen.made(&step, begun.elapsed());
+    teller.made(&source.name, &step, source.max_gap);
     said.log(source, &step);
 }
 

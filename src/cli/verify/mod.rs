@@ -18,6 +18,7 @@ use crate::error::{refusal, usage, with_hint};
 use crate::seal::{Head, PublicKey, Seal, SealError, SealingKey};
 use crate::store::{Progress, Store, StoreError, Verdict};
 
+mod notice;
 mod output;
 
 /// Arguments of `verify`.
@@ -72,6 +73,7 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     if let Some(path) = args.seal.as_deref().filter(|path| path.exists()) {
         return Err(usage(anyhow!("`{}` exists: a seal is written to a new file", path.display())));
     }
+    let webhooks = config.webhooks()?;
     let ledger = Ledger::open_to_read(&config).await?;
     let result = verify(&ledger.store, args.source.as_deref(), seal.as_ref()).await;
     ledger.close().await?;
@@ -88,6 +90,7 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
         Format::Json => output::as_json(&verdicts, &missing, seal.as_ref()),
     };
     std::io::stdout().write_all(text.as_bytes())?;
+    notice::tell(&config, &webhooks, &verdicts, &missing).await;
     if let Some((verdict, fault)) =
         verdicts.iter().find_map(|verdict| Some((verdict, verdict.fault.as_ref()?)))
     {

@@ -87,6 +87,15 @@ impl Spool {
         Ok(Self(Arc::new(Shared { config, disk, slot, used, open })))
     }
 
+    /// The number of the slot, which the next process takes that finds something waiting in it.
+    ///
+    /// # Errors
+    /// The folder is gone, and another one cannot be taken.
+    pub fn slot(&self) -> Result<String, SpoolError> {
+        let (folder, _) = self.0.slot()?;
+        Ok(folder.file_name().unwrap_or_default().to_string_lossy().into_owned())
+    }
+
     /// Opens a source's queue, and puts right what an end of its last owner without warning has left. `pin` goes
     /// into every line, for whoever imports a segment's lines by hand.
     ///
