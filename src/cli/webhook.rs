@@ -95,7 +95,8 @@ async fn test(webhooks: &[WebhookConfig], only: Option<&str>) -> anyhow::Result<
         let (is_taken, said) = verdict(&answer);
         let (state, took) = (if is_taken { "ok" } else { "failed" }, begun.elapsed().as_millis());
         let host = webhook.host();
-        let mut line = format!("{state:8} {} ({host}): {said}, after {took} ms, {}", webhook.name, event.id);
+        let mut line =
+            format!("{state:8} {} ({host}): {said}, after {took} ms, {}", webhook.name, event.id);
         if !text.trim().is_empty() {
             line += &format!("\n         {}", harmless(text.trim()));
         }
@@ -114,14 +115,16 @@ async fn test(webhooks: &[WebhookConfig], only: Option<&str>) -> anyhow::Result<
 fn verdict(answer: &Answer) -> (bool, String) {
     match answer {
         Answer::Taken(status) => (true, format!("HTTP {status}")),
-        Answer::Refused(status @ (401 | 403)) => {
-            (false, format!("HTTP {status}: does the receiver have the same secret, and the right clock?"))
-        }
+        Answer::Refused(status @ (401 | 403)) => (
+            false,
+            format!("HTTP {status}: does the receiver have the same secret, and the right clock?"),
+        ),
         Answer::Refused(status) => (false, format!("HTTP {status}: is the address right?")),
         Answer::Gone => (false, "HTTP 410: it wants nothing any more".to_owned()),
-        Answer::Busy(status @ 300..=399, _) => {
-            (false, format!("HTTP {status}: redirects are not followed; write the address that it names"))
-        }
+        Answer::Busy(status @ 300..=399, _) => (
+            false,
+            format!("HTTP {status}: redirects are not followed; write the address that it names"),
+        ),
         Answer::Busy(status, _) => (false, format!("HTTP {status}: a recorder would try again")),
         Answer::Silent(why) => (false, harmless(why)),
     }
@@ -135,7 +138,8 @@ fn list(config: &Config, webhooks: &[WebhookConfig], is_json: bool) -> anyhow::R
         // Nothing is made by looking.
         let (pending, open) = match is_there {
             true => {
-                let outbox = Outbox::open(&folder, &webhook.name).context("look into the outbox")?;
+                let outbox =
+                    Outbox::open(&folder, &webhook.name).context("look into the outbox")?;
                 (outbox.pending()?, outbox.opened()?)
             }
             false => Default::default(),
@@ -144,30 +148,40 @@ fn list(config: &Config, webhooks: &[WebhookConfig], is_json: bool) -> anyhow::R
     }
     let mut text = String::new();
     if is_json {
-        let rows: Vec<_> = rows.iter().map(|(webhook, pending, open)| {
-            let events: Vec<_> = webhook.topics.iter().map(|topic| topic.begins_as()).collect();
-            json!({
-                "name": webhook.name,
-                "host": webhook.host(),
-                "events": events,
-                "pending": pending.iter().map(|event| json!({
-                    "id": event.id, "type": event.kind, "since": instant(event.added_at),
-                })).collect::<Vec<_>>(),
-                "open": open.iter().map(|(_, open)| json!({
-                    "type": open.kind, "about": open.about, "since": instant(open.since),
-                })).collect::<Vec<_>>(),
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|(webhook, pending, open)| {
+                let events: Vec<_> = webhook.topics.iter().map(|topic| topic.begins_as()).collect();
+                json!({
+                    "name": webhook.name,
+                    "host": webhook.host(),
+                    "events": events,
+                    "pending": pending.iter().map(|event| json!({
+                        "id": event.id, "type": event.kind, "since": instant(event.added_at),
+                    })).collect::<Vec<_>>(),
+                    "open": open.iter().map(|(_, open)| json!({
+                        "type": open.kind, "about": open.about, "since": instant(open.since),
+                    })).collect::<Vec<_>>(),
+                })
             })
-        }).collect();
+            .collect();
         text = format!("{}\n", serde_json::to_string_pretty(&rows)?);
     } else {
         for (webhook, pending, open) in &rows {
             let waits = match pending.first() {
                 None => "nothing waits".to_owned(),
-                Some(first) => format!("{} wait, the first since {}", pending.len(), instant(first.added_at)),
+                Some(first) => {
+                    format!("{} wait, the first since {}", pending.len(), instant(first.added_at))
+                }
             };
             text += &format!("{} ({}): {waits}\n", webhook.name, webhook.host());
             for (_, open) in open {
-                text += &format!("  {} {} since {}\n", open.kind, harmless(&open.about), instant(open.since));
+                text += &format!(
+                    "  {} {} since {}\n",
+                    open.kind,
+                    harmless(&open.about),
+                    instant(open.since)
+                );
             }
         }
     }

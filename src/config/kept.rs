@@ -26,9 +26,12 @@ impl Config {
             // A user's and an account's names are no secrets, and neither is a key's id.
             .flat_map(|auth| [&auth.secret_key, &auth.security_token, &auth.token, &auth.password])
             .chain([&self.raw.database_url])
-            .chain(self.raw.webhooks.iter().flat_map(|webhook| {
-                [&webhook.secret, &webhook.previous_secret]
-            }))
+            .chain(
+                self.raw
+                    .webhooks
+                    .iter()
+                    .flat_map(|webhook| [&webhook.secret, &webhook.previous_secret]),
+            )
             .flatten();
         let mut kept = Kept::default();
         for secret in secrets {

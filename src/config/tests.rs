@@ -632,7 +632,8 @@ fn retention_says_how_old_what_may_grow_and_nothing_goes_before_what_needs_it() 
 }
 
 /// A webhook as it has to be, and where its secret may be put in.
-const WEBHOOK: &str = "[[webhook]]\nname = 'pager'\nurl = 'https://hooks.example/very-secret-path'\n";
+const WEBHOOK: &str =
+    "[[webhook]]\nname = 'pager'\nurl = 'https://hooks.example/very-secret-path'\n";
 /// 24 bytes.
 const WHSEC: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
 

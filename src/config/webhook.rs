@@ -109,9 +109,8 @@ impl PartialEq for WebhookConfig {
             let secrets = one.secrets.iter().map(|secret| secret.expose_secret().to_vec());
             (one.url.expose_secret().to_owned(), secrets.collect::<Vec<_>>())
         };
-        let rest = |one: &Self| {
-            (one.failing_after, one.disconnect_share, one.disconnect_min, one.timeout)
-        };
+        let rest =
+            |one: &Self| (one.failing_after, one.disconnect_share, one.disconnect_min, one.timeout);
         self.name == other.name
             && self.topics == other.topics
             && rest(self) == rest(other)
@@ -163,17 +162,24 @@ fn check(
     environment: &Environment,
     folder: &Path,
 ) -> Result<WebhookConfig, ConfigError> {
-    let missing = |what: &str| ConfigError::Missing { place: raw.place.clone(), what: what.to_owned() };
+    let missing =
+        |what: &str| ConfigError::Missing { place: raw.place.clone(), what: what.to_owned() };
     let name = name(raw.name.as_ref().ok_or_else(|| missing("`name`: add one, as `pager`"))?)?;
     let url = raw.url.as_ref().ok_or_else(|| missing("`url`: add the address to post to"))?;
-    let secret = raw.secret.as_ref().ok_or_else(|| {
-        missing("`secret`: add one; `deskledger webhook secret` makes one")
-    })?;
+    let secret = raw
+        .secret
+        .as_ref()
+        .ok_or_else(|| missing("`secret`: add one; `deskledger webhook secret` makes one"))?;
     let secrets = [Some(secret), raw.previous_secret.as_ref()].into_iter().flatten();
     let secrets = secrets.map(|secret| signing_secret(secret, environment, folder));
     Ok(WebhookConfig {
         name,
-        url: address(url, raw.allow_http.as_ref().is_some_and(|allow| allow.value), environment, folder)?,
+        url: address(
+            url,
+            raw.allow_http.as_ref().is_some_and(|allow| allow.value),
+            environment,
+            folder,
+        )?,
         secrets: secrets.collect::<Result<_, _>>()?,
         topics: topics(&raw.events)?,
         failing_after: bounded(raw.failing_after.as_ref(), 3, 1, 1000)?,

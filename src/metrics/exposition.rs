@@ -87,7 +87,8 @@ impl Watch {
             })
         });
         counter(to, &family, rows)?;
-        let family = Family("deskledger_webhook_pending", "Events that wait to be delivered.", None);
+        let family =
+            Family("deskledger_webhook_pending", "Events that wait to be delivered.", None);
         let rows = counts.iter().filter_map(|(webhook, counts)| {
             Some(([("webhook", &**webhook)], float(counts.pending?)))
         });

@@ -161,7 +161,12 @@ impl Delivery {
                     standing.silent = Some((1, now + SOON.1));
                 }
                 self.tally.add(name, Outcome::Delivered, 1);
-                tracing::info!(webhook = name, event.id = id, status, "webhook `{name}`: told {kind}");
+                tracing::info!(
+                    webhook = name,
+                    event.id = id,
+                    status,
+                    "webhook `{name}`: told {kind}"
+                );
                 Stepped::On
             }
             Answer::Refused(status) => {
@@ -245,20 +250,25 @@ impl Delivery {
         work: impl FnOnce(&Outbox) -> std::io::Result<T> + Send + 'static,
     ) -> std::io::Result<T> {
         let outbox = self.outbox.clone();
-        tokio::task::spawn_blocking(move || work(&outbox)).await.unwrap_or_else(|error| {
-            Err(std::io::Error::other(error))
-        })
+        tokio::task::spawn_blocking(move || work(&outbox))
+            .await
+            .unwrap_or_else(|error| Err(std::io::Error::other(error)))
     }
 
     fn complain(&self, error: &std::io::Error) {
         let name = &self.name;
-        tracing::error!(webhook = name, "webhook `{name}`: cannot work in its folder: {}", Chain(error));
+        tracing::error!(
+            webhook = name,
+            "webhook `{name}`: cannot work in its folder: {}",
+            Chain(error)
+        );
     }
 }
 
 /// The first event that may be posted now: none that was refused a moment ago, and none that belongs to such a one.
 fn next<'a>(pending: &'a [Pending], standing: &Standing, now: Moment) -> Option<&'a Pending> {
-    let rests = |event: &Pending| standing.refused.get(&event.id).is_some_and(|(_, until)| *until > now);
+    let rests =
+        |event: &Pending| standing.refused.get(&event.id).is_some_and(|(_, until)| *until > now);
     let mut held: Vec<&str> = Vec::new();
     pending.iter().find(|event| {
         let is_held = held.contains(&event.subject.as_str());

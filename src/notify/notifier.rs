@@ -166,7 +166,8 @@ impl Work {
         self.tally.known(&names);
         let mut before: Vec<Target> = std::mem::take(&mut self.targets);
         for webhook in webhooks {
-            let same = before.iter().position(|target| target.config == webhook && !target.is_over());
+            let same =
+                before.iter().position(|target| target.config == webhook && !target.is_over());
             match same {
                 Some(at) => self.targets.push(before.swap_remove(at)),
                 None => {
@@ -310,7 +311,8 @@ impl Work {
         if after >= until {
             return;
         }
-        let Some(outages) = asked(self.store.outages(source, (after, until), min, share)).await else {
+        let Some(outages) = asked(self.store.outages(source, (after, until), min, share)).await
+        else {
             return;
         };
         self.checked.insert(source.to_owned(), until);
@@ -387,7 +389,8 @@ impl Work {
     /// Whether the spool of this process is more than half full.
     async fn settle_spool(&mut self, now: Instant) {
         let backlogs: Vec<_> = self.states.values().map(|state| state.backlog).collect();
-        if backlogs.is_empty() || backlogs.iter().any(Option::is_none) || self.spool.max_bytes == 0 {
+        if backlogs.is_empty() || backlogs.iter().any(Option::is_none) || self.spool.max_bytes == 0
+        {
             return;
         }
         let backlogs = || backlogs.iter().flatten();

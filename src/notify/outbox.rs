@@ -238,9 +238,9 @@ impl Outbox {
         }
         for id in self.names("told")? {
             let path = self.path("told", &id);
-            let is_old = std::fs::metadata(&path).and_then(|found| found.modified()).is_ok_and(|at| {
-                now - Instant::from(at) > MEMORY
-            });
+            let is_old = std::fs::metadata(&path)
+                .and_then(|found| found.modified())
+                .is_ok_and(|at| now - Instant::from(at) > MEMORY);
             if is_old && !opened.iter().any(|(_, opened)| opened.id == id) {
                 remove(&path)?;
             }
@@ -303,7 +303,8 @@ impl Outbox {
         // Of one process: another may write one of the same name.
         let temporary = self.path(part, &format!(".{}-{name}", std::process::id()));
         let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let mut file =
+            options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&temporary, self.path(part, name))?;

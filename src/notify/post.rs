@@ -77,7 +77,9 @@ impl Poster {
         };
         let answer = answer(response.status().as_u16(), response.headers(), self.clock.now());
         let text = match response.chunk().await {
-            Ok(Some(bytes)) => String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES)]).into_owned(),
+            Ok(Some(bytes)) => {
+                String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES)]).into_owned()
+            }
             _ => String::new(),
         };
         (answer, text)

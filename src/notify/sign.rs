@@ -53,8 +53,8 @@ mod tests {
 
     #[test]
     fn each_secret_signs() {
-        let [one, other] = ["MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"]
-            .map(secret);
+        let [one, other] =
+            ["MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"].map(secret);
         let alone = |secret: &SecretSlice<u8>| signature(std::slice::from_ref(secret), "a", 1, "b");
         let both = signature(&[one.clone(), other.clone()], "a", 1, "b");
         assert_eq!(both, format!("{} {}", alone(&one), alone(&other)));

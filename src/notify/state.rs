@@ -119,7 +119,8 @@ impl State {
         };
         let since = self.since().filter(|since| *since < visit.at);
         let failed = std::mem::take(&mut self.failed);
-        let max_gap = self.listing.map_or(visit.max_gap, |before| before.max_gap.min(visit.max_gap));
+        let max_gap =
+            self.listing.map_or(visit.max_gap, |before| before.max_gap.min(visit.max_gap));
         self.resumed = since.map(|since| Resumed { since, at: visit.at, is_gap, max_gap, failed });
         self.listing = Some(mark);
     }
@@ -282,7 +283,10 @@ mod tests {
         assert!(never.failing(1).is_none() && never.gap(at(99)).is_none(), "nothing is known");
         never.visited(&visit(5, false));
         let failing = never.failing(1).unwrap();
-        assert_eq!((failing.condition.since, &failing.data["newest_listing_at"]), (at(5), &Value::Null));
+        assert_eq!(
+            (failing.condition.since, &failing.data["newest_listing_at"]),
+            (at(5), &Value::Null)
+        );
         never.visited(&visit(6, true));
         let resumed = never.resumed.unwrap();
         assert_eq!((resumed.since, resumed.at, resumed.failed.visits), (at(5), at(6), 1));

@@ -48,4 +48,5 @@ mod storm;
 mod support;
 mod traps;
 mod verify;
+mod webhooks;
 mod workspace;

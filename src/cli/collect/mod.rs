@@ -23,8 +23,8 @@ use recording::{Origin, Ours, Recording, Taken};
 
 use super::Globals;
 use super::ledger::Ledger;
-use super::webhook::outboxes;
 use super::sources::{Prepared, Visits, prepare};
+use super::webhook::outboxes;
 use crate::clock::Clock;
 use crate::collector::Step;
 use crate::config::{SpoolConfig, WebhookConfig};

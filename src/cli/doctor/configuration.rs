@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 
 use super::check::Check;
-use crate::config::{Config, ConfigError, Environment, Flags, Kept, SourceConfig, SpoolConfig};
+use crate::config::{
+    Config, ConfigError, Environment, Flags, Kept, SourceConfig, SpoolConfig, WebhookConfig,
+};
 use crate::domain::format_duration;
 use crate::error::Chain;
 
@@ -91,6 +93,10 @@ impl Configured {
                         Vec::new()
                     }
                 };
+                checks.extend(match config.webhooks() {
+                    Ok(webhooks) => posted_to(&webhooks),
+                    Err(error) => Some(unusable("webhooks", &error)),
+                });
                 spool = Some(config.spool_config());
                 let place = match config.database_url {
                     Some(url) => Place::Url(url),
@@ -215,6 +221,17 @@ fn listed(sources: &[SourceConfig]) -> Check {
         })
         .collect();
     Check::ok("sources", format!("{}: {}", sources.len(), each.join("; ")))
+}
+
+/// Nothing is posted by looking: whoever is on call would be woken.
+fn posted_to(webhooks: &[WebhookConfig]) -> Option<Check> {
+    let each: Vec<String> = webhooks
+        .iter()
+        .map(|webhook| format!("`{}` at {}", webhook.name, webhook.host()))
+        .collect();
+    let found =
+        format!("{}: {}; `deskledger webhook test` tries them", each.len(), each.join(", "));
+    (!each.is_empty()).then(|| Check::ok("webhooks", found))
 }
 
 #[cfg(test)]

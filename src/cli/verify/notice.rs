@@ -28,7 +28,10 @@ pub(super) async fn tell(
     checked.extend(missing.iter().map(|source| {
         // It has no instant but the one at which it was missed: to the day, so that it is told once a day.
         let day = clock.now().date_naive().and_time(chrono::NaiveTime::MIN).and_utc();
-        Checked { source: source.clone(), wrong: Some(Wrong { at: day, entry: None, snapshot_id: None }) }
+        Checked {
+            source: source.clone(),
+            wrong: Some(Wrong { at: day, entry: None, snapshot_id: None }),
+        }
     }));
     let folder = match config.spool_config() {
         Ok(spool) => outboxes(&spool),

@@ -98,7 +98,7 @@ fn recording_with(store: &Store, name: &str, term: std::time::Duration, queue: Q
 }
 
 /// Takes a table away that every recording needs, or brings it back.
-async fn set_away(pool: &PgPool, is_away: bool) {
+pub async fn set_away(pool: &PgPool, is_away: bool) {
     let (from, to) = if is_away { ("head", "away") } else { ("away", "head") };
     let sql = format!("alter table deskledger_data.{from} rename to {to}");
     sqlx::query(AssertSqlSafe(sql)).execute(pool).await.unwrap();
