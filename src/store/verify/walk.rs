@@ -134,7 +134,8 @@ async fn open_streams(
     })
 }
 
-/// The months that have a partition of `span`, oldest first.
+/// The months that have a partition of `span`, or whose spans are packed: all of them, and then the partition may be gone.
+/// Oldest first.
 async fn months(connection: &mut PgConnection) -> Result<Vec<Instant>, StoreError> {
     sqlx::query_scalar(
         "-- store::verify::months
@@ -142,7 +143,9 @@ async fn months(connection: &mut PgConnection) -> Result<Vec<Instant>, StoreErro
            from pg_inherits i
            join pg_class c on c.oid = i.inhrelid
           where i.inhparent = 'deskledger_data.span'::regclass
-          order by c.relname",
+          union
+         select month_from from deskledger_data.packed_month
+          order by 1",
     )
     .fetch_all(connection)
     .await
