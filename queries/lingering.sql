@@ -28,16 +28,31 @@
 --   bars  desktop_name  disconnected_hours
 --
 -- psql -v from=-7d -v to=now -v tz=UTC -v source= -f queries/lingering.sql
+with lingering as materialized (
+    select * from deskledger_report.disconnected_stretches(
+               (select deskledger.instant(:'from', :'tz')), (select deskledger.instant(:'to', :'tz')), :'source')
+),
+-- Those of sources of which part of the period is pruned: what breaks off there leaves no trace to sum up.
+pruned as materialized (
+    select l.source_id, l.desktop_no
+      from lingering l
+     where l.source_id in (select p.source_id from deskledger_report.pruned p
+                            where p.class = 'spans' and p.month_from < (select deskledger.instant(:'to', :'tz'))
+                              and p.month_to > (select deskledger.instant(:'from', :'tz')))
+)
 select s.source, d.desktop_id, n.desktop_name, n.users,
        (l.lasted / 3600000000.0)::double precision as disconnected_hours,
        l.longest as longest_stretch, l.stretches,
-       (100.0 * l.observed
+       (100.0 * coalesce(o.observed, l.observed)
            / deskledger_report.micros(
                (select deskledger.instant(:'to', :'tz')) - (select deskledger.instant(:'from', :'tz'))))::double precision
            as coverage_pct
-  from deskledger_report.disconnected_stretches(
-           (select deskledger.instant(:'from', :'tz')), (select deskledger.instant(:'to', :'tz')), :'source') l
+  from lingering l
   join deskledger_report.source s using (source_id)
   join deskledger_report.desktop d using (source_id, desktop_no)
   join deskledger_report.label n on n.source_id = l.source_id and n.label_no = l.label_no
+  left join deskledger_report.observed_time(
+           (select deskledger.instant(:'from', :'tz')), (select deskledger.instant(:'to', :'tz')),
+           (select array_agg(distinct source_id) from pruned), (select array_agg(distinct desktop_no) from pruned)) o
+       on o.source_id = l.source_id and o.desktop_no = l.desktop_no
  order by l.lasted desc, s.source, d.desktop_id
