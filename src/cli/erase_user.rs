@@ -13,6 +13,7 @@ use crate::config::SpoolConfig;
 use crate::domain::{AttachUser, Snapshot, harmless};
 use crate::error::{refusal, usage};
 use crate::exchange::{bare_line, parse_line};
+use crate::store::prune::Hold;
 use crate::store::{Holdings, LineFormat, OfSource, Store, ToErase};
 
 /// Put a pseudonym in the place of a person, everywhere and for good.
@@ -102,8 +103,17 @@ async fn erase(args: &Args, store: &Store, spool: &SpoolConfig) -> anyhow::Resul
             ))),
         };
     }
+    let holds = holds_on(&held, store.holds().await?);
     if args.plan {
-        return say(&format!("{}{}", plan(&held), waiting(spool)?));
+        return say(&format!("{}{}{}", plan(&held), waiting(spool)?, of_holds(&holds)));
+    }
+    if let Some(hold) = holds.first() {
+        return Err(refusal(anyhow::anyhow!(
+            "hold {} is on that user ({}), and what it holds would lose its name: `deskledger hold drop {}` comes first",
+            hold.hold_id,
+            harmless(&hold.reason),
+            hold.hold_id
+        )));
     }
     if !args.yes && !is_confirmed(&format!("{}{}", plan(&held), waiting(spool)?))? {
         return Err(refusal(anyhow::anyhow!("nothing was erased")));
@@ -129,6 +139,34 @@ fn is_confirmed(plan: &str) -> anyhow::Result<bool> {
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
     Ok(answer.trim() == "yes")
+}
+
+/// The holds that stand on one of these users by name or id.
+fn holds_on(held: &Holdings, holds: Vec<Hold>) -> Vec<Hold> {
+    let is_of = |hold: &Hold, user: &AttachUser| {
+        let held = hold.user.as_deref();
+        held.is_some() && (held == user.id.as_deref() || held == user.name.as_deref())
+    };
+    let is_on = |hold: &Hold| {
+        held.sources.iter().any(|of_source| {
+            hold.source.as_ref().is_none_or(|source| *source == of_source.source)
+                && of_source.users.iter().any(|(_, user, _)| is_of(hold, user))
+        })
+    };
+    holds.into_iter().filter(|hold| hold.dropped_at.is_none() && is_on(hold)).collect()
+}
+
+fn of_holds(holds: &[Hold]) -> String {
+    holds
+        .iter()
+        .map(|hold| {
+            format!(
+                "hold {} is on that user, and has to be dropped first: {}\n",
+                hold.hold_id,
+                harmless(&hold.reason)
+            )
+        })
+        .collect()
 }
 
 /// What would be touched, with the names: whoever asks has to see whether it is the right person.

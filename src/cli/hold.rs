@@ -10,7 +10,7 @@ use crate::domain::{Instant, harmless};
 use crate::error::usage;
 use crate::report::params::time_zone;
 use crate::store::Store;
-use crate::store::prune::{Hold, NewHold};
+use crate::store::prune::{Hold, NewHold, Seen};
 
 /// What is done with holds.
 #[derive(Debug, clap::Subcommand)]
@@ -25,7 +25,7 @@ pub enum Command {
 
 /// Arguments of `hold add`.
 #[derive(Debug, clap::Args)]
-#[group(id = "what", required = true, multiple = true)]
+#[command(group(clap::ArgGroup::new("what").required(true).multiple(true)))]
 pub struct Add {
     /// Only of this source.
     #[arg(long, value_name = "NAME", group = "what")]
@@ -85,6 +85,18 @@ async fn run_on(command: Command, store: &Store) -> anyhow::Result<String> {
                 return Err(usage(anyhow::anyhow!("`--from` is not before `--to`")));
             }
             let Add { source, desktop, user, reason, .. } = add;
+            for (what, name) in [(Seen::Desktop, &desktop), (Seen::User, &user)] {
+                if let Some(name) = name
+                    && !store.has_seen(what, name, source.as_deref()).await?
+                {
+                    // It would hold nothing, and nobody would notice until that is gone.
+                    return Err(usage(anyhow::anyhow!(
+                        "the ledger never saw a {} `{}`, so nothing would be held; names are written as they were seen",
+                        what.word(),
+                        harmless(name)
+                    )));
+                }
+            }
             if let Some(name) = &source
                 && !store.sources().await?.iter().any(|(_, source)| source.name == *name)
             {

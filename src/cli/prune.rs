@@ -40,7 +40,7 @@ pub struct Args {
     /// How old the counts may grow that utilisation is reckoned from.
     #[arg(long, value_name = "AGE", value_parser = age)]
     pub rollups: Option<TimeDelta>,
-    /// The folder that months are archived to before they go.
+    /// The folder that months are archived to before they go; `off` is `--no-archive`.
     #[arg(long, value_name = "DIR", conflicts_with = "no_archive")]
     pub archive: Option<PathBuf>,
     /// Archive nothing: what goes is gone for good.
@@ -73,6 +73,8 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     let config = globals.configuration()?;
     let ages = ages(&args, &config.retention)?;
     let archive = match (&args.archive, args.no_archive, &config.retention.archive) {
+        // As the configuration has it.
+        (Some(folder), ..) if folder.as_os_str() == "off" => Some(Archiving::Off),
         (Some(folder), ..) => Some(Archiving::Folder(folder.clone())),
         (None, true, _) => Some(Archiving::Off),
         (None, false, configured) => configured.clone(),

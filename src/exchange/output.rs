@@ -33,7 +33,14 @@ impl Output {
         if path == Path::new("-") {
             return Ok(Self(Encoder::Stdout(BufWriter::with_capacity(CHUNK, io::stdout()))));
         }
-        let file = File::create(path)?;
+        Self::over(File::create(path)?, path)
+    }
+
+    /// The same into a file that is there; its name says how.
+    ///
+    /// # Errors
+    /// An encoder cannot be set up.
+    pub fn over(file: File, path: &Path) -> io::Result<Self> {
         let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
         if ending.eq_ignore_ascii_case("gz") {
             let encoder = flate2::write::GzEncoder::new(file, flate2::Compression::default());

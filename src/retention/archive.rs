@@ -1,7 +1,8 @@
 //! The files of an archived month.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -106,7 +107,12 @@ impl Archive {
             Some(stem) => path.with_file_name(format!("{stem}.json")),
             None => path.to_owned(),
         };
-        let bytes = std::fs::read(&path).map_err(ArchiveError::at(&path))?;
+        let failed = ArchiveError::at(&path);
+        // What is no file may never end.
+        if !std::fs::metadata(&path).map_err(&failed)?.is_file() {
+            return Err(failed(io::Error::other("it is no file")));
+        }
+        let bytes = std::fs::read(&path).map_err(&failed)?;
         let wrong = |why: &str| ArchiveError::NoManifest {
             path: path.display().to_string(),
             why: why.to_owned(),
@@ -180,7 +186,7 @@ impl Archive {
             serde_json::to_vec_pretty(&manifest).map_err(|error| failed(error.into()))?;
         json.push(b'\n');
         let write = || {
-            let mut file = File::create_new(&path)?;
+            let mut file = new_file(&path)?;
             file.write_all(&json)?;
             file.sync_all()?;
             // And that it is there.
@@ -194,6 +200,19 @@ impl Archive {
             return Err(failed(io::Error::other("it does not read back as it was written")));
         }
         Ok(read)
+    }
+}
+
+/// A file that is nobody else's to read: archives name people.
+fn new_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// The same for what is not whole yet, in the place of what an end without warning left of one.
+pub(super) fn part_file(path: &Path) -> io::Result<File> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => new_file(path),
     }
 }
 

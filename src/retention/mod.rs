@@ -9,4 +9,4 @@ mod archive;
 mod month;
 
 pub use archive::{Archive, ArchiveError};
-pub use month::{Outcome, RetentionError, prune, restore};
+pub use month::{Outcome, Restored, RetentionError, prune, restore};

@@ -6,7 +6,7 @@ use std::path::Path;
 use chrono::TimeDelta;
 use tokio::sync::mpsc;
 
-use super::archive::{Archive, ArchiveError, Place, new_files, sha256_of};
+use super::archive::{Archive, ArchiveError, Place, new_files, part_file, sha256_of};
 use crate::domain::Instant;
 use crate::domain::audit::Visit;
 use crate::domain::erasure::Veil;
@@ -47,6 +47,12 @@ pub enum RetentionError {
     /// The archive is another than the one that the chain names.
     #[error("the archive was altered: {0}")]
     Altered(&'static str),
+    /// The chain names another archive for the month.
+    #[error(
+        "it is not the archive that the chain of the source names for this month: a later one may have taken its place, it \
+         may be of another ledger, or its manifest was altered"
+    )]
+    Another,
     /// There is nothing to restore.
     #[error("nothing of source `{source_name}` in {month} is pruned")]
     NotPruned {
@@ -67,7 +73,7 @@ impl RetentionError {
     /// Whether the archive is to blame.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Differs { .. } | Self::More(_) | Self::Altered(_))
+        matches!(self, Self::Differs { .. } | Self::More(_) | Self::Altered(_) | Self::Another)
     }
 }
 
@@ -169,11 +175,25 @@ pub async fn prune(
     })
 }
 
-/// Brings a month back from its archive, all classes of it that are pruned and can be; says how many rows.
+/// What came of restoring a month.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// So many rows are back.
+    pub rows: i64,
+    /// Its counts are not: those of the next month are pruned, from which they are reckoned.
+    pub lacks_counts: bool,
+}
+
+/// Brings a month back from its archive, all classes of it that are pruned and can be. Once more: its counts, where the rest
+/// came back while those of the next month were away.
 ///
 /// # Errors
 /// The ledger failed, the archive cannot be read, or it does not say what was recorded. Then nothing came back.
-pub async fn restore(store: &Store, archive: Archive, now: Instant) -> Result<i64, RetentionError> {
+pub async fn restore(
+    store: &Store,
+    archive: Archive,
+    now: Instant,
+) -> Result<Restored, RetentionError> {
     let sources = store.sources().await?;
     let source_id = sources
         .into_iter()
@@ -181,13 +201,28 @@ pub async fn restore(store: &Store, archive: Archive, now: Instant) -> Result<i6
         .ok_or_else(|| RetentionError::NoSource(archive.source.clone()))?;
     let month = Month { source_id, source: archive.source.clone(), month: archive.month };
     let pruned = store.pruned(&month).await?;
-    let Some(spans) = pruned.iter().find(|pruned| pruned.class == Class::Spans) else {
-        return Err(RetentionError::NotPruned {
-            source_name: month.source,
-            month: month.month.format("%Y-%m").to_string(),
-        });
-    };
     let classes = restorable(store, &month, pruned.iter().map(|pruned| pruned.class)).await?;
+    let lacks_counts = pruned.iter().any(|pruned| !classes.contains(&pruned.class));
+    let of = |class: Class| pruned.iter().find(|pruned| pruned.class == class);
+    let Some(spans) = of(Class::Spans) else {
+        return match of(Class::Rollups) {
+            Some(counts) if classes.contains(&Class::Rollups) => {
+                if counts.archive != Some(archive.digest) {
+                    return Err(RetentionError::Another);
+                }
+                let Some(restoring) = store.begin_restoring(&month, &[Class::Rollups]).await?
+                else {
+                    return Err(RetentionError::Busy(month.source));
+                };
+                restoring.commit(None, &Sum::default(), archive.digest, now).await?;
+                Ok(Restored { rows: 0, lacks_counts: false })
+            }
+            _ => Err(RetentionError::NotPruned {
+                source_name: month.source,
+                month: month.month.format("%Y-%m").to_string(),
+            }),
+        };
+    };
     let beliefs = store.load_beliefs(source_id).await?;
     let visits = store.visits(&month).await?;
     let telling = Retelling::begin(beliefs, &month.source, archive.standing.as_ref(), month.month);
@@ -228,9 +263,7 @@ pub async fn restore(store: &Store, archive: Archive, now: Instant) -> Result<i6
         return Err(RetentionError::Altered("its file is not the one that its manifest names"));
     }
     if spans.archive != Some(archive.digest) {
-        return Err(RetentionError::Altered(
-            "its manifest is not the one that the chain of the source names",
-        ));
+        return Err(RetentionError::Another);
     }
     if (sum.spans, sum.groups) != (archive.spans, archive.groups) || sum.spans != spans.rows {
         return Err(RetentionError::Altered("it does not come to as many rows as were pruned"));
@@ -251,7 +284,7 @@ pub async fn restore(store: &Store, archive: Archive, now: Instant) -> Result<i6
         rows += sum.groups;
     }
     restoring.commit(archive.standing.as_ref(), &sum, archive.digest, now).await?;
-    Ok(rows)
+    Ok(Restored { rows, lacks_counts })
 }
 
 /// What a late snapshot says without the names of the erased; `None`: it names none.
@@ -334,7 +367,8 @@ async fn write_lines(store: &Store, month: &Month, path: &Path) -> Result<(), Re
     let failed = ArchiveError::at(path);
     let to = next_month(month.month);
     let mut replay = Replay::open(store, month.source_id, Some(month.month), Some(to)).await?;
-    let mut output = Output::create(path).map_err(&failed)?;
+    let file = part_file(path).map_err(&failed)?;
+    let mut output = Output::over(file, path).map_err(&failed)?;
     while let Some(snapshot) = replay.next().await? {
         write_line(&mut output, &month.source, None, &snapshot).map_err(&failed)?;
     }

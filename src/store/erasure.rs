@@ -149,6 +149,23 @@ impl Store {
             .await
             .map_err(&failed)?;
         }
+        // Those that stand are dropped before anybody is erased; who was held once is still named there.
+        let names: Vec<&str> = held
+            .sources
+            .iter()
+            .flat_map(|of_source| &of_source.users)
+            .flat_map(|(_, user, _)| [user.id.as_deref(), user.name.as_deref()])
+            .flatten()
+            .collect();
+        sqlx::query(
+            r#"-- store::erasure::erase
+             update deskledger_data.hold set "user" = $1 where "user" = any($2) and dropped_at is not null"#,
+        )
+        .bind(wanted.pseudonym)
+        .bind(names)
+        .execute(&mut *transaction)
+        .await
+        .map_err(&failed)?;
         transaction.commit().await.map_err(&failed)?;
         Ok(held)
     }
@@ -164,7 +181,7 @@ impl Store {
         // Not of the pool: its setting ends with it.
         let mut connection = self.pool.acquire().await.map_err(&failed)?.detach();
         sqlx::query("set lock_timeout = '2s'").execute(&mut connection).await.map_err(&failed)?;
-        for table in ["person", "assignment", "label", "late", "access"] {
+        for table in ["person", "assignment", "label", "late", "access", "hold"] {
             let statement = format!("vacuum (full, analyze) deskledger_data.{table}");
             let done = sqlx::raw_sql(sqlx::AssertSqlSafe(statement.clone()))
                 .execute(&mut connection)

@@ -110,6 +110,7 @@ async fn prune_all(
         let Outcome::Gone(_, archive) = outcome else { panic!("busy") };
         archives.extend(archive.map(|lines| Archive::read(&lines).unwrap()));
     }
+    store.drop_empty_partitions().await.unwrap();
     archives
 }
 
@@ -303,6 +304,81 @@ async fn as_text(home: &Home, report: &[&str]) -> String {
     home.run(&[&["report"], report].concat()).await.expect(0).out
 }
 
+/// Counts are reckoned from later ones: of months that come back oldest first they are told to be missing, and come once those are there.
+#[tokio::test(flavor = "multi_thread")]
+async fn counts_come_back_once_those_of_the_next_month_are_there() {
+    let (database, store) = ledger().await;
+    let home = Home::new(&database);
+    record(&store, &winter(), 50, usize::MAX).await;
+    let utilisation = ["utilisation", "--from", "2026-01-01", "--to", "2026-04-01"];
+    let before = as_csv(&home, &utilisation).await;
+    let ages = ["--spans", "30d", "--groups", "30d", "--rollups", "30d", "--archive", "kept"];
+    home.run(&[&["prune"], &ages[..]].concat()).await.expect(0);
+    let restore = async |month: u32| {
+        home.run(&["restore", &format!("kept/prod-2026-0{month}.json")]).await.expect(0)
+    };
+    for month in 1..=3 {
+        let done = restore(month).await;
+        assert_eq!(
+            done.err.contains("restore that, and then this once more"),
+            month < 3,
+            "{}",
+            done.err
+        );
+    }
+    home.run(&["restore", "kept/prod-2026-01.json"]).await.expect(2);
+    for month in [2, 1] {
+        let done = restore(month).await;
+        assert_eq!(
+            (done.out, done.err),
+            (format!("2026-0{month}  prod: its counts are back\n"), String::new())
+        );
+    }
+    assert_eq!(as_csv(&home, &utilisation).await, before);
+    home.run(&["verify"]).await.expect(0);
+    let refused = home.run(&["restore", "/dev/zero"]).await.expect(2);
+    assert!(refused.errors()[0].contains("it is no file"), "{}", refused.err);
+}
+
+/// A month of which every span is packed has no rows of its own, and keeps no partition: what stands in it is still there.
+#[tokio::test(flavor = "multi_thread")]
+async fn months_that_are_packed_as_a_whole_outlive_the_pruning_of_one_before() {
+    let (database, store) = ledger().await;
+    let home = Home::new(&database);
+    // The same desktops all the time, by day: that leaves nothing over.
+    let winter = winter();
+    let lines = winter.lines().map(|line| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        let is_day = line["observed_at"].as_str().unwrap().contains("T12:");
+        let desktops = line["desktops"].as_array_mut().unwrap();
+        desktops.truncate(3);
+        for desktop in desktops {
+            desktop["connect_status"] = if is_day { "CONNECTED" } else { "REGISTERED" }.into();
+        }
+        format!("{line}\n")
+    });
+    record(&store, &lines.collect::<String>(), 50, usize::MAX).await;
+    home.run(&["compact"]).await.expect(0);
+    home.run(&["hold", "add", "--from", "2026-02-01", "--reason", "case 8"]).await.expect(0);
+    let rows = "select count(*) from deskledger.desktop_states where first_seen >= '2026-02-01'";
+    let count =
+        async || sqlx::query_scalar::<_, i64>(rows).fetch_one(&database.pool).await.unwrap();
+    let before = count().await;
+    home.run(&["prune", "--spans", "30d", "--no-archive"]).await.expect(0);
+    // Unless someone was reading just then.
+    store.drop_empty_partitions().await.unwrap();
+    home.run(&["verify"]).await.expect(0);
+    assert_eq!((count().await, before > 0), (before, true));
+    let left: Vec<String> = sqlx::query_scalar(
+        "select c.relname::text from pg_inherits i join pg_class c on c.oid = i.inhrelid
+          where i.inhparent = 'deskledger_data.span'::regclass order by 1",
+    )
+    .fetch_all(&database.pool)
+    .await
+    .unwrap();
+    assert!(!left.contains(&"span_2026_02".to_owned()), "nothing is put to the test: {left:?}");
+}
+
 /// What people see of it: plan, holds, archive, what reports say of a pruned month, an archive that was altered, and restoring.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_month_is_archived_and_pruned_and_nobody_claims_to_know_it_and_it_comes_back() {
@@ -326,6 +402,20 @@ async fn a_month_is_archived_and_pruned_and_nobody_claims_to_know_it_and_it_come
     assert!(refused.errors()[0].contains("--archive DIR"), "{}", refused.err);
     let set = home.run(&["hold", "add", "--user", "ben", "--reason", "case 7"]).await.expect(0);
     assert_eq!(set.out, "hold 1 is set\n");
+    // What would hold nothing is none, and who is held keeps the name.
+    for (what, problem) in [
+        (&["--user", "Ben"][..], "never saw a user `Ben`"),
+        (&["--desktop", "D9"], "never saw a desktop `D9`"),
+        (&[], "--user <USER>"),
+    ] {
+        let refused =
+            home.run(&[&["hold", "add", "--reason", "case 7"], what].concat()).await.expect(2);
+        assert!(refused.err.contains(problem), "{}", refused.err);
+    }
+    let refused = home.run(&["erase-user", "ben", "--yes"]).await.expect(1);
+    assert!(refused.errors()[0].contains("hold 1 is on that user (case 7)"), "{}", refused.err);
+    let plan = home.run(&["erase-user", "v", "--plan"]).await.expect(0).out;
+    assert!(plan.contains("hold 1 is on that user"), "{plan}");
     let plan = home
         .run(&["prune", "--spans", &age, "--groups", &age, "--plan", "--format", "json"])
         .await
@@ -418,6 +508,12 @@ async fn a_month_is_archived_and_pruned_and_nobody_claims_to_know_it_and_it_come
     let csv = as_csv(&home, &["user-hours", "--from", "2026-01-15", "--to", "2026-02-15"]).await;
     let coverage: f64 = csv.lines().nth(1).unwrap().rsplit(',').next().unwrap().parse().unwrap();
     assert!((40.0..50.0).contains(&coverage), "{csv}");
+    let csv = as_csv(&home, &["lingering", "--from", "2026-01-15", "--to", "2026-02-15"]).await;
+    assert!(csv.lines().count() > 2, "{csv}");
+    for line in csv.lines().skip(1) {
+        let coverage: f64 = line.rsplit(',').next().unwrap().parse().unwrap();
+        assert!((40.0..50.0).contains(&coverage), "{csv}");
+    }
     assert!(
         as_csv(
             &home,
@@ -437,6 +533,12 @@ async fn a_month_is_archived_and_pruned_and_nobody_claims_to_know_it_and_it_come
     // An archive that says something else, wherever it does, is refused; and nothing comes back.
     let manifest = format!("{folder}/prod-2026-01.json");
     let lines = format!("{folder}/prod-2026-01.ndjson.zst");
+    for file in [&manifest, &lines] {
+        let mode = std::os::unix::fs::PermissionsExt::mode(
+            &std::fs::metadata(file).unwrap().permissions(),
+        );
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
     let original = std::fs::read(&lines).unwrap();
     let text = zstd::decode_all(&original[..]).unwrap();
     let text = String::from_utf8(text).unwrap().replacen(

@@ -50,7 +50,75 @@ pub struct Hold {
     pub dropped_reason: Option<String>,
 }
 
+/// What a hold may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// A desktop, by id or name.
+    Desktop,
+    /// A user or group, by id or name.
+    User,
+}
+
+impl Seen {
+    /// What it is called.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Desktop => "desktop",
+            Self::User => "user",
+        }
+    }
+}
+
 impl Store {
+    /// Whether the ledger has a desktop or user of a name or id, in any source or in one; late snapshots count.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn has_seen(
+        &self,
+        what: Seen,
+        name: &str,
+        source: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let sql = match what {
+            Seen::Desktop => {
+                "-- store::prune::hold::has_seen
+                 select exists (
+                     select from deskledger_data.source s
+                      where s.name = coalesce($2, s.name)
+                        and (exists (select from deskledger_data.desktop d
+                                      where d.source_id = s.source_id and d.desktop_id = $1)
+                             or exists (select from deskledger_data.label l
+                                         where l.source_id = s.source_id and l.desktop_name = $1)
+                             or exists (select from deskledger_data.late n
+                                         cross join lateral jsonb_array_elements(
+                                               case when n.desktops_outcome > 0 then n.line::jsonb -> 'desktops' end) d
+                                         where n.source_id = s.source_id
+                                           and $1 in (d ->> 'desktop_id', d ->> 'desktop_name'))))"
+            }
+            Seen::User => {
+                "-- store::prune::hold::has_seen
+                 select exists (
+                     select from deskledger_data.source s
+                      where s.name = coalesce($2, s.name)
+                        and (exists (select from deskledger_data.person p
+                                      where p.source_id = s.source_id and $1 in (p.id, p.name))
+                             or exists (select from deskledger_data.late n
+                                         cross join lateral jsonb_array_elements(
+                                               case when n.desktops_outcome > 0 then n.line::jsonb -> 'desktops' end) d
+                                         cross join lateral jsonb_array_elements(d -> 'attach_users') u
+                                         where n.source_id = s.source_id and $1 in (u ->> 'id', u ->> 'name'))))"
+            }
+        };
+        sqlx::query_scalar(sql)
+            .bind(name)
+            .bind(source)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(StoreError::while_trying("look for what is to be held"))
+    }
+
     /// Sets a hold, and says its number.
     ///
     /// # Errors

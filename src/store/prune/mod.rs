@@ -15,7 +15,7 @@ use futures_util::TryStreamExt as _;
 use sqlx::types::Json;
 use sqlx::{PgConnection, Postgres, Transaction};
 
-pub use hold::{Hold, NewHold};
+pub use hold::{Hold, NewHold, Seen};
 pub use plan::{Due, Kept};
 pub use rows::{Stored, Sum};
 pub use state::{ends_from_json, ends_to_json, standing_from_json, standing_to_json};
