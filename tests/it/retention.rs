@@ -585,6 +585,10 @@ async fn a_month_is_archived_and_pruned_and_nobody_claims_to_know_it_and_it_come
             && list.contains(": closed"),
         "{list}"
     );
+    // Who is erased then is named there no more.
+    home.run(&["erase-user", "ben", "--yes"]).await.expect(0);
+    let list = home.run(&["hold", "list"]).await.expect(0).out;
+    assert!(list.contains("1  user `erased-") && !list.contains("ben"), "{list}");
     // So it does where a recorder is told once how long what is kept.
     home.configure(&format!(
         "[metrics]\nlisten = \"off\"\n[retention]\nspans = \"{age}\"\nrollups = \"{age}\"\n\
