@@ -20,6 +20,7 @@ mod fleet_reports;
 mod forecasts;
 mod installed;
 mod late;
+mod long_texts;
 mod metrics;
 mod oracle;
 mod page;
