@@ -42,8 +42,16 @@ with asked as (
             where l.desktop_name = :'desktop')
 ),
 span as materialized (
-    select a.source, a.source_id, a.desktop_no, a.desktop_id, p.desktop_name,
-           t.status as connect_status, p.users, p.first_seen, p.last_seen, p.piece_to as held_until, p.started_after,
+    -- Of a span whose last piece is pruned the newest that is kept stands for it: up to when it was observed there.
+    select distinct on (a.source_id, a.desktop_no, p.first_seen)
+           a.source, a.source_id, a.desktop_no, a.desktop_id, p.desktop_name,
+           t.status as connect_status, p.users, p.first_seen,
+           case when p.is_last then p.last_seen
+                else (select max(l.observed_at)
+                        from deskledger.desktop_snapshots l
+                       where l.source = a.source and l.desktop_id = a.desktop_id
+                         and l.observed_at >= p.piece_from and l.observed_at < p.piece_to) end as last_seen,
+           p.piece_to as held_until, p.started_after,
            case when p.ended not in (-4, -5) then p.piece_to end as ended_before
       from asked a
      -- `offset 0` keeps each a look-up: else all pieces would be read for it.
@@ -56,6 +64,7 @@ span as materialized (
                       select p.source_id, p.month_from from deskledger_report.pruned p where p.class = 'spans'))
            offset 0) p
       join deskledger_report.status t on t.source_id = a.source_id and t.status_id = p.status_id
+     order by a.source_id, a.desktop_no, p.first_seen, p.piece_to desc
 ),
 -- Complete listings in a row, for absences: a complete listing between two spans is one that the desktop
 -- was absent from, also before its first span.

@@ -478,9 +478,35 @@ impl Job {
     /// See [`ReportError`]. A reader that has gone away (`| head`) is none.
     pub async fn run(self, pool: &PgPool) -> Result<(), ReportError> {
         let Self { report, values, timeout, target } = self;
+        let has_heading = target.format.has_heading();
         let mut open = target.open()?;
-        let outcome = report::run(pool, &report, &values, timeout, open.sink.as_mut()).await;
+        let outcome = if has_heading {
+            report::run(pool, &report, &values, timeout, open.sink.as_mut()).await
+        } else {
+            let mut telling = Telling(open.sink.as_mut());
+            report::run(pool, &report, &values, timeout, &mut telling).await
+        };
         open.finish(outcome)
+    }
+}
+
+/// Rows for programs have no heading, and what is pruned would look like what never was: whoever runs the report is told.
+struct Telling<'a>(&'a mut dyn Sink);
+
+impl Sink for Telling<'_> {
+    fn begin(&mut self, head: &Head, columns: &[Column]) -> io::Result<()> {
+        for line in report::pruned(head) {
+            eprintln!("{line}");
+        }
+        self.0.begin(head, columns)
+    }
+
+    fn row(&mut self, cells: Vec<Cell>) -> io::Result<()> {
+        self.0.row(cells)
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.0.end()
     }
 }
 

@@ -28,6 +28,7 @@ mod value;
 pub use error::ReportError;
 pub use period::Stretch;
 pub use range::Range;
+pub use render::heading::pruned;
 pub use run::{Asked, Collected, DEFAULT_TIMEOUT, Head, Sink, describe, run};
-pub use sampling::{Sampling, has_no_source};
+pub use sampling::{Kept, Sampling, has_no_source};
 pub use value::{Cell, Column, ColumnKind};

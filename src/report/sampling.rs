@@ -19,13 +19,31 @@ pub struct Sampling {
     /// How far apart two visits may be with nothing unobserved between them, in microseconds, by the newest visit.
     /// `None` where there was none.
     pub max_gap: Option<i64>,
-    /// From when on spans are kept, where the report looks at what is older and pruned.
-    pub detail_from: Option<DateTime<Utc>>,
-    /// The same of the counts of desktops.
+    /// What is kept of the spans, where the report looks at what is pruned.
+    pub detail: Option<Kept>,
+    /// The same of the counts of desktops, of which the oldest are pruned first.
     pub counts_from: Option<DateTime<Utc>>,
 }
 
-type Row = (String, Option<i64>, Option<i64>, Option<DateTime<Utc>>, Option<DateTime<Utc>>);
+/// What is kept of data of which months are pruned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// From here on everything is.
+    pub from: DateTime<Utc>,
+    /// What is kept between and before the pruned months: held, or brought back.
+    pub earlier: Vec<(DateTime<Utc>, DateTime<Utc>)>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    source: String,
+    usual: Option<i64>,
+    max_gap: Option<i64>,
+    detail_from: Option<DateTime<Utc>>,
+    kept_from: Vec<DateTime<Utc>>,
+    kept_to: Vec<DateTime<Utc>>,
+    counts_from: Option<DateTime<Utc>>,
+}
 
 /// Enough to outlast a bad night, few enough to be read in a millisecond.
 const NEWEST: i64 = 500;
@@ -41,9 +59,9 @@ pub(super) async fn read_sampling(
     let failed = |source| ReportError::Database { report: report.name.clone(), source };
     let asked: Vec<&str> = values.sources(report).collect();
     let mut savepoint = connection.begin().await.map_err(failed)?;
-    let read = sqlx::query_as::<_, Row>(
+    let read: Result<Vec<Row>, _> = sqlx::query_as(
         "-- report::sampling::read_sampling
-         select s.source, v.usual, v.max_gap, p.detail_from, p.counts_from
+         select s.source, v.usual, v.max_gap, p.detail_from, k.kept_from, k.kept_to, p.counts_from
            from deskledger_report.source s
           cross join lateral (
                 select percentile_disc(0.5) within group (order by deskledger_report.micros(observed_at - before)),
@@ -55,10 +73,22 @@ pub(super) async fn read_sampling(
                                  order by observed_at desc
                                  limit $2) newest) visit) v (usual, max_gap)
           cross join lateral (
-                select max(month_to) filter (where class = 'spans') as detail_from,
-                       max(month_to) filter (where class = 'rollups') as counts_from
-                  from deskledger_report.pruned
-                 where source_id = s.source_id and month_to > $4 and month_from <= coalesce($1, now())) p
+                select max(month_to) filter (where class = 'spans' and is_asked) as detail_from,
+                       max(month_to) filter (where class = 'rollups' and is_asked) as counts_from
+                  from (select class, month_to,
+                               bool_or(month_to > $4 and (month_from < coalesce($1, now()) or month_from = $4)) over (partition by class)
+                                   as is_asked
+                          from deskledger_report.pruned
+                         where source_id = s.source_id) pruned) p
+          cross join lateral (
+                select coalesce(array_agg(greatest(d.detail_from, v.month_from) order by d.detail_to), '{}') as kept_from,
+                       coalesce(array_agg(d.detail_to order by d.detail_to), '{}') as kept_to
+                  from deskledger_report.detail d
+                 cross join lateral (
+                       select date_trunc('month', min(observed_at), 'UTC') as month_from
+                         from deskledger_report.visit
+                        where source_id = s.source_id and observed_at >= d.detail_from and observed_at < d.detail_to) v
+                 where d.source_id = s.source_id and d.detail_to < p.detail_from and v.month_from is not null) k
           where cardinality($3::text[]) = 0 or s.source = any($3)
           order by s.source",
     )
@@ -71,12 +101,15 @@ pub(super) async fn read_sampling(
     match read {
         Ok(rows) => {
             savepoint.commit().await.map_err(failed)?;
-            let sampling = |(source, interval, max_gap, detail_from, counts_from)| Sampling {
-                source,
-                interval,
-                max_gap,
-                detail_from,
-                counts_from,
+            let sampling = |row: Row| Sampling {
+                source: row.source,
+                interval: row.usual,
+                max_gap: row.max_gap,
+                detail: row.detail_from.map(|from| Kept {
+                    from,
+                    earlier: row.kept_from.into_iter().zip(row.kept_to).collect(),
+                }),
+                counts_from: row.counts_from,
             };
             Ok(rows.into_iter().map(sampling).collect())
         }

@@ -67,7 +67,7 @@ fn visited(source: &str, minutes: Option<i64>, max_gap: Option<i64>) -> Sampling
         source: source.to_owned(),
         interval: minutes.map(micros),
         max_gap: max_gap.map(micros),
-        detail_from: None,
+        detail: None,
         counts_from: None,
     }
 }

@@ -184,7 +184,7 @@ fn the_readme_shows_what_the_program_writes() {
             source: "demo".to_owned(),
             interval: Some(300_000_000),
             max_gap: Some(900_000_000),
-            detail_from: None,
+            detail: None,
             counts_from: None,
         }],
     };

@@ -340,6 +340,82 @@ async fn counts_come_back_once_those_of_the_next_month_are_there() {
     assert!(refused.errors()[0].contains("it is no file"), "{}", refused.err);
 }
 
+/// A held month between pruned ones: reports say what of it is known, and that it is kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_month_that_is_held_between_pruned_ones_is_told_as_far_as_it_was_seen() {
+    let (database, store) = ledger().await;
+    let home = Home::new(&database);
+    // One desktop more, which is always there and has two spans: the second begins in February.
+    let lines = winter();
+    let lines = lines.lines().map(|line| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        let status = if line["observed_at"].as_str().unwrap() < "2026-02-10" {
+            "REGISTERED"
+        } else {
+            "CONNECTED"
+        };
+        line["desktops"].as_array_mut().unwrap().push(json!({
+            "desktop_id": "d-y", "desktop_name": "Y", "connect_status": status,
+            "attach_users": [{ "id": "w", "name": "cleo", "type": "USER" }],
+        }));
+        format!("{line}\n")
+    });
+    record(&store, &lines.collect::<String>(), 50, usize::MAX).await;
+    home.run(&["hold", "add", "--from", "2026-02-01", "--to", "2026-03-01", "--reason", "case 9"])
+        .await
+        .expect(0);
+    let history =
+        ["desktop-history", "--desktop", "d-y", "--from", "2026-01-01", "--to", "2026-05-01"];
+    let whole = as_csv(&home, &history).await;
+    home.run(&["prune", "--spans", "30d", "--no-archive"]).await.expect(0);
+
+    let told = "detail from 2026-04-01 UTC on and from 2026-02-01 to 2026-03-01: what else is older was pruned";
+    for period in
+        [["2026-01-01", "2026-05-01"], ["2026-03-01", "2026-04-01"], ["2026-01-01", "2026-01-10"]]
+    {
+        let asked = ["disconnects", "--from", period[0], "--to", period[1]];
+        let shown = as_text(&home, &asked).await;
+        assert!(shown.contains(told), "{shown}");
+        for format in ["csv", "json", "ndjson"] {
+            let done = home
+                .run(&[&["report"], &asked[..], &["--format", format]].concat())
+                .await
+                .expect(0);
+            assert_eq!(done.err, format!("source `prod`: {told}\n"));
+        }
+    }
+    // Nothing is missing there.
+    for period in [["2026-02-02", "2026-03-01"], ["2026-04-01", "2026-05-01"]] {
+        let done = home
+            .run(&[
+                "report",
+                "disconnects",
+                "--from",
+                period[0],
+                "--to",
+                period[1],
+                "--format",
+                "csv",
+            ])
+            .await
+            .expect(0);
+        assert_eq!(done.err, "");
+    }
+
+    let pruned = as_csv(&home, &history).await;
+    let rows = |csv: &str| -> Vec<String> { csv.lines().skip(1).map(str::to_owned).collect() };
+    // The span that was open all the time says by itself since when.
+    assert_eq!(rows(&pruned), rows(&whole), "{pruned}");
+    let of = ["desktop-history", "--desktop", "d-0", "--from", "2026-02-25", "--to", "2026-03-20"];
+    let csv = as_csv(&home, &of).await;
+    let columns: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
+    let at = |name: &str| columns.iter().position(|column| *column == name).unwrap();
+    let last: Vec<&str> =
+        csv.lines().rfind(|line| line.contains("present")).unwrap().split(',').collect();
+    assert_eq!(last[at("last_seen")], "2026-02-28T18:30:00Z", "{csv}");
+    assert_eq!(last[at("held_until")], "2026-03-01T00:00:00Z", "{csv}");
+}
+
 /// A month of which every span is packed has no rows of its own, and keeps no partition: what stands in it is still there.
 #[tokio::test(flavor = "multi_thread")]
 async fn months_that_are_packed_as_a_whole_outlive_the_pruning_of_one_before() {

@@ -8,7 +8,7 @@ use super::people::{Precision, length};
 use crate::domain::harmless;
 use crate::report::period::Stretch;
 use crate::report::run::{Asked, Head};
-use crate::report::sampling::Sampling;
+use crate::report::sampling::{Kept, Sampling};
 use crate::report::value::Cell;
 
 /// The lines below the title: what was asked for, and how often was looked.
@@ -108,17 +108,42 @@ pub(super) fn often(sampling: &Sampling) -> String {
         Some(interval) => format!("every {}", length(without_jitter(interval))),
         None => "visited once".to_owned(),
     };
-    let since = |what: &str, from: Option<DateTime<Utc>>| {
-        from.map_or_else(String::new, |from| {
-            format!(", {what} from {} UTC on: what is older was pruned", from.format("%Y-%m-%d"))
-        })
-    };
     format!(
-        "{often}, covered up to {} apart{}{}",
+        "{often}, covered up to {} apart{}",
         length(max_gap),
-        since("detail", sampling.detail_from),
-        since("counts", sampling.counts_from)
+        kept(sampling).map(|kept| format!(", {kept}")).unwrap_or_default(),
     )
+}
+
+/// `detail from 2026-05-01 UTC on and from 2026-02-01 to 2026-03-01: what else is older was pruned`; `None` where nothing
+/// that was asked for is pruned.
+fn kept(sampling: &Sampling) -> Option<String> {
+    let date = |at: DateTime<Utc>| at.format("%Y-%m-%d");
+    let detail = sampling.detail.as_ref().map(|Kept { from, earlier }| {
+        let mut text = format!("detail from {} UTC on", date(*from));
+        for (from, to) in earlier {
+            text.push_str(&format!(" and from {} to {}", date(*from), date(*to)));
+        }
+        let what = if earlier.is_empty() { "what is older" } else { "what else is older" };
+        format!("{text}: {what} was pruned")
+    });
+    let counts = sampling
+        .counts_from
+        .map(|from| format!("counts from {} UTC on: what is older was pruned", date(from)));
+    let parts: Vec<String> = detail.into_iter().chain(counts).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// What the reader of rows without a heading has to be told: one text for each source of which something that was asked
+/// for is pruned.
+#[must_use]
+pub fn pruned(head: &Head) -> Vec<String> {
+    head.sampling
+        .iter()
+        .filter_map(|sampling| {
+            Some(format!("source `{}`: {}", harmless(&sampling.source), kept(sampling)?))
+        })
+        .collect()
 }
 
 /// Ticks are never kept to the millisecond: whole minutes where it is within a fiftieth of them, else whole seconds.

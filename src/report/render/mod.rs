@@ -81,6 +81,12 @@ impl Format {
         }
     }
 
+    /// Whether it says above the rows what they are about.
+    #[must_use]
+    pub fn has_heading(self) -> bool {
+        !matches!(self, Self::Csv | Self::Json | Self::Ndjson)
+    }
+
     /// Whether it is nothing for a terminal.
     #[must_use]
     pub fn is_binary(self) -> bool {
