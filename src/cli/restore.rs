@@ -42,8 +42,9 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
         .with_context(|| format!("restore `{}`", args.file.display()))?;
     let shown = harmless(&source);
     let text = match rows {
-        0 => format!("{month}  {shown}: its counts are back\n"),
-        _ => format!(
+        None => format!("{month}  {shown}: its counts are back\n"),
+        Some(0) => format!("{month}  {shown}: it is back; nothing was seen in it\n"),
+        Some(rows) => format!(
             "{month}  {shown}: {rows} rows are back, and come to the digests of what was recorded\n"
         ),
     };

@@ -178,8 +178,8 @@ pub async fn prune(
 /// What came of restoring a month.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Restored {
-    /// So many rows are back.
-    pub rows: i64,
+    /// So many rows are back; `None`: they were there, and only its counts came.
+    pub rows: Option<i64>,
     /// Its counts are not: those of the next month are pruned, from which they are reckoned.
     pub lacks_counts: bool,
 }
@@ -215,7 +215,7 @@ pub async fn restore(
                     return Err(RetentionError::Busy(month.source));
                 };
                 restoring.commit(None, &Sum::default(), archive.digest, now).await?;
-                Ok(Restored { rows: 0, lacks_counts: false })
+                Ok(Restored { rows: None, lacks_counts: false })
             }
             _ => Err(RetentionError::NotPruned {
                 source_name: month.source,
@@ -284,7 +284,7 @@ pub async fn restore(
         rows += sum.groups;
     }
     restoring.commit(archive.standing.as_ref(), &sum, archive.digest, now).await?;
-    Ok(Restored { rows, lacks_counts })
+    Ok(Restored { rows: Some(rows), lacks_counts })
 }
 
 /// What a late snapshot says without the names of the erased; `None`: it names none.
