@@ -331,3 +331,80 @@ fn remove(path: &Path) -> io::Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Map;
+
+    use super::*;
+
+    fn at(text: &str) -> Instant {
+        text.parse().unwrap()
+    }
+
+    fn outbox() -> (tempfile::TempDir, Outbox) {
+        let folder = tempfile::tempdir().unwrap();
+        let outbox = Outbox::open(folder.path(), "pager").unwrap();
+        (folder, outbox)
+    }
+
+    fn event(nth: i64) -> Event {
+        let key = at("2026-10-01T00:00:00Z") + TimeDelta::seconds(nth);
+        Event::new("desktops.mass_disconnect", "prod", key, key, Map::new())
+    }
+
+    fn waiting(outbox: &Outbox) -> Vec<String> {
+        outbox.pending().unwrap().into_iter().map(|event| event.id).collect()
+    }
+
+    #[test]
+    fn what_waits_or_was_told_is_not_taken_in_again() {
+        let (_folder, outbox) = outbox();
+        let now = at("2026-10-01T00:00:00Z");
+        assert_eq!(outbox.tell(&event(1), now).unwrap(), Added::Waits(Vec::new()));
+        assert_eq!(outbox.tell(&event(1), now).unwrap(), Added::Nothing);
+        assert_eq!(waiting(&outbox), [event(1).id]);
+        outbox.told(&outbox.pending().unwrap()[0]).unwrap();
+        assert_eq!(outbox.tell(&event(1), now).unwrap(), Added::Nothing);
+        assert_eq!(waiting(&outbox), [""; 0]);
+        // Another process knows as much, and so does this one after a restart.
+        assert_eq!(outbox.clone().tell(&event(2), now).unwrap(), Added::Waits(Vec::new()));
+        assert_eq!(outbox.tell(&event(2), now).unwrap(), Added::Nothing);
+    }
+
+    #[test]
+    fn for_one_more_than_may_wait_the_oldest_is_given_up() {
+        let (_folder, outbox) = outbox();
+        let now = at("2026-10-01T00:00:00Z");
+        let most = i64::try_from(MOST).unwrap();
+        for nth in 0..most {
+            assert_eq!(outbox.tell(&event(nth), now).unwrap(), Added::Waits(Vec::new()));
+        }
+        // Also where the clock was set back meanwhile.
+        let Added::Waits(given_up) = outbox.tell(&event(most), now - TimeDelta::hours(1)).unwrap()
+        else {
+            panic!("it was not taken in");
+        };
+        assert_eq!(given_up.iter().map(|event| &event.id).collect::<Vec<_>>(), [&event(0).id]);
+        let ids: Vec<String> = (1..=most).map(|nth| event(nth).id).collect();
+        assert_eq!(waiting(&outbox), ids);
+    }
+
+    #[test]
+    fn after_a_day_an_event_is_given_up_and_what_goes_on_can_be_told_anew() {
+        let (_folder, outbox) = outbox();
+        let now = at("2026-10-01T00:00:00Z");
+        let gap = Condition { topic: Topic::Gap, about: "prod".to_owned(), since: now };
+        let begun = gap.begins(now, Map::new());
+        assert_eq!(outbox.begin(&gap, &begun, now).unwrap(), Added::Waits(Vec::new()));
+        assert_eq!(outbox.expire(now + LIFE).unwrap(), []);
+        assert_eq!(waiting(&outbox), [begun.id.clone()]);
+        let expired = outbox.expire(now + LIFE + TimeDelta::microseconds(1)).unwrap();
+        assert_eq!(expired.iter().map(|event| &event.id).collect::<Vec<_>>(), [&begun.id]);
+        assert_eq!((waiting(&outbox).len(), outbox.opened().unwrap().len()), (0, 0));
+        // Its end would belong to nothing.
+        let end = gap.ends(now + LIFE, Map::new());
+        assert_eq!(outbox.end(&gap, &end, now + LIFE).unwrap(), Added::Nothing);
+        assert_eq!(outbox.begin(&gap, &begun, now + LIFE).unwrap(), Added::Waits(Vec::new()));
+    }
+}
