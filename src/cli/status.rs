@@ -1,6 +1,6 @@
 //! `deskledger status`: how each source's record stands, what waits on this machine, and how large the ledger is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
 
 use chrono::TimeDelta;
@@ -48,7 +48,12 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     let result = async {
         let sources = ledger.store.source_status().await?;
         let size = ledger.store.size_bytes().await?;
-        let shown = Shown { size, spooled: Spooled::of(&config), now: Clock::System.now() };
+        let shown = Shown {
+            size,
+            spooled: Spooled::of(&config),
+            ours: config.source_names(),
+            now: Clock::System.now(),
+        };
         let text =
             if args.json { as_json(&sources, &shown) } else { as_text(&sources, &shown, width()) };
         std::io::stdout().write_all(text.as_bytes())?;
@@ -84,6 +89,8 @@ struct Shown {
     size: i64,
     /// `None`: nobody can tell.
     spooled: Option<Spooled>,
+    /// The sources that this configuration names; empty: it is no recorder's.
+    ours: HashSet<String>,
     now: Instant,
 }
 
@@ -125,9 +132,36 @@ impl Spooled {
     }
 }
 
+/// Whether a source is nobody's to record any more: it was taken out of the configuration, and no recorder elsewhere
+/// holds its lease.
+fn is_retired(status: &SourceStatus, shown: &Shown) -> bool {
+    !shown.ours.is_empty()
+        && !shown.ours.contains(&status.source)
+        && status.leased_until.is_none_or(|until| until <= shown.now)
+}
+
+/// What waits on this machine for longer than it should.
+fn waiting(status: &SourceStatus, shown: &Shown) -> Option<String> {
+    let Backlog { snapshots, oldest, newest } = shown.spooled.as_ref()?.of_source(&status.source);
+    let waited = shown.now - oldest?;
+    // What is recorded already is taken off the disk a little later.
+    let is_new = newest > status.last_snapshot_at;
+    let max_gap = TimeDelta::seconds(status.max_gap.unwrap_or(0).into());
+    (is_new && waited > max_gap).then(|| {
+        format!(
+            "{snapshots} snapshots wait in the spool, the first for {}: `deskledger spool` says more",
+            format_age(waited)
+        )
+    })
+}
+
 /// What is wrong with a source, in the words of whoever is on call; empty: nothing.
 fn complaints(status: &SourceStatus, shown: &Shown) -> Vec<String> {
     let now = shown.now;
+    let waiting = waiting(status, shown);
+    if is_retired(status, shown) {
+        return waiting.into_iter().collect();
+    }
     let mut complaints: Vec<String> =
         lease::complaint(status.leased_until, now).into_iter().collect();
     let Some(last) = status.last_snapshot_at else {
@@ -147,17 +181,7 @@ fn complaints(status: &SourceStatus, shown: &Shown) -> Vec<String> {
             format_age(age)
         ));
     }
-    let backlog = shown.spooled.as_ref().map(|spooled| spooled.of_source(&status.source));
-    if let Some(Backlog { snapshots, oldest: Some(oldest), newest }) = backlog
-        // What is recorded already is taken off the disk a little later.
-        && newest > Some(last)
-        && now - oldest > max_gap
-    {
-        complaints.push(format!(
-            "{snapshots} snapshots wait in the spool, the first for {}: `deskledger spool` says more",
-            format_age(now - oldest)
-        ));
-    }
+    complaints.extend(waiting);
     if status.desktops_outcome.as_deref() == Some("failed") {
         let since = status.usable_at.map_or_else(
             || "ever".to_owned(),
@@ -216,7 +240,11 @@ impl Line {
             status.snapshots, status.failed, status.partial
         );
         let wrong = complaints(status, shown);
-        let wrong = if wrong.is_empty() { "nothing".to_owned() } else { wrong.join("\n") };
+        let wrong = match wrong[..] {
+            [] if is_retired(status, shown) => "not in the configuration".to_owned(),
+            [] => "nothing".to_owned(),
+            _ => wrong.join("\n"),
+        };
         let recorded_by = harmless_lines(&recorded_by(status, now));
         Self {
             source: harmless_lines(&status.source),
@@ -355,6 +383,7 @@ fn as_json(sources: &[SourceStatus], shown: &Shown) -> String {
                 "led_since": status.led_since,
                 "leased_until": status.leased_until,
                 "spool": shown.spooled.as_ref().map(|spooled| spool(spooled.of_source(&status.source))),
+                "retired": is_retired(status, shown),
                 "wrong": complaints(status, shown),
             })
         })
@@ -418,7 +447,7 @@ mod tests {
         let oldest = Some(now() - TimeDelta::minutes(minutes));
         let backlog = Backlog { snapshots: 2, oldest, newest: Some(now()) };
         let spooled = Spooled(HashMap::from([("prod".to_owned(), backlog)]));
-        Shown { size: 1 << 20, spooled: Some(spooled), now: now() }
+        Shown { size: 1 << 20, spooled: Some(spooled), ours: HashSet::new(), now: now() }
     }
 
     #[test]
@@ -447,6 +476,34 @@ mod tests {
         let sources = ["prod", "test", "ap-southeast-3"].map(|source| status(source, None));
         let text = as_text(&sources, &shown(2), 80);
         assert!(text.lines().count() <= 24, "{text}");
+    }
+
+    #[test]
+    fn what_nobody_is_to_record_any_more_is_not_wrong() {
+        let of = |names: &[&str]| Shown {
+            ours: names.iter().map(|name| (*name).to_owned()).collect(),
+            now: now() + TimeDelta::days(1),
+            ..shown(0)
+        };
+        let test = status("test", None);
+        // Who reads the ledger from elsewhere has no sources, and cannot tell.
+        assert_eq!(complaints(&test, &of(&[])).len(), 1);
+        assert_eq!(complaints(&test, &of(&["test"])).len(), 1);
+        assert_eq!(complaints(&test, &of(&["prod"])), [""; 0]);
+        assert!(
+            as_text(std::slice::from_ref(&test), &of(&["prod"]), 140)
+                .contains("not in the configuration")
+        );
+        // Another recorder has it.
+        let shown = Shown { now: now() + TimeDelta::minutes(4), ..of(&["prod"]) };
+        let failed = SourceStatus { desktops_outcome: Some("partial".to_owned()), ..test };
+        assert_eq!(complaints(&failed, &shown), ["the newest listing is partial"]);
+        // What waits here is ours.
+        let prod = status("prod", None);
+        let shown = Shown { ours: HashSet::from(["test".to_owned()]), ..self::shown(30_000) };
+        let shown = Shown { now: now() + TimeDelta::days(1), ..shown };
+        let wrong = complaints(&prod, &shown);
+        assert!(wrong.len() == 1 && wrong[0].contains("wait in the spool"), "{wrong:?}");
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod source;
 mod spool;
 mod webhook;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
@@ -150,6 +151,16 @@ impl Config {
     pub fn sources(&self) -> Result<Vec<SourceConfig>, ConfigError> {
         let folder = self.file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
         source::check(&self.raw, &self.environment, folder)
+    }
+
+    /// The names of the sources, also where something else of them is wrong.
+    #[must_use]
+    pub fn source_names(&self) -> HashSet<String> {
+        self.raw
+            .sources
+            .iter()
+            .filter_map(|source| Some(source.name.as_ref()?.value.clone()))
+            .collect()
     }
 }
 

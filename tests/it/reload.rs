@@ -131,11 +131,11 @@ async fn another_configuration_is_taken_over_and_a_bad_one_refused() {
     until("it goes on", async || snapshots(pool, "busy").await.0 > before).await;
 
     // One is taken out, one comes, and what cannot change says so.
-    let spool = "[spool]\ndir = \"elsewhere\"\n";
+    let spool = "[spool]\ndir = \"elsewhere\"\n[retention]\nspans = \"400d\"\narchive = \"off\"\n";
     home.write("new.key", b"very-secret");
     home.configure(&(calm_source + &source("new", &busy_at, "interval = \"1h\"") + spool));
     reload(&running, "`new` added; `busy` taken out; 1 source as before").await;
-    running.says("`[spool]` changed too, which holds only once").await;
+    running.says("`[spool]`, `[retention]` changed too, which holds only once").await;
     until("it is visited", async || snapshots(pool, "new").await.1 == 1).await;
     until("nobody leads it any more", async || {
         let leads =

@@ -126,6 +126,7 @@ impl Origin<'_> {
             ),
             ("`data_dir` of `[private]`", config.data_dir != self.config.data_dir),
             ("`[spool]`", config.spool != self.config.spool),
+            ("`[retention]`", config.retention != self.config.retention),
             ("`listen` of `[metrics]`", metrics != self.metrics),
         ];
         Ok(changed.into_iter().filter(|(_, is)| *is).map(|(what, _)| what).collect())
