@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::secret::resolve;
 use super::{Config, ConfigError, Located, Place};
@@ -29,6 +29,9 @@ pub struct ServeFlags {
     pub token: Option<SecretString>,
 }
 
+/// Characters of a token that others than this machine may guess at.
+const SHORTEST: usize = 16;
+
 impl Config {
     /// Where and to whom the reports are served.
     ///
@@ -51,10 +54,22 @@ impl Config {
             .or_else(|| self.environment.secret("DESKLEDGER_SERVE_TOKEN"))
             .or_else(|| self.raw.serve_token.clone());
         let token = token.map(|token| resolve(&token, &self.environment, folder)).transpose()?;
-        if !address.ip().is_loopback() && token.is_none() {
-            return Err(listen.refuse(
-                "others than this machine can reach it: that needs a token, `--token file:PATH`",
-            ));
+        if !address.ip().is_loopback() {
+            let length = token.as_ref().map(|token| token.expose_secret().chars().count());
+            match length {
+                None => {
+                    return Err(listen.refuse(
+                        "others than this machine can reach it: that needs a token, `--token file:PATH`",
+                    ));
+                }
+                Some(..SHORTEST) => {
+                    return Err(listen.refuse(
+                        "others than this machine can reach it, and guesses are not counted: that needs a token of 16 characters at \
+                         least, as `openssl rand -hex 32` makes one",
+                    ));
+                }
+                Some(_) => {}
+            }
         }
         Ok(ServeSettings { listen: address, token })
     }

@@ -86,8 +86,8 @@ pub struct AuthArgs {
 /// Runs the command.
 ///
 /// # Errors
-/// Something is there already, what is given cannot be used or is not enough, the API refuses it, or the file cannot be
-/// written.
+/// Something is there already, what is given cannot be used or is not enough, the API does not take it or cannot be reached, or the
+/// file cannot be written.
 pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     let flags = globals.flags();
     let path = flags.config.clone().unwrap_or_else(|| PathBuf::from("deskledger.toml"));
@@ -103,7 +103,7 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
         let found = doctor::ask(&source).await?;
         if !found.is_well {
             return Err(with_hint(
-                refusal(anyhow::anyhow!("nothing was written: the API refuses what is given")),
+                refusal(anyhow::anyhow!("nothing was written: not all went well")),
                 "mend what is said above; --no-check writes it as it is",
             ));
         }

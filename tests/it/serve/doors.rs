@@ -160,9 +160,12 @@ async fn an_address_that_others_reach_needs_a_token() {
         assert!(done.errors()[0].contains(listen), "{}", done.err);
     }
     home.write("empty", b"\n");
-    for (token, text) in
-        [("file:nowhere", "nowhere"), ("env:NOWHERE", "NOWHERE"), ("file:empty", "empty")]
-    {
+    for (token, text) in [
+        ("file:nowhere", "nowhere"),
+        ("env:NOWHERE", "NOWHERE"),
+        ("file:empty", "empty"),
+        ("fifteen-letters", "needs a token of 16 characters"),
+    ] {
         let done = home.run(&["serve", "--listen", "0.0.0.0:0", "--token", token]).await.expect(2);
         assert!(done.errors()[0].contains(text), "{}", done.err);
     }
