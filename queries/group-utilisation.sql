@@ -61,6 +61,8 @@ part as (
        and p.from_at < (select deskledger.instant(:'to', :'tz'))
        and p.from_at < p.to_at
        and (p.is_open or p.to_at <= (select deskledger_report.month_end(deskledger.instant(:'to', :'tz'))))
+       and p.packed_to >= (select deskledger.instant(:'from', :'tz'))
+       and p.packed_from <= (select deskledger.instant(:'to', :'tz'))
 ),
 held as (
     select source_id, group_no, nth,

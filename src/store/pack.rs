@@ -115,6 +115,9 @@ impl Store {
             step((until.min(what.desktops) - from).unsigned_abs().into(), begun.elapsed()).await;
             from = until;
         }
+        if !self.pack_groups(what).await? {
+            return Ok(None);
+        }
         let left: i64 = sqlx::query_scalar(
             "-- store::pack::pack
              with done as (update deskledger_data.packed_month m
@@ -136,6 +139,62 @@ impl Store {
         Ok(Some(packed))
     }
 
+    /// Packs the counters of a month's groups, in one transaction; `false`: someone else is packing this source.
+    async fn pack_groups(&self, what: &Packable) -> Result<bool, StoreError> {
+        let failed = StoreError::while_trying("pack the groups of a month");
+        let mut transaction = self.pool.begin().await.map_err(&failed)?;
+        if !is_alone(&mut transaction, what.source_id).await.map_err(&failed)? {
+            return Ok(false);
+        }
+        sqlx::raw_sql(
+            "set local plan_cache_mode = force_custom_plan; set local enable_nestloop = off",
+        )
+        .execute(&mut *transaction)
+        .await
+        .map_err(&failed)?;
+        note_group_instants(&mut transaction, what).await.map_err(&failed)?;
+        let mut groups: Vec<i32> = sqlx::query_scalar(PACK_GROUPS)
+            .bind(what.source_id)
+            .bind(what.month)
+            .bind(next_month(what.month))
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(&failed)?;
+        while !groups.is_empty() {
+            let mut attempt = transaction.begin().await.map_err(&failed)?;
+            let came: Vec<(i32, i64, i64)> = sqlx::query_as(TAKE_GROUPS_AWAY)
+                .bind(what.source_id)
+                .bind(what.month)
+                .bind(next_month(what.month))
+                .bind(&groups)
+                .fetch_all(&mut *attempt)
+                .await
+                .map_err(&failed)?;
+            let odd: Vec<i32> =
+                came.iter().filter(|(_, taken, made)| taken != made).map(|(no, ..)| *no).collect();
+            if odd.is_empty() {
+                attempt.commit().await.map_err(&failed)?;
+                break;
+            }
+            // What does not come out as it went in is not packed after all.
+            attempt.rollback().await.map_err(&failed)?;
+            sqlx::query(
+                "-- store::pack::pack_groups
+                 delete from deskledger_data.packed_group
+                  where source_id = $1 and month_from = $2 and group_no = any($3)",
+            )
+            .bind(what.source_id)
+            .bind(what.month)
+            .bind(&odd)
+            .execute(&mut *transaction)
+            .await
+            .map_err(&failed)?;
+            groups.retain(|no| !odd.contains(no));
+        }
+        transaction.commit().await.map_err(&failed)?;
+        Ok(true)
+    }
+
     /// Gives back the room that a month's packed spans took, by writing its table anew; it is small by then. `false`: the table
     /// was in use for too long.
     ///
@@ -143,13 +202,16 @@ impl Store {
     /// The database is away.
     pub async fn give_room_back(&self, month: Instant) -> Result<bool, StoreError> {
         let failed = StoreError::while_trying("give back the room of a packed month");
-        let name = format!("deskledger_data.span_{}", month.format("%Y_%m"));
+        let month = month.format("%Y_%m");
         let mut connection = self.pool.acquire().await.map_err(&failed)?;
         let statements = [
             format!("set lock_timeout = '{PATIENCE}'"),
-            format!("vacuum (full, analyze) {name}"),
+            format!("vacuum (full, analyze) deskledger_data.span_{month}"),
+            format!("vacuum (full, analyze) deskledger_data.group_span_{month}"),
             "analyze deskledger_data.packed".to_owned(),
             "analyze deskledger_data.packed_month".to_owned(),
+            "analyze deskledger_data.packed_group".to_owned(),
+            "analyze deskledger_data.packed_group_month".to_owned(),
         ];
         let mut result = Ok(());
         for statement in statements {
@@ -196,6 +258,30 @@ async fn note_instants(connection: &mut PgConnection, what: &Packable) -> sqlx::
            from (select array(select observed_at from deskledger_data.snapshot
                                where source_id = $1 and desktops_outcome > 0 and observed_at >= $2 and observed_at < $3
                                order by observed_at) as at) v
+         on conflict do nothing",
+    )
+    .bind(what.source_id)
+    .bind(what.month)
+    .bind(next_month(what.month))
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+/// Writes down the instants of a month's statistics, unless they are, or there is nothing to pack.
+async fn note_group_instants(connection: &mut PgConnection, what: &Packable) -> sqlx::Result<()> {
+    sqlx::query(
+        "-- store::pack::note_group_instants
+         insert into deskledger_data.packed_group_month (source_id, month_from, month_to, at)
+         select $1, $2, $3,
+                array[coalesce((select max(observed_at) from deskledger_data.snapshot
+                                 where source_id = $1 and groups_outcome > 0 and observed_at < $2), '-infinity'), $2]
+                || array(select observed_at from deskledger_data.snapshot
+                          where source_id = $1 and groups_outcome > 0 and observed_at >= $2 and observed_at < $3
+                          order by observed_at)
+                || array[$3 - interval '1 microsecond', $3]
+          where exists (select from deskledger_data.group_span
+                         where source_id = $1 and to_at > $2 and to_at <= $3)
          on conflict do nothing",
     )
     .bind(what.source_id)
@@ -429,3 +515,91 @@ const TAKE_AWAY: &str = "-- store::pack::pack_desktops
         returning 1
     )
     select (select count(*) from taken), (select count(*) from made)";
+
+/// Packs what can be packed of the groups of a month of which nothing is yet; returns their numbers.
+const PACK_GROUPS: &str = "-- store::pack::pack_groups
+    with month as materialized (
+        select m.month_from, m.month_to, m.at, cardinality(m.at) as instants,
+               deskledger_report.whole(m.at[3 : cardinality(m.at) - 2]) as visits
+          from (select month_from, month_to, deskledger_report.whole(at) as at
+                  from deskledger_data.packed_group_month where source_id = $1 and month_from = $2) m
+    ),
+    placed as materialized (
+        select g.*,
+               case when g.is_continued then case when g.from_at = m.month_from then 2 end
+                    when m.visits[f.nth] = g.from_at then f.nth + 2 end as begins,
+               case when g.to_at = m.month_to then m.instants
+                    when m.visits[t.nth] = g.to_at then t.nth + 2 end as ends,
+               case when g.to_at = m.month_to
+                    then case g.last_seen when g.to_at - interval '1 microsecond' then 1
+                                          when m.visits[cardinality(m.visits)] then 3 end
+                    when g.last_seen = g.to_at then 2
+                    when g.last_seen = m.at[t.nth + case t.nth when 1 then 0 else 1 end] then 1 end as what
+          from month m
+          join deskledger_data.group_span g on g.source_id = $1 and g.to_at > $2 and g.to_at <= $3
+         cross join lateral (select width_bucket(g.from_at, m.visits) as nth) f
+         cross join lateral (select width_bucket(g.to_at, m.visits) as nth) t
+         where g.group_no <> all (array(select k.group_no from deskledger_data.packed_group k
+                                         where k.source_id = $1 and k.month_from = $2))
+    ),
+    run as (
+        select p.*, p.what = 1 and lead(p.begins) over next is not distinct from p.ends as is_followed
+          from placed p
+         where p.begins is not null and p.ends >= p.begins and p.what is not null
+        window next as (partition by p.group_no order by p.begins)
+    ),
+    event as (
+        select group_no, begins << 2 as event,
+               running_num, stop_num, hibernate_num, other_num, attached_num, unattached_num, cannot_attach_num,
+               in_process_num, in_use_num, unregistered_num, ready_num, disconnected_num, unknown_num
+          from run
+         union all
+        select group_no, ends << 2 | what,
+               null, null, null, null, null, null, null, null, null, null, null, null, null
+          from run
+         where not is_followed
+    ),
+    made as (
+        insert into deskledger_data.packed_group
+               (source_id, month_from, group_no, events,
+                running_num, stop_num, hibernate_num, other_num, attached_num, unattached_num, cannot_attach_num,
+                in_process_num, in_use_num, unregistered_num, ready_num, disconnected_num, unknown_num)
+        select $1, $2, group_no, array_agg(event order by event),
+               array_agg(running_num order by event), array_agg(stop_num order by event),
+               array_agg(hibernate_num order by event), array_agg(other_num order by event),
+               array_agg(attached_num order by event), array_agg(unattached_num order by event),
+               array_agg(cannot_attach_num order by event), array_agg(in_process_num order by event),
+               array_agg(in_use_num order by event), array_agg(unregistered_num order by event),
+               array_agg(ready_num order by event), array_agg(disconnected_num order by event),
+               array_agg(unknown_num order by event)
+          from event
+         group by group_no
+        returning group_no
+    )
+    select group_no from made";
+
+/// Takes the packed runs of the groups `$4` out of their table: how many there were, and how many are packed, by group.
+const TAKE_GROUPS_AWAY: &str = "-- store::pack::pack_groups
+    with made as materialized (
+        select * from deskledger_data.filed_group
+         where source_id = $1 and packed_from = $2 and group_no = any($4)
+    ),
+    taken as (
+        delete from deskledger_data.group_span g
+         using made f
+         where g.source_id = $1 and g.to_at > $2 and g.to_at <= $3
+           and g.group_no = f.group_no and g.from_at = f.from_at and g.to_at = f.to_at
+           and (g.last_seen, g.is_continued,
+                g.running_num, g.stop_num, g.hibernate_num, g.other_num, g.attached_num, g.unattached_num,
+                g.cannot_attach_num, g.in_process_num, g.in_use_num, g.unregistered_num, g.ready_num,
+                g.disconnected_num, g.unknown_num)
+               is not distinct from
+               (f.last_seen, f.is_continued,
+                f.running_num, f.stop_num, f.hibernate_num, f.other_num, f.attached_num, f.unattached_num,
+                f.cannot_attach_num, f.in_process_num, f.in_use_num, f.unregistered_num, f.ready_num,
+                f.disconnected_num, f.unknown_num)
+        returning g.group_no
+    )
+    select m.group_no, coalesce(t.rows, 0), m.rows
+      from (select group_no, count(*) as rows from made group by 1) m
+      left join (select group_no, count(*) as rows from taken group by 1) t using (group_no)";

@@ -200,7 +200,23 @@ impl Replay {
                           disconnected_num, unknown_num] as counters
                from deskledger_report.group_piece
               where source_id = $1 and from_at <= $3 and last_seen >= $2 and to_at >= $2
-                and (is_open or to_at <= deskledger_report.month_end($3))",
+                and (is_open or to_at <= deskledger_report.month_end($3)) and packed_to = 'infinity'
+              union all
+             select k.group_no, p.from_at, p.last_seen,
+                    coalesce(w.counters,
+                             array[p.running_num, p.stop_num, p.hibernate_num, p.other_num, p.attached_num,
+                                   p.unattached_num, p.cannot_attach_num, p.in_process_num, p.in_use_num,
+                                   p.unregistered_num, p.ready_num, p.disconnected_num, p.unknown_num])
+               from deskledger_report.packed_group k
+              cross join lateral deskledger_report.unpack_group(
+                        k.at, $2, $3, k.events,
+                        k.running_num, k.stop_num, k.hibernate_num, k.other_num, k.attached_num, k.unattached_num,
+                        k.cannot_attach_num, k.in_process_num, k.in_use_num, k.unregistered_num, k.ready_num,
+                        k.disconnected_num, k.unknown_num) p
+               left join deskledger_data.group_span_wide w
+                    on w.source_id = k.source_id and w.group_no = k.group_no and w.from_at = p.from_at
+              where k.source_id = $1 and k.month_from <= $3 and k.month_to >= $2
+                and p.from_at <= $3 and p.last_seen >= $2",
         )
         .bind(self.source_id)
         .bind(first)

@@ -22,7 +22,7 @@ struct Relation {
 
 /// The classes of data, by the beginnings of their tables' names; the first that fits counts.
 const CLASSES: [(&str, &[&str]); 6] = [
-    ("groups", &["group_span", "open_group_span", "desktop_group", "group_"]),
+    ("groups", &["group_span", "open_group_span", "packed_group", "desktop_group", "group_"]),
     ("headers", &["snapshot", "coverage_run", "head", "late"]),
     ("tally", &["tally"]),
     ("rollup", &["rollup"]),

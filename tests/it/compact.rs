@@ -12,9 +12,14 @@ use crate::support::program::Home;
 
 /// A visit every two hours of October, and of the first day of November: desktops that are used by day, each its own
 /// way, one that is renamed, one that is renamed while it is connected across the month's end, one that is gone for a week, and
-/// one listing that leaves one out.
+/// one listing that leaves one out. Of the groups one changes all the time, one is gone for a week, one is never the same size,
+/// and one is very large; once nobody could say.
 fn history(days: i64) -> String {
-    let begin: DateTime<Utc> = "2026-10-01T00:30:00Z".parse().unwrap();
+    history_from("2026-10-01T00:30:00Z", days)
+}
+
+fn history_from(begin: &str, days: i64) -> String {
+    let begin: DateTime<Utc> = begin.parse().unwrap();
     let mut lines = String::new();
     for step in 0..days * 12 {
         let at = begin + TimeDelta::hours(2 * step);
@@ -42,8 +47,18 @@ fn history(days: i64) -> String {
             desktops[0]["desktop_name"] = json!("left alone");
             desktops.remove(1);
         }
+        let mut groups = vec![
+            json!({ "static_name": "busy", "in_use_num": step % 5, "ready_num": 9, "unknown_num": step % 3 }),
+            json!({ "static_name": "large", "in_use_num": 40_000 + step / 50, "ready_num": 70_000 }),
+            json!({ "static_name": "calm", "running_num": step / 100, "in_use_num": null }),
+        ];
+        if !(150..240).contains(&step) {
+            groups.push(json!({ "static_name": "gone", "in_use_num": step / 7 }));
+        }
+        // For longer than max_gap.
+        let groups = if (80..83).contains(&step) { Value::Null } else { groups.into() };
         let line = json!({ "source": "prod", "observed_at": at, "max_gap": "3h", "total_count": total,
-                           "desktops": desktops, "statics": [] });
+                           "desktops": desktops, "statics": groups });
         lines += &format!("{line}\n");
     }
     lines
@@ -62,6 +77,7 @@ async fn october(pool: &PgPool) -> Vec<(&'static str, Vec<Map<String, Value>>)> 
         ("user-hours", &[("overlap", "each")]),
         ("disconnects", &[("bucket", "all"), ("reconnect_within", "15m")]),
         ("flapping", &[("times", "3"), ("within", "3d")]),
+        ("group-utilisation", &[("bucket", "day"), ("group", "")]),
         (
             "capacity",
             &[("headroom_pct", "20"), ("workdays", "1-7"), ("day_from", "0"), ("day_to", "24")],
@@ -74,6 +90,7 @@ async fn october(pool: &PgPool) -> Vec<(&'static str, Vec<Map<String, Value>>)> 
 }
 
 const SPANS: &str = "select count(*) from deskledger_data.span";
+const RUNS: &str = "select count(*) from deskledger_data.group_span_2026_10";
 const SIZE: &str = "select pg_relation_size('deskledger_data.span_2026_10')";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,6 +112,9 @@ async fn a_month_that_is_over_is_packed_and_says_the_same_and_recording_goes_on(
         number(&database.pool, SPANS).await,
         number(&database.pool, SIZE).await,
     );
+    let exported = home.run(&["export"]).await.expect(0).out;
+    let runs = number(&database.pool, RUNS).await;
+    assert!(runs > 400, "{runs}");
     let out = home.run(&["compact", "--source", "prod"]).await.expect(0).out;
     let left = number(&database.pool, "select count(*) from deskledger_data.span_2026_10").await;
     let packed = spans - number(&database.pool, SPANS).await;
@@ -102,6 +122,9 @@ async fn a_month_that_is_over_is_packed_and_says_the_same_and_recording_goes_on(
     // What goes on under a new name says where its connection began, and what a listing left out is odd.
     assert!(packed > 800 && left > 0 && left < 20, "{out}");
     assert!(number(&database.pool, SIZE).await * 5 < size);
+    // What ended in a gap is packed too.
+    assert_eq!(number(&database.pool, RUNS).await, 0);
+    assert_eq!(home.run(&["export"]).await.expect(0).out, exported);
     assert_eq!(views(&database.pool).await, before);
     assert_eq!(october(&database.pool).await, told);
     assert_eq!(home.run(&["verify"]).await.expect(0).out.matches("ok").count(), 1);
@@ -130,6 +153,29 @@ async fn a_month_that_is_over_is_packed_and_says_the_same_and_recording_goes_on(
     assert_eq!(number(&database.pool, whole).await, 1);
     let refused = home.run(&["compact", "--source", "prd"]).await.expect(2);
     assert_eq!(refused.errors(), ["error: there is no source `prd` in the ledger"]);
+}
+
+/// What ends at the first visit of a month was seen last before the month.
+#[tokio::test]
+async fn a_month_that_goes_on_from_the_one_before_is_packed_as_well_as_that() {
+    let (database, store) = ledger().await;
+    record(&store, &history_from("2026-09-01T00:30:00Z", 62), 50, usize::MAX).await;
+    let before = views(&database.pool).await;
+    let mut left = Vec::new();
+    for month in store.packable(None).await.unwrap() {
+        let packed = store.pack(&month, async |_, _| ()).await.unwrap().unwrap();
+        assert!(packed.packed > 800, "{packed:?}");
+        left.push(packed.left);
+    }
+    assert!(left.len() == 2 && left.iter().all(|left| *left < 20), "{left:?}");
+    assert_eq!(
+        number(&database.pool, "select count(*) from deskledger_data.group_span_2026_10").await,
+        0
+    );
+    assert_eq!(views(&database.pool).await, before);
+    let verdicts =
+        store.verify(None, &std::collections::BTreeMap::new(), &Progress::default()).await;
+    assert!(verdicts.unwrap().iter().all(|verdict| verdict.fault.is_none()));
 }
 
 #[tokio::test]

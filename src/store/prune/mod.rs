@@ -669,29 +669,40 @@ async fn delete_spans(connection: &mut PgConnection, month: &Month) -> sqlx::Res
 
 async fn delete_groups(connection: &mut PgConnection, month: &Month) -> sqlx::Result<i64> {
     let to = next_month(month.month);
-    sqlx::query(
+    let rows: i64 = sqlx::query_scalar(
         "-- store::prune::delete_groups
-         delete from deskledger_data.group_span_wide w
-          using deskledger_data.group_span g
-          where g.source_id = $1 and g.from_at >= $2 and g.from_at < $3 and g.to_at >= $2 and g.to_at <= $3
-            and w.source_id = g.source_id and w.group_no = g.group_no and w.from_at = g.from_at",
+         select count(*) from deskledger_data.filed_group
+          where source_id = $1 and from_at >= $2 and from_at < $3 and to_at >= $2 and to_at <= $3
+            and packed_from <= $2 and packed_to >= $3",
     )
     .bind(month.source_id)
     .bind(month.month)
     .bind(to)
-    .execute(&mut *connection)
+    .fetch_one(&mut *connection)
     .await?;
-    let deleted = sqlx::query(
+    for statement in [
+        "-- store::prune::delete_groups
+         delete from deskledger_data.group_span_wide w
+          using deskledger_data.filed_group g
+          where g.source_id = $1 and g.from_at >= $2 and g.from_at < $3 and g.to_at >= $2 and g.to_at <= $3
+            and g.packed_from <= $2 and g.packed_to >= $3
+            and w.source_id = g.source_id and w.group_no = g.group_no and w.from_at = g.from_at",
         "-- store::prune::delete_groups
          delete from deskledger_data.group_span
           where source_id = $1 and from_at >= $2 and from_at < $3 and to_at >= $2 and to_at <= $3",
-    )
-    .bind(month.source_id)
-    .bind(month.month)
-    .bind(to)
-    .execute(connection)
-    .await?;
-    Ok(deleted.rows_affected().cast_signed())
+        "-- store::prune::delete_groups
+         delete from deskledger_data.packed_group where source_id = $1 and month_from = $2 and $3 > $2",
+        "-- store::prune::delete_groups
+         delete from deskledger_data.packed_group_month where source_id = $1 and month_from = $2 and $3 > $2",
+    ] {
+        sqlx::query(statement)
+            .bind(month.source_id)
+            .bind(month.month)
+            .bind(to)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(rows)
 }
 
 /// What stands at the month's first instant stays: the month before ends there too.

@@ -176,8 +176,13 @@ const SPANS: &str = "-- store::prune::plan
                where n.source_id = $1 and n.observed_at >= $2 and n.observed_at < $3)";
 
 const GROUPS: &str = "-- store::prune::plan
-    select count(*), coalesce(sum(pg_column_size(g)), 0)::bigint from deskledger_data.group_span g
-     where g.source_id = $1 and g.from_at >= $2 and g.from_at < $3 and g.to_at >= $2 and g.to_at <= $3";
+    select (select count(*) from deskledger_data.filed_group g
+             where g.source_id = $1 and g.from_at >= $2 and g.from_at < $3 and g.to_at >= $2 and g.to_at <= $3
+               and g.packed_from <= $2 and g.packed_to >= $3),
+           (select coalesce(sum(pg_column_size(g)), 0)::bigint from deskledger_data.group_span g
+             where g.source_id = $1 and g.from_at >= $2 and g.from_at < $3 and g.to_at >= $2 and g.to_at <= $3)
+           + (select coalesce(sum(pg_column_size(k)), 0)::bigint from deskledger_data.packed_group k
+               where k.source_id = $1 and k.month_from = $2)";
 
 const ROLLUPS: &str = "-- store::prune::plan
     select count(*), coalesce(sum(pg_column_size(t)), 0)::bigint from deskledger_data.tally t

@@ -269,10 +269,11 @@ const GROUPS: &str = "-- store::prune::rows::read
            coalesce(w.counters, array[g.running_num, g.stop_num, g.hibernate_num, g.other_num, g.attached_num,
                     g.unattached_num, g.cannot_attach_num, g.in_process_num, g.in_use_num, g.unregistered_num,
                     g.ready_num, g.disconnected_num, g.unknown_num]::bigint[]) as counters
-      from deskledger_data.group_span g
+      from deskledger_data.filed_group g
       left join deskledger_data.group_span_wide w
            on w.source_id = g.source_id and w.group_no = g.group_no and w.from_at = g.from_at
-     where g.source_id = $1 and g.from_at >= $2 and g.from_at < $3 and g.to_at >= $2 and g.to_at <= $3";
+     where g.source_id = $1 and g.from_at >= $2 and g.from_at < $3 and g.to_at >= $2 and g.to_at <= $3
+       and g.packed_from <= $2 and g.packed_to >= $3";
 
 /// Those that begin in the month, and of which a visit of the month says that they ended. Any other is needed for another month.
 const UNLISTED: &str = "-- store::prune::rows::read

@@ -312,6 +312,55 @@ async fn wrong_packing(connection: &mut PgConnection) -> sqlx::Result<Vec<(Sourc
                      or not exists (select from deskledger_data.packed_month m
                                      where m.source_id = k.source_id and m.month_from = k.month_from)
                   union all
+                 select m.source_id, m.month_from, '`packed_group_month`'
+                   from deskledger_data.packed_group_month m
+                  where m.month_to <> deskledger_report.month_end(m.month_from)
+                     or m.at is distinct from
+                        array[coalesce((select max(s.observed_at) from deskledger_data.snapshot s
+                                         where s.source_id = m.source_id and s.groups_outcome > 0
+                                           and s.observed_at < m.month_from), '-infinity'), m.month_from]
+                        || array(select s.observed_at from deskledger_data.snapshot s
+                                  where s.source_id = m.source_id and s.groups_outcome > 0
+                                    and s.observed_at >= m.month_from and s.observed_at < m.month_to
+                                  order by s.observed_at)
+                        || array[m.month_to - interval '1 microsecond', m.month_to]
+                  union all
+                 select k.source_id, k.month_from, format('`packed_group` of group number %s', k.group_no)
+                   from deskledger_report.packed_group k
+                  cross join lateral (
+                        select bool_or(e.event >= e.next
+                                       -- One ends, and another begins or none; none ends twice, and what ended has no counters.
+                                       or e.event & 3 <> 0 and e.next & 3 <> 0
+                                       or e.event & 3 <> 0
+                                          and num_nonnulls(k.running_num[e.nth], k.stop_num[e.nth], k.hibernate_num[e.nth], k.other_num[e.nth],
+                                          k.attached_num[e.nth], k.unattached_num[e.nth], k.cannot_attach_num[e.nth],
+                                          k.in_process_num[e.nth], k.in_use_num[e.nth], k.unregistered_num[e.nth], k.ready_num[e.nth],
+                                          k.disconnected_num[e.nth], k.unknown_num[e.nth]) > 0
+                                       or e.event & 3 = 3 and e.event >> 2 <> cardinality(k.at)
+                                       or e.next is null and e.event & 3 = 0) as is_odd
+                          from (select u.nth, u.event, lead(u.event) over (order by u.nth) as next
+                                  from unnest(k.events) with ordinality u (event, nth)) e) e
+                  where e.is_odd
+                     or k.events[1] & 3 <> 0
+                     or cardinality(k.running_num) <> cardinality(k.events)
+                     or cardinality(k.stop_num) <> cardinality(k.events)
+                     or cardinality(k.hibernate_num) <> cardinality(k.events)
+                     or cardinality(k.other_num) <> cardinality(k.events)
+                     or cardinality(k.attached_num) <> cardinality(k.events)
+                     or cardinality(k.unattached_num) <> cardinality(k.events)
+                     or cardinality(k.cannot_attach_num) <> cardinality(k.events)
+                     or cardinality(k.in_process_num) <> cardinality(k.events)
+                     or cardinality(k.in_use_num) <> cardinality(k.events)
+                     or cardinality(k.unregistered_num) <> cardinality(k.events)
+                     or cardinality(k.ready_num) <> cardinality(k.events)
+                     or cardinality(k.disconnected_num) <> cardinality(k.events)
+                     or cardinality(k.unknown_num) <> cardinality(k.events)
+                  union all
+                 select k.source_id, k.month_from, format('`packed_group` of group number %s', k.group_no)
+                   from deskledger_data.packed_group k
+                  where not exists (select from deskledger_data.packed_group_month m
+                                     where m.source_id = k.source_id and m.month_from = k.month_from)
+                  union all
                  select k.source_id, k.month_from, format('a sum in `packed` of desktop number %s', k.desktop_no)
                    from (select m.source_id, m.month_from, m.is_whole, m.at,
                                 deskledger_report.whole(deskledger_data.finishes(m.source_id, m.at)) as finished

@@ -130,7 +130,7 @@ pub(super) fn groups(source: SourceId) -> String {
     let none = vec!["null::smallint"; COUNTERS.len()].join(", ");
     format!(
         "select g.group_no, g.from_at, g.is_continued, g.to_at, g.last_seen, {narrow}, w.counters
-           from deskledger_data.group_span g
+           from deskledger_data.filed_group g
            left join deskledger_data.group_span_wide w
                 on w.source_id = g.source_id and w.group_no = g.group_no and w.from_at = g.from_at
           where g.source_id = {source}
