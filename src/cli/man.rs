@@ -1,4 +1,4 @@
-//! `deskledger man`: the pages of the manual, one for each command and each report.
+//! `deskledger man`: the pages of the manual, one for each command, each command in it, and each report.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::report::catalogue::Catalogue;
 /// Arguments of `man`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The command, or `report` and a report's name; without one, the program.
+    /// The command, or two words: `hold add`, `report outages`; without one, the program.
     #[arg(value_name = "COMMAND", num_args = 0..=2)]
     pub command: Vec<String>,
     /// Write every page into this folder, which is made if it is not there.
@@ -61,8 +61,14 @@ fn pages() -> Vec<Page> {
         // The first line is what `apropos` shows.
         command.about(one.title.clone()).long_about(format!("{}\n\n{}", one.title, one.description))
     });
-    let commands = program.get_subcommands().cloned();
-    std::iter::once(program.clone()).chain(commands).chain(reports).map(page).collect()
+    with_those_below(&program).into_iter().chain(reports).map(page).collect()
+}
+
+/// A command, and the commands in it: `hold`, `hold add`.
+fn with_those_below(command: &Command) -> Vec<Command> {
+    // What only shows help is no command to read about.
+    let below = command.get_subcommands().filter(|below| below.get_name() != "help");
+    std::iter::once(command.clone()).chain(below.flat_map(with_those_below)).collect()
 }
 
 fn page(command: Command) -> Page {
@@ -100,6 +106,27 @@ mod tests {
             let text = String::from_utf8_lossy(&page.text);
             assert!(text.contains(".SH SYNOPSIS") && text.contains(".SH DESCRIPTION"), "{text}");
         }
+        // A command in another one has its own page, with its own options.
+        for (name, option) in [
+            ("deskledger-hold-add", "reason"),
+            ("deskledger-hold-drop", "NUMBER"),
+            ("deskledger-hold-list", "verbose"),
+            ("deskledger-webhook-test", "NAME"),
+            ("deskledger-webhook-secret", "verbose"),
+        ] {
+            let text = String::from_utf8_lossy(&named(name).text);
+            assert!(text.contains(".SH SYNOPSIS") && text.contains(option), "{text}");
+        }
+        for parent in Cli::command().get_subcommands() {
+            let name = format!("deskledger-{}", parent.get_name());
+            let text = String::from_utf8_lossy(&named(&name).text).replace('\\', "");
+            for command in parent.get_subcommands() {
+                let name = format!("{name}-{}", command.get_name());
+                assert!(text.contains(&format!("{name}(1)")), "{name}: {text}");
+                named(&name);
+            }
+        }
+        assert!(pages.iter().all(|page| !page.name.ends_with("-help")), "help has no page");
         let text = String::from_utf8_lossy(&named("deskledger-report-outages").text);
         assert!(text.contains("within") || text.contains("share"), "{text}");
         assert!(text.contains(".SH PARAMETERS"), "{text}");

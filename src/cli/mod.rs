@@ -18,6 +18,8 @@ pub mod compact;
 pub mod completions;
 pub mod demo;
 pub mod doctor;
+#[cfg(test)]
+mod documentation;
 pub mod erase_user;
 pub mod export;
 pub mod hold;

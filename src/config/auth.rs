@@ -4,27 +4,24 @@ use std::path::Path;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::raw::RawAuth;
+use super::raw::{RawAuth, Table as _};
 use super::secret::resolve;
 use super::{Auth, ConfigError, Environment, Located, Origin};
 
 /// What a key is called by whoever gives it: in the environment the keys are variables.
 fn called(key: &str, origin: &Origin) -> String {
-    match (origin, key) {
-        (Origin::Flag | Origin::File { .. }, key) => return format!("`{key}`"),
-        (Origin::Environment, "access_key") => "HUAWEICLOUD_SDK_AK",
-        (Origin::Environment, "secret_key") => "HUAWEICLOUD_SDK_SK",
-        (Origin::Environment, "security_token") => "HUAWEICLOUD_SDK_SECURITY_TOKEN",
-        (Origin::Environment, "token") => "DESKLEDGER_TOKEN",
-        (Origin::Environment, "user") => "DESKLEDGER_USER",
-        (Origin::Environment, "password") => "DESKLEDGER_PASSWORD",
-        (Origin::Environment, _) => "DESKLEDGER_DOMAIN",
+    let variable = || {
+        let key = RawAuth::KEYS.iter().find(|known| known.name == key);
+        key.and_then(|key| key.variables.first()).expect("each of these has a variable")
+    };
+    match origin {
+        Origin::Flag | Origin::File { .. } => format!("`{key}`"),
+        Origin::Environment => (*variable()).to_owned(),
     }
-    .to_owned()
 }
 
 pub(super) fn check(
-    raw: &RawAuth,
+    Located { value: raw, place }: &Located<RawAuth>,
     environment: &Environment,
     folder: &Path,
 ) -> Result<Auth, ConfigError> {
@@ -45,7 +42,7 @@ pub(super) fn check(
     ];
     let named = |is_meant: &dyn Fn(&str, bool) -> bool, between: &str| {
         let meant = given.iter().filter(|(key, is_given)| is_meant(key, *is_given));
-        let names: Vec<_> = meant.map(|(key, _)| called(key, &raw.place.origin)).collect();
+        let names: Vec<_> = meant.map(|(key, _)| called(key, &place.origin)).collect();
         names.join(between)
     };
     let lacking = |keys: &[&str]| {
@@ -55,7 +52,7 @@ pub(super) fn check(
     let wrong = |found: &str, advice: String| {
         let allowed = "allowed is exactly one of: `access_key` and `secret_key` (and `security_token`); \
                        `token`; `user`, `password` and `domain`";
-        raw.place.clash(found, allowed, advice)
+        place.clash(found, allowed, advice)
     };
     match kinds {
         [true, false, false] => {

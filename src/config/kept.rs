@@ -21,15 +21,17 @@ impl Config {
     pub fn kept(&self) -> Kept {
         let folder = self.file.as_deref().and_then(std::path::Path::parent);
         let folder = folder.unwrap_or(std::path::Path::new(""));
-        let auths = self.raw.sources.iter().filter_map(|source| source.auth.as_ref());
+        let auths = self.raw.sources.iter().filter_map(|source| source.value.auth.as_ref());
         let secrets = auths
+            .map(|auth| &auth.value)
             // A user's and an account's names are no secrets, and neither is a key's id.
             .flat_map(|auth| [&auth.secret_key, &auth.security_token, &auth.token, &auth.password])
-            .chain([&self.raw.database_url])
+            .chain([&self.raw.database.url])
             .chain(
                 self.raw
                     .webhooks
                     .iter()
+                    .map(|webhook| &webhook.value)
                     .flat_map(|webhook| [&webhook.secret, &webhook.previous_secret]),
             )
             .flatten();

@@ -27,8 +27,7 @@ impl Config {
     pub fn metrics(&self, flag: Option<String>) -> Result<MetricsSettings, ConfigError> {
         let told = flag
             .map(|text| Located::new(text, Place::flag("--metrics-listen")))
-            .or_else(|| self.environment.text("DESKLEDGER_METRICS_LISTEN"))
-            .or_else(|| self.raw.metrics_listen.clone());
+            .or_else(|| self.raw.metrics.listen.clone());
         let is_asked_for = told.is_some();
         let listen = match told {
             Some(told) if told.value == OFF => None,

@@ -10,6 +10,7 @@
 mod auth;
 mod error;
 mod kept;
+mod key;
 mod metrics;
 mod place;
 mod raw;
@@ -30,8 +31,10 @@ use secrecy::{ExposeSecret, SecretString};
 
 pub use error::{ConfigError, SecretError};
 pub use kept::Kept;
+pub use key::{Key, Length, Size, Takes, Whole, Without, key};
 pub use metrics::{METRICS_LISTEN, MetricsSettings};
 pub use place::{Located, Origin, Place};
+pub use raw::TABLES;
 pub use retention::{Archiving, RetentionSettings};
 pub use schedule::{CronSchedule, Schedule};
 pub use secret::Environment;
@@ -105,28 +108,27 @@ impl Config {
     }
 
     fn check(
-        raw: RawConfig,
+        mut raw: RawConfig,
         file: Option<PathBuf>,
         flags: &Flags,
         environment: Environment,
     ) -> Result<Self, ConfigError> {
         let folder = file.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
+        raw.overlay(&environment);
         let database_url = flags
             .database_url
             .clone()
             .map(|url| Located::new(url, Place::flag("--database-url or DATABASE_URL")))
-            .or_else(|| environment.secret("DATABASE_URL"))
-            .or_else(|| raw.database_url.clone())
+            .or_else(|| raw.database.url.clone())
             .map(|url| database_url(&url, &environment, &folder))
             .transpose()?;
         let data_dir = flags
             .data_dir
             .clone()
-            .or_else(|| environment.get("DESKLEDGER_DATA_DIR").map(PathBuf::from))
-            .or_else(|| raw.data_dir.as_ref().map(|path| folder.join(&path.value)));
-        let queries = raw.queries.as_ref().map(|path| folder.join(&path.value));
-        let spool = SpoolSettings::check(&raw.spool, &environment, &folder)?;
-        let audits = raw.audit.as_ref().is_some_and(|audit| audit.value);
+            .or_else(|| raw.private.data_dir.as_ref().map(|path| path.path(&folder)));
+        let queries = raw.reports.queries.as_ref().map(|path| path.path(&folder));
+        let spool = SpoolSettings::check(&raw.spool, &folder)?;
+        let audits = raw.access.audit.as_ref().is_some_and(|audit| audit.value);
         let retention = RetentionSettings::check(&raw.retention, &folder)?;
         Ok(Self {
             file,

@@ -1,7 +1,7 @@
 //! Where a value was given, so that every message can say it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::ConfigError;
 
@@ -88,6 +88,16 @@ pub struct Located<T> {
 impl<T> Located<T> {
     pub(super) fn new(value: T, place: Place) -> Self {
         Self { value, place }
+    }
+}
+
+impl Located<String> {
+    /// The path that is meant: one of the file is relative to the file's folder.
+    pub(super) fn path(&self, folder: &Path) -> PathBuf {
+        match self.place.origin {
+            Origin::File { .. } => folder.join(&self.value),
+            Origin::Flag | Origin::Environment => PathBuf::from(&self.value),
+        }
     }
 }
 

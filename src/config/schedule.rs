@@ -7,7 +7,7 @@ use croner::Cron;
 use croner::parser::{CronParser, Seconds};
 
 use super::{ConfigError, Located};
-use crate::domain::{Instant, format_duration, parse_duration};
+use crate::domain::{Instant, format_duration};
 
 /// When a source is visited.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,17 +45,6 @@ const SAMPLE_DAYS: i64 = 400;
 const STEADY: i32 = 2;
 
 impl Schedule {
-    pub(super) fn every(interval: &Located<String>) -> Result<Self, ConfigError> {
-        let allowed = "allowed are `1s` to `30d`";
-        let length = parse_duration(&interval.value).map_err(|_| {
-            interval.refuse(format!("{allowed}, written as `90s`, `15m`, `2h` or `1h30m`"))
-        })?;
-        if length < TimeDelta::seconds(1) || length > TimeDelta::days(30) {
-            return Err(interval.refuse(allowed));
-        }
-        Ok(Self::Every(length))
-    }
-
     pub(super) fn cron(schedule: &Located<String>) -> Result<Self, ConfigError> {
         let example = "write six fields from seconds to weekdays, as `0 */5 * * * *`";
         let cron = CronParser::builder()

@@ -41,8 +41,7 @@ impl Config {
         let listen = flags
             .listen
             .map(|text| Located::new(text, Place::flag("--listen")))
-            .or_else(|| self.environment.text("DESKLEDGER_SERVE_LISTEN"))
-            .or_else(|| self.raw.serve_listen.clone())
+            .or_else(|| self.raw.serve.listen.clone())
             .unwrap_or_else(|| Located::new(LISTEN.to_owned(), Place::flag("--listen")));
         let address: SocketAddr = listen.value.parse().map_err(|_| {
             listen.refuse("write an address and a port: `127.0.0.1:8090`, `[::]:8090`")
@@ -51,8 +50,7 @@ impl Config {
         let token = flags
             .token
             .map(|token| Located::new(token, Place::flag("--token")))
-            .or_else(|| self.environment.secret("DESKLEDGER_SERVE_TOKEN"))
-            .or_else(|| self.raw.serve_token.clone());
+            .or_else(|| self.raw.serve.token.clone());
         let token = token.map(|token| resolve(&token, &self.environment, folder)).transpose()?;
         if !address.ip().is_loopback() {
             let length = token.as_ref().map(|token| token.expose_secret().chars().count());

@@ -6,7 +6,10 @@ use chrono::TimeDelta;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::raw::{RawAuth, RawConfig, RawSource, RawTiming};
+use super::raw::{
+    CONCURRENCY, INTERVAL, MAX_OFFSET, PAGE_SIZE, REQUESTS_PER_MINUTE, RawAuth, RawConfig,
+    RawSource, Table as _,
+};
 use super::{ConfigError, Environment, Located, Place, Schedule};
 use crate::domain::{check_source_name, format_duration, parse_duration};
 
@@ -87,14 +90,6 @@ impl PartialEq for Auth {
     }
 }
 
-const PAGE_SIZE: i64 = 1000;
-const MAX_OFFSET: i64 = 2000;
-const INTERVAL: &str = "5m";
-/// Documented for sibling calls are 200 a minute and user; the rest is room for what arrives closer
-/// together than it was sent.
-const REQUESTS_PER_MINUTE: i64 = 180;
-const CONCURRENCY: i64 = 4;
-
 pub(super) fn check(
     raw: &RawConfig,
     environment: &Environment,
@@ -104,20 +99,21 @@ pub(super) fn check(
     if let Some(from_environment) = of_environment(environment) {
         match &mut sources[..] {
             [] => sources.push(from_environment),
-            [only] => overlay(only, from_environment),
+            // Authentication goes over as a whole: keys from here and a token from there would be two kinds at once.
+            [only] => only.value.overlay(from_environment.value),
             _ => {}
         }
     }
     if sources.is_empty() {
         return Err(ConfigError::NoSource);
     }
-    let allows_http = environment.get("DESKLEDGER_ALLOW_HTTP").is_some_and(|value| value == "1");
+    let allows_http = RawSource::of(environment).allow_http.is_some_and(|allow| allow.value);
     let context = Context { raw, environment, folder, allows_http };
     let mut checked: Vec<SourceConfig> = Vec::with_capacity(sources.len());
     for source in &sources {
         let next = context.source(source)?;
         if checked.iter().any(|earlier| earlier.name == next.name) {
-            let place = source.name.as_ref().map_or(&source.place, |name| &name.place);
+            let place = source.value.name.as_ref().map_or(&source.place, |name| &name.place);
             return Err(place.clash(
                 format!("`{}`", next.name),
                 "another source has that name; each needs its own",
@@ -130,58 +126,22 @@ pub(super) fn check(
 }
 
 /// The source that the environment describes; `None` if none of its variables is set.
-fn of_environment(environment: &Environment) -> Option<RawSource> {
-    let access_key = environment.secret("HUAWEICLOUD_SDK_AK");
-    let secret_key = environment.secret("HUAWEICLOUD_SDK_SK");
-    let security_token = environment.secret("HUAWEICLOUD_SDK_SECURITY_TOKEN");
-    let token = environment.secret("DESKLEDGER_TOKEN");
-    let user = environment.secret("DESKLEDGER_USER");
-    let password = environment.secret("DESKLEDGER_PASSWORD");
-    let domain = environment.secret("DESKLEDGER_DOMAIN");
-    let has_auth =
-        [&access_key, &secret_key, &token, &user, &password].iter().any(|one| one.is_some());
-    let source = RawSource {
-        place: Place::environment("DESKLEDGER_REGION"),
-        name: None,
-        region: environment.text("DESKLEDGER_REGION"),
-        project_id: environment.text("HUAWEICLOUD_SDK_PROJECT_ID"),
-        endpoint: environment.text("DESKLEDGER_ENDPOINT"),
-        iam_endpoint: environment
-            .text("DESKLEDGER_IAM_ENDPOINT")
-            .or_else(|| environment.text("HUAWEICLOUD_SDK_IAM_ENDPOINT")),
-        allow_http: None,
-        page_size: None,
-        max_offset: None,
-        requests_per_minute: None,
-        timing: RawTiming::default(),
-        auth: has_auth.then(|| RawAuth {
-            place: Place::environment("HUAWEICLOUD_SDK_AK"),
-            access_key,
-            secret_key,
-            security_token,
-            token,
-            user,
-            password,
-            domain,
-        }),
-    };
+fn of_environment(environment: &Environment) -> Option<Located<RawSource>> {
+    let mut source = RawSource::of(environment);
+    let auth = RawAuth::of(environment);
+    // A token beside keys and an account are no way in by themselves.
+    let has_auth = [&auth.access_key, &auth.secret_key, &auth.token, &auth.user, &auth.password]
+        .iter()
+        .any(|one| one.is_some());
+    source.auth = has_auth.then(|| Located::new(auth, Place::environment("HUAWEICLOUD_SDK_AK")));
+    // For every source that there is: it describes none.
+    source.allow_http = None;
     let is_given = source.auth.is_some()
         || source.region.is_some()
         || source.project_id.is_some()
         || source.endpoint.is_some()
         || source.iam_endpoint.is_some();
-    is_given.then_some(source)
-}
-
-/// Puts the environment's values over those of the only source. Authentication goes over as a whole:
-/// keys from here and a token from there would be two kinds at once.
-fn overlay(source: &mut RawSource, environment: RawSource) {
-    let RawSource { region, project_id, endpoint, iam_endpoint, auth, .. } = environment;
-    source.region = region.or(source.region.take());
-    source.project_id = project_id.or(source.project_id.take());
-    source.endpoint = endpoint.or(source.endpoint.take());
-    source.iam_endpoint = iam_endpoint.or(source.iam_endpoint.take());
-    source.auth = auth.or(source.auth.take());
+    is_given.then(|| Located::new(source, Place::environment("DESKLEDGER_REGION")))
 }
 
 struct Context<'a> {
@@ -192,11 +152,14 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
-    fn source(&self, raw: &RawSource) -> Result<SourceConfig, ConfigError> {
+    fn source(
+        &self,
+        Located { value: raw, place }: &Located<RawSource>,
+    ) -> Result<SourceConfig, ConfigError> {
         let region = raw.region.as_ref().map(region).transpose()?;
-        let is_from_file = self.raw.sources.iter().any(|source| source.place == raw.place);
+        let is_from_file = self.raw.sources.iter().any(|source| source.place == *place);
         let missing =
-            |what: &str| ConfigError::Missing { place: raw.place.clone(), what: what.to_owned() };
+            |what: &str| ConfigError::Missing { place: place.clone(), what: what.to_owned() };
         // Of a source that is in no file, the variables are what can be mended.
         let lacking = |in_file: &str, what, set| {
             if is_from_file { missing(in_file) } else { ConfigError::Environment { what, set } }
@@ -248,7 +211,8 @@ impl Context<'_> {
                 "DESKLEDGER_REGION or DESKLEDGER_ENDPOINT",
             ));
         }
-        let (schedule, max_gap) = self.timing(&raw.timing)?;
+        let common = &self.raw.collect;
+        let (schedule, max_gap) = self.timing(raw)?;
         let Some(auth) = &raw.auth else {
             return Err(lacking(
                 "`auth`; or set HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, or DESKLEDGER_TOKEN, or \
@@ -275,15 +239,11 @@ impl Context<'_> {
             endpoint,
             allow_http: allows_http,
             iam_endpoint,
-            page_size: bounded(raw.page_size.as_ref(), PAGE_SIZE, 1, 2000)?,
-            max_offset: bounded(raw.max_offset.as_ref(), MAX_OFFSET, 0, i64::from(i32::MAX))?,
-            requests_per_minute: bounded(
-                raw.requests_per_minute.as_ref().or(self.raw.requests_per_minute.as_ref()),
-                REQUESTS_PER_MINUTE,
-                1,
-                100_000,
-            )?,
-            concurrency: bounded(self.raw.concurrency.as_ref(), CONCURRENCY, 1, 64)?,
+            page_size: PAGE_SIZE.check(raw.page_size.as_ref())?,
+            max_offset: MAX_OFFSET.check(raw.max_offset.as_ref())?,
+            requests_per_minute: REQUESTS_PER_MINUTE
+                .check(raw.requests_per_minute.as_ref().or(common.requests_per_minute.as_ref()))?,
+            concurrency: CONCURRENCY.check(common.concurrency.as_ref())?,
             schedule,
             max_gap,
             auth,
@@ -291,48 +251,44 @@ impl Context<'_> {
     }
 
     /// A source's own interval or schedule, else the common one; likewise `max_gap`.
-    fn timing(&self, own: &RawTiming) -> Result<(Schedule, TimeDelta), ConfigError> {
-        let common = &self.raw.timing;
-        let timing = if own.interval.is_some() || own.schedule.is_some() { own } else { common };
-        let default = Located::new(
-            INTERVAL.to_owned(),
-            Place { key: "collect.interval".to_owned(), origin: super::Origin::Flag },
-        );
-        let (schedule, place) = match (&timing.interval, &timing.schedule) {
-            (Some(_), Some(schedule)) => {
-                return Err(schedule.place.clash(
-                    format!("`{}`", schedule.value),
-                    "there is an `interval` too; give one of them, not both",
-                    "take out `interval` or `schedule`",
-                ));
-            }
-            (interval, None) => {
-                let interval = interval.as_ref().unwrap_or(&default);
-                (Schedule::every(interval)?, &interval.place)
-            }
-            (None, Some(schedule)) => (Schedule::cron(schedule)?, &schedule.place),
+    fn timing(&self, own: &RawSource) -> Result<(Schedule, TimeDelta), ConfigError> {
+        let common = &self.raw.collect;
+        let (interval, schedule) = match (&own.interval, &own.schedule) {
+            (None, None) => (&common.interval, &common.schedule),
+            own => own,
+        };
+        if let (Some(_), Some(schedule)) = (interval, schedule) {
+            return Err(schedule.place.clash(
+                format!("`{}`", schedule.value),
+                "there is an `interval` too; give one of them, not both",
+                "take out `interval` or `schedule`",
+            ));
+        }
+        let ticks = match schedule {
+            Some(schedule) => Schedule::cron(schedule)?,
+            None => Schedule::Every(INTERVAL.check(interval.as_ref())?),
         };
         let Some(max_gap) = own.max_gap.as_ref().or(common.max_gap.as_ref()) else {
-            let max_gap = schedule.default_max_gap().ok_or_else(|| ConfigError::Missing {
-                place: place.clone(),
+            let max_gap = ticks.default_max_gap().ok_or_else(|| ConfigError::Missing {
+                place: schedule.as_ref().expect("an interval is steady").place.clone(),
                 what:
                     "`max_gap` beside it, which is needed where the ticks are not evenly spaced: \
                        the longest time between two visits that is no gap"
                         .to_owned(),
             })?;
-            return Ok((schedule, max_gap));
+            return Ok((ticks, max_gap));
         };
         let length = parse_duration(&max_gap.value).map_err(|_| {
             max_gap.refuse("allowed are durations as `90s`, `15m`, `2h` or `1h30m`")
         })?;
-        let step = schedule.shortest_step();
+        let step = ticks.shortest_step();
         if length < step {
             return Err(max_gap.refuse(format!(
                 "it must be at least the time between two visits, `{}`, or nothing would ever hold",
                 format_duration(step)
             )));
         }
-        Ok((schedule, length))
+        Ok((ticks, length))
     }
 }
 
@@ -347,20 +303,6 @@ fn region(region: &Located<String>) -> Result<String, ConfigError> {
         Ok(region.value.clone())
     } else {
         Err(region.refuse("allowed are letters, digits and `-`, as `ap-southeast-3`"))
-    }
-}
-
-pub(super) fn bounded(
-    number: Option<&Located<i64>>,
-    default: i64,
-    least: i64,
-    most: i64,
-) -> Result<u32, ConfigError> {
-    let value = number.map_or(default, |number| number.value);
-    match (u32::try_from(value), number) {
-        (Ok(fits), _) if (least..=most).contains(&value) => Ok(fits),
-        (_, Some(number)) => Err(number.refuse(format!("allowed are {least} to {most}"))),
-        (_, None) => unreachable!("the defaults are within their bounds"),
     }
 }
 

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use sqlx::postgres::PgConnectOptions;
 
 use super::raw::RawSpool;
-use super::{Config, ConfigError, Environment, Located, Place, parse_size};
+use super::{Config, ConfigError, Located, Place, Size};
 use crate::home::data_home;
 
 /// What happens to a snapshot that the spool has no room for.
@@ -50,40 +50,33 @@ pub struct SpoolConfig {
     pub when_full: WhenFull,
 }
 
-/// Smaller than this, and one snapshot of a large fleet would not fit.
-const SMALLEST: u64 = 1 << 20;
+/// Smaller than the least, and one snapshot of a large fleet would not fit.
+pub(super) const MAX_SIZE: Size = Size { default: 2 << 30, least: 1 << 20 };
+pub(super) const MIN_FREE: Size = Size { default: 256 << 20, least: 0 };
 
-impl SpoolSettings {
-    pub(super) fn check(
-        raw: &RawSpool,
-        environment: &Environment,
-        folder: &Path,
-    ) -> Result<Self, ConfigError> {
-        let dir = environment
-            .get("DESKLEDGER_SPOOL_DIR")
-            .map(PathBuf::from)
-            .or_else(|| raw.dir.as_ref().map(|path| folder.join(&path.value)));
-        let max_bytes = size(raw.max_size.as_ref(), 2 << 30)?;
-        if let Some(text) = raw.max_size.as_ref().filter(|_| max_bytes < SMALLEST) {
-            return Err(text.refuse("allowed is `1MiB` and more"));
-        }
-        let when_full = match &raw.when_full {
-            None => WhenFull::default(),
-            Some(text) => match text.value.as_str() {
-                "stop" => WhenFull::Stop,
-                "drop-oldest" => WhenFull::DropOldest,
-                _ => return Err(text.refuse("allowed are `stop` and `drop-oldest`")),
-            },
-        };
-        let min_free = size(raw.min_free.as_ref(), 256 << 20)?;
-        Ok(Self { dir, max_bytes, min_free, when_full })
+impl WhenFull {
+    /// As the configuration has them, the default first.
+    pub(super) const NAMES: [&str; 2] = ["stop", "drop-oldest"];
+    const ALL: [Self; 2] = [Self::Stop, Self::DropOldest];
+
+    fn of(text: &Located<String>) -> Result<Self, ConfigError> {
+        let mut all = Self::NAMES.into_iter().zip(Self::ALL);
+        let found = all.find(|(name, _)| *name == text.value);
+        found
+            .map(|(_, when_full)| when_full)
+            .ok_or_else(|| text.refuse(format!("allowed are `{}`", Self::NAMES.join("` and `"))))
     }
 }
 
-fn size(text: Option<&Located<String>>, default: u64) -> Result<u64, ConfigError> {
-    let Some(text) = text else { return Ok(default) };
-    parse_size(&text.value)
-        .ok_or_else(|| text.refuse("write a whole number and its unit, as `500MB` or `2GiB`"))
+impl SpoolSettings {
+    pub(super) fn check(raw: &RawSpool, folder: &Path) -> Result<Self, ConfigError> {
+        Ok(Self {
+            dir: raw.dir.as_ref().map(|path| path.path(folder)),
+            max_bytes: MAX_SIZE.check(raw.max_size.as_ref())?,
+            when_full: raw.when_full.as_ref().map(WhenFull::of).transpose()?.unwrap_or_default(),
+            min_free: MIN_FREE.check(raw.min_free.as_ref())?,
+        })
+    }
 }
 
 impl Config {

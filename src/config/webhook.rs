@@ -6,19 +6,33 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use chrono::TimeDelta;
 use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 
 use super::raw::RawWebhook;
 use super::secret::resolve;
-use super::source::{bounded, is_loopback};
-use super::{Config, ConfigError, Environment, Located};
-use crate::domain::parse_duration;
+use super::source::is_loopback;
+use super::{Config, ConfigError, Environment, Length, Located, Whole};
 
 /// How a secret begins, as the Standard Webhooks specification has it.
 pub const SECRET_PREFIX: &str = "whsec_";
 /// The bytes that a secret may have.
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
+
+pub(super) const FAILING_AFTER: Whole = Whole { default: 3, least: 1, most: 1000 };
+pub(super) const DISCONNECT_SHARE: Whole = Whole { default: 20, least: 1, most: 100 };
+pub(super) const DISCONNECT_MIN: Whole = Whole { default: 10, least: 1, most: 1_000_000 };
+pub(super) const TIMEOUT: Length = Length {
+    default: TimeDelta::seconds(15),
+    least: TimeDelta::seconds(1),
+    most: TimeDelta::seconds(60),
+};
+
+/// The events that can be chosen.
+pub(super) fn events() -> Vec<&'static str> {
+    Topic::ALL.into_iter().map(Topic::begins_as).collect()
+}
 
 /// What can be told. An event that ends another comes with it: whoever is told of a gap is told of its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -144,7 +158,7 @@ impl Config {
         for raw in &self.raw.webhooks {
             let next = check(raw, &self.environment, folder)?;
             if checked.iter().any(|earlier| earlier.name == next.name) {
-                let place = raw.name.as_ref().map_or(&raw.place, |name| &name.place);
+                let place = raw.value.name.as_ref().map_or(&raw.place, |name| &name.place);
                 return Err(place.clash(
                     format!("`{}`", next.name),
                     "another webhook has that name; each needs its own",
@@ -158,12 +172,11 @@ impl Config {
 }
 
 fn check(
-    raw: &RawWebhook,
+    Located { value: raw, place }: &Located<RawWebhook>,
     environment: &Environment,
     folder: &Path,
 ) -> Result<WebhookConfig, ConfigError> {
-    let missing =
-        |what: &str| ConfigError::Missing { place: raw.place.clone(), what: what.to_owned() };
+    let missing = |what: &str| ConfigError::Missing { place: place.clone(), what: what.to_owned() };
     let name = name(raw.name.as_ref().ok_or_else(|| missing("`name`: add one, as `pager`"))?)?;
     let url = raw.url.as_ref().ok_or_else(|| missing("`url`: add the address to post to"))?;
     let secret = raw
@@ -182,10 +195,13 @@ fn check(
         )?,
         secrets: secrets.collect::<Result<_, _>>()?,
         topics: topics(&raw.events)?,
-        failing_after: bounded(raw.failing_after.as_ref(), 3, 1, 1000)?,
-        disconnect_share: bounded(raw.disconnect_share.as_ref(), 20, 1, 100)?,
-        disconnect_min: bounded(raw.disconnect_min.as_ref(), 10, 1, 1_000_000)?,
-        timeout: timeout(raw.timeout.as_ref())?,
+        failing_after: FAILING_AFTER.check(raw.failing_after.as_ref())?,
+        disconnect_share: DISCONNECT_SHARE.check(raw.disconnect_share.as_ref())?,
+        disconnect_min: DISCONNECT_MIN.check(raw.disconnect_min.as_ref())?,
+        timeout: TIMEOUT
+            .check(raw.timeout.as_ref())?
+            .to_std()
+            .expect("nothing within the bounds is negative"),
     })
 }
 
@@ -248,7 +264,7 @@ fn signing_secret(
 
 fn topics(events: &Option<Located<Vec<String>>>) -> Result<Vec<Topic>, ConfigError> {
     let Some(events) = events else { return Ok(Topic::ALL.to_vec()) };
-    let allowed = || Topic::ALL.map(|topic| format!("`{}`", topic.begins_as())).join(", ");
+    let allowed = || format!("`{}`", self::events().join("`, `"));
     if events.value.is_empty() {
         return Err(events.place.wrong("empty", format!("allowed are {}", allowed())));
     }
@@ -267,13 +283,4 @@ fn topics(events: &Option<Located<Vec<String>>>) -> Result<Vec<Topic>, ConfigErr
     topics.sort_unstable();
     topics.dedup();
     Ok(topics)
-}
-
-fn timeout(text: Option<&Located<String>>) -> Result<Duration, ConfigError> {
-    let Some(text) = text else { return Ok(Duration::from_secs(15)) };
-    parse_duration(&text.value)
-        .ok()
-        .and_then(|timeout| timeout.to_std().ok())
-        .filter(|timeout| (1..=60).contains(&timeout.as_secs()))
-        .ok_or_else(|| text.refuse("allowed are `1s` to `60s`"))
 }

@@ -138,3 +138,41 @@ async fn shells_complete_commands_reports_and_parameters() {
         ["error: no page `deskledger-colect`; did you mean `deskledger-collect`?"]
     );
 }
+
+/// What README says is typed as it stands there, by somebody who has none of these folders yet.
+#[test]
+fn what_readme_says_about_completions_and_the_manual_holds() {
+    let readme = include_str!("../../README.md");
+    let section = readme.split("## Help where you type").nth(1).unwrap();
+    let block = section.split("```").nth(1).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_deskledger")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let run = |shell: &[&str]| {
+        let mut command = Command::new(shell[0]);
+        command.args(&shell[1..]).env_clear().env("HOME", home).env("PATH", &path);
+        let done = command.stdin(std::process::Stdio::null()).output().ok()?;
+        let (out, err) = (String::from_utf8(done.stdout).unwrap(), String::from_utf8(done.stderr));
+        assert!(done.status.success(), "{shell:?}: {out} {err:?}");
+        Some(out)
+    };
+    assert_eq!(run(&["bash", "--norc", "-euc", block]).as_deref(), Some(""));
+    assert!(home.join(".local/share/man/man1/deskledger-hold-add.1").is_file());
+    // As bash-completion loads it: the file that is called as the command is.
+    let words = "source ~/.local/share/bash-completion/completions/deskledger; COMP_WORDS=(deskledger hold a); \
+                 COMP_CWORD=2; _deskledger deskledger a hold; echo ${COMPREPLY[@]}";
+    assert_eq!(run(&["bash", "--norc", "-euc", words]).as_deref(), Some("add\n"));
+    // These are asked where they are there.
+    let zshrc = block.split("in ~/.zshrc: ").nth(1).unwrap().lines().next().unwrap();
+    std::fs::write(home.join(".zshrc"), format!("{zshrc}\n")).unwrap();
+    let known = "autoload +X _deskledger && echo $_comps[deskledger]";
+    match run(&["zsh", "-ic", known]) {
+        Some(out) => assert_eq!(out, "_deskledger\n"),
+        None => println!("no zsh is here, and none was asked"),
+    }
+    match run(&["fish", "-c", "complete -C 'deskledger hold a'"]) {
+        Some(out) => assert!(out.starts_with("add\t"), "{out}"),
+        None => println!("no fish is here, and none was asked"),
+    }
+}

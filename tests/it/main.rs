@@ -48,6 +48,7 @@ mod stand_in;
 mod storm;
 mod support;
 mod traps;
+mod troubleshooting;
 mod verify;
 mod webhooks;
 mod workspace;

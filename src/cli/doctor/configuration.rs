@@ -7,7 +7,8 @@ use secrecy::SecretString;
 
 use super::check::Check;
 use crate::config::{
-    Config, ConfigError, Environment, Flags, Kept, SourceConfig, SpoolConfig, WebhookConfig,
+    Config, ConfigError, Environment, Flags, Kept, SourceConfig, SpoolConfig, TABLES, Takes,
+    WebhookConfig,
 };
 use crate::domain::format_duration;
 use crate::error::Chain;
@@ -15,21 +16,15 @@ use crate::error::Chain;
 /// The variables that say something about the ledger.
 const LEDGER_VARIABLES: [&str; 4] =
     ["DESKLEDGER_CONFIG", "DATABASE_URL", "DESKLEDGER_DATA_DIR", "DESKLEDGER_PG_BIN"];
+
 /// The variables that say something about a source, where there is one.
-const SOURCE_VARIABLES: [&str; 12] = [
-    "HUAWEICLOUD_SDK_AK",
-    "HUAWEICLOUD_SDK_SK",
-    "HUAWEICLOUD_SDK_SECURITY_TOKEN",
-    "HUAWEICLOUD_SDK_PROJECT_ID",
-    "HUAWEICLOUD_SDK_IAM_ENDPOINT",
-    "DESKLEDGER_REGION",
-    "DESKLEDGER_ENDPOINT",
-    "DESKLEDGER_IAM_ENDPOINT",
-    "DESKLEDGER_TOKEN",
-    "DESKLEDGER_USER",
-    "DESKLEDGER_PASSWORD",
-    "DESKLEDGER_DOMAIN",
-];
+fn source_variables() -> Vec<&'static str> {
+    let of_source = TABLES.iter().filter(|(head, _)| matches!(*head, "[[source]]" | "auth"));
+    let keys = of_source.flat_map(|(_, keys)| *keys);
+    // What is a flag holds for every source.
+    let keys = keys.filter(|key| !matches!(key.takes, Takes::Flag));
+    keys.flat_map(|key| key.variables).copied().collect()
+}
 
 /// Where the ledger is said to be.
 #[derive(Debug)]
@@ -62,7 +57,7 @@ impl Configured {
             let is_set = |name: &&str| Environment::of_process().get(name).is_some();
             variables.iter().copied().filter(is_set).collect()
         };
-        let of_source = names(&SOURCE_VARIABLES);
+        let of_source = names(&source_variables());
         let mut checks = Vec::new();
         let mut spool = None;
         let (place, sources) = match Config::load(flags, Environment::of_process()) {

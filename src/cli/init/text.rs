@@ -3,6 +3,7 @@
 use secrecy::ExposeSecret as _;
 
 use super::answers::{Answers, Auth, Secret};
+use crate::config::{Key, key};
 use crate::domain::{format_duration, parse_duration};
 
 /// Where the text has its secrets.
@@ -24,7 +25,7 @@ pub(super) fn of(answers: &Answers, secrets: Secrets) -> String {
     match &answers.database_url {
         Some(url) => {
             text += "[database]\n";
-            push(&mut text, "url", &secret(url, secrets), "where the ledger is");
+            push(&mut text, "url", &secret(url, secrets), key("[database]", "url").meaning);
         }
         None => {
             text += "# [database]\n";
@@ -38,46 +39,38 @@ pub(super) fn of(answers: &Answers, secrets: Secrets) -> String {
     }
     if let Some(data_dir) = &answers.data_dir {
         text += "\n[private]\n";
-        push(&mut text, "data_dir", &quoted(data_dir), "the private PostgreSQL, and the spool");
+        push(&mut text, "data_dir", &quoted(data_dir), key("[private]", "data_dir").meaning);
     }
     text += "\n[collect]\n";
-    push(&mut text, "interval", &quoted(&answers.interval), "a visit each so often, in UTC");
+    push(&mut text, "interval", &quoted(&answers.interval), key("[collect]", "interval").meaning);
     if let Ok(interval) = parse_duration(&answers.interval)
         && let Some(three) = interval.checked_mul(3)
     {
         let max_gap = quoted(&format_duration(three));
-        push(
-            &mut text,
-            "# max_gap",
-            &max_gap,
-            "the longest time between two visits that is no gap",
-        );
+        push(&mut text, "# max_gap", &max_gap, key("[collect]", "max_gap").meaning);
     }
-    push(&mut text, "# requests_per_minute", "180", "of all sources of one account together");
+    push_default(&mut text, key("[collect]", "requests_per_minute"));
     text += "\n# [metrics]\n";
-    push(
-        &mut text,
-        "# listen",
-        &quoted("127.0.0.1:9464"),
-        "/metrics, /livez and /readyz, or \"off\"",
-    );
+    let listen = key("[metrics]", "listen");
+    let meaning = "/metrics, /livez and /readyz, or \"off\"";
+    push_default(&mut text, &Key { meaning, ..*listen });
     text += "\n[[source]]\n";
-    push(&mut text, "name", &quoted(&answers.name), "stays with the history");
-    for (key, value, meaning) in [
+    push(&mut text, "name", &quoted(&answers.name), key("[[source]]", "name").meaning);
+    for (name, value, meaning) in [
         ("region", &answers.region, ""),
         ("project_id", &answers.project_id, "without it, the region's one project is looked up"),
         ("endpoint", &answers.endpoint, "instead of the region's"),
         ("iam_endpoint", &answers.iam_endpoint, "instead of the region's"),
     ] {
         if let Some(value) = value {
-            push(&mut text, key, &quoted(value), meaning);
+            push(&mut text, name, &quoted(value), meaning);
         }
     }
     if answers.allow_http {
         push(&mut text, "allow_http", "true", "credentials cross the network in the clear");
     }
-    push(&mut text, "# page_size", "1000", "desktops a request");
-    push(&mut text, "# max_offset", "2000", "the largest offset that the API takes");
+    push_default(&mut text, key("[[source]]", "page_size"));
+    push_default(&mut text, key("[[source]]", "max_offset"));
     let pairs: Vec<(&str, String)> = match &answers.auth {
         Auth::Keys { access_key, secret_key, security_token } => {
             let token =
@@ -108,6 +101,12 @@ fn secret(secret: &Secret, secrets: Secrets) -> String {
             return quoted(&format!("file:{file}"));
         }
     })
+}
+
+/// A line that says what holds without it.
+fn push_default(text: &mut String, key: &Key) {
+    let default = key.default().expect("only what has one is shown by it");
+    push(text, &format!("# {}", key.name), &key.written(&default), key.meaning);
 }
 
 /// A text as TOML has it.
