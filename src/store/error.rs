@@ -21,6 +21,12 @@ pub enum StoreError {
     /// Migrating the schema failed.
     #[error("could not migrate the ledger's schema")]
     Migrate(#[source] sqlx::migrate::MigrateError),
+    /// Others hold what a migration has to lock. Nothing is changed.
+    #[error("could not migrate the ledger's schema, and nothing is changed: {by}")]
+    MigrationBlocked {
+        /// Who, and since when.
+        by: String,
+    },
     /// A newer deskledger has migrated this ledger.
     #[error(
         "the ledger's schema is at version {found}, and this deskledger knows versions up to {known}: \
