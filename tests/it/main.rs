@@ -47,6 +47,7 @@ mod stand_in;
 mod storm;
 mod support;
 mod traps;
+mod upgrade;
 mod verify;
 mod webhooks;
 mod workspace;
