@@ -21,9 +21,11 @@ pub enum StoreError {
     /// Migrating the schema failed.
     #[error("could not migrate the ledger's schema")]
     Migrate(#[source] sqlx::migrate::MigrateError),
-    /// Others hold what a migration has to lock. Nothing is changed.
-    #[error("could not migrate the ledger's schema, and nothing is changed: {by}")]
+    /// Others hold what a migration has to lock. The schema stays at the version before.
+    #[error("could not migrate the ledger's schema to version {version}: {by}")]
     MigrationBlocked {
+        /// The schema's version after that migration.
+        version: i64,
         /// Who, and since when.
         by: String,
     },

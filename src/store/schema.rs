@@ -108,39 +108,45 @@ impl Store {
         .fetch_one(&mut *connection)
         .await
         .map_err(failed)?;
+        // Another one may have migrated meanwhile.
+        let from = self.schema_version().await?;
         let started = Moment::now();
-        loop {
+        let mut left =
+            MIGRATIONS.iter().map(|migration| migration.version).filter(|version| *version > from);
+        let mut next = left.next();
+        while let Some(version) = next {
             let in_the_way = Mutex::new(Vec::new());
             let result = tokio::select! {
                 biased;
-                // What `run` calls, which the compiler does not take where its future has to be `Send`.
-                result = migrator.run_direct(None, connection, false) => result,
+                result = run_one(&migrator, connection, version) => result,
                 never = self.watch(pid, &in_the_way) => match never {},
             };
-            let Err(error) = result else { return Ok(()) };
-            let version = match &error {
+            match result {
+                Ok(()) => {
+                    next = left.next();
+                    continue;
+                }
                 // Another, newer one migrated while we waited for the lock.
-                MigrateError::VersionMissing(found) if *found > known => {
-                    return Err(StoreError::SchemaTooNew { found: *found, known });
+                Err(MigrateError::VersionMissing(found)) if found > known => {
+                    return Err(StoreError::SchemaTooNew { found, known });
                 }
-                MigrateError::ExecuteMigration(cause, version) if is_locked(cause) => {
-                    Some(*version)
-                }
-                MigrateError::Execute(cause) if is_locked(cause) => None,
-                _ => return Err(StoreError::Migrate(error)),
-            };
+                Err(MigrateError::ExecuteMigration(cause, _) | MigrateError::Execute(cause))
+                    if is_locked(&cause) => {}
+                Err(error) => return Err(StoreError::Migrate(error)),
+            }
             let blockers = in_the_way.into_inner().unwrap_or_else(PoisonError::into_inner);
             let by = said(&blockers);
             if started.elapsed() >= patience {
-                return Err(StoreError::MigrationBlocked { by });
+                return Err(StoreError::MigrationBlocked { version, by });
             }
             tracing::warn!(
                 schema.version = version,
-                "the ledger's schema cannot be migrated yet, and nothing is changed: {by}; trying again in {} s",
+                "the ledger's schema cannot be migrated to version {version} yet: {by}; trying again in {} s",
                 PAUSE.as_secs()
             );
             tokio::time::sleep(PAUSE).await;
         }
+        Ok(())
     }
 
     /// Remembers whom a connection waits for, as long as it does: once it has given up, nobody can tell any more.
@@ -240,10 +246,44 @@ impl Store {
     }
 }
 
-/// Whether a lock was not to be had in time.
+/// Runs the migrations up to that version, and deposes in the same transaction whoever leads: recorders that know no more than the
+/// schema before would go on writing what that one wants to be told. They wait until it is done; then they find that they lead no
+/// more, and [`Store::take_lease`] tells them why.
+async fn run_one(
+    migrator: &Migrator,
+    connection: &mut PgConnection,
+    version: i64,
+) -> Result<(), MigrateError> {
+    let mut transaction = connection.begin().await.map_err(MigrateError::Execute)?;
+    // First, as recorders take their locks: whoever comes the other way round waits for ever.
+    let is_led: bool = sqlx::query_scalar(
+        "-- store::schema::run_one
+         select exists (select from pg_attribute
+                         where attrelid = to_regclass('deskledger_data.head') and attname = 'epoch')",
+    )
+    .fetch_one(&mut *transaction)
+    .await
+    .map_err(MigrateError::Execute)?;
+    if is_led {
+        sqlx::raw_sql(
+            "-- store::schema::run_one
+             update deskledger_data.head
+                set epoch = epoch + 1, leader = null, led_since = null, leased_until = null
+              where leader is not null",
+        )
+        .execute(&mut *transaction)
+        .await
+        .map_err(MigrateError::Execute)?;
+    }
+    // What `run` calls, which the compiler does not take where its future has to be `Send`.
+    migrator.run_direct(Some(version), &mut *transaction, false).await?;
+    transaction.commit().await.map_err(MigrateError::Execute)
+}
+
+/// Whether a lock was not to be had in time, or only by giving way to others.
 fn is_locked(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    code.as_deref() == Some("55P03")
+    matches!(code.as_deref(), Some("55P03" | "40P01"))
 }
 
 /// Who is in the way, in words.

@@ -35,7 +35,7 @@ const WORK: [(i64, Work); 19] = [
     (15, Work::Fixed),
     // And what is packed; but that nobody has who has not run one of the few builds between 15 and 16.
     (16, Work::Through { tables: &["span"], bytes_per_second: 100_000_000 }),
-    (17, Work::Through { tables: &["late"], bytes_per_second: 40_000_000 }),
+    (17, Work::Through { tables: &["late"], bytes_per_second: 200_000_000 }),
     (18, Work::Fixed),
     (19, Work::Through { tables: &["assignment"], bytes_per_second: 40_000_000 }),
 ];

@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::CommandFactory as _;
 use deskledger::cli::Cli;
 use deskledger::simulator::{ServerConfig, Simulator, Step, WorldConfig};
-use deskledger::store::{Recorder, Store, StoreError, newest_schema_version};
+use deskledger::store::{
+    Candidate, Leadership, Recorder, Store, StoreError, newest_schema_version,
+};
 use serde_json::{Map, Value};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, Transaction};
 
@@ -474,7 +476,8 @@ async fn a_migration_that_waits_for_a_report_lets_others_write_and_read() {
         let write = format!(
             "insert into deskledger_data.assignment
                     (source_id, assignment_no, attach_users, users, person_nos, entry_person_nos, attribution)
-             values (1, {}, '[]', '{{}}', '{{}}', '{{}}', 'unassigned')",
+             values (1, {}, '[]', '{{}}', '{{}}', '{{}}', 'unassigned');
+             update deskledger_data.head set sequence = sequence where source_id = 1",
             1000 + number
         );
         longest = longest.max(took(&database.pool, &write).await);
@@ -485,7 +488,7 @@ async fn a_migration_that_waits_for_a_report_lets_others_write_and_read() {
     assert!(number > 20, "only {number} were written");
     assert!(longest < Duration::from_secs(4), "one waited {longest:?}");
     // It was in the way, and whoever migrates is told who.
-    migrating.says("cannot be migrated yet, and nothing is changed").await;
+    migrating.says("cannot be migrated to version 17 yet").await;
     migrating
         .says(&format!("process {pid} of the database (`a long report`), idle in transaction"))
         .await;
@@ -513,40 +516,111 @@ async fn a_migration_that_others_do_not_let_through_gives_up_and_changes_nothing
     assert_eq!(store.migrate().await.unwrap().to, newest_schema_version());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_recorder_that_cannot_migrate_yet_records_into_its_spool() {
-    let (database, report, _) = read_for_long().await;
-    let start = "2026-11-20T02:00:00Z".parse().unwrap();
+/// A simulated fleet, and a folder whose configuration has it visited each second.
+async fn simulated(database: &TestDatabase, start: DateTime<Utc>) -> (Simulator, Home) {
     let mut config = ServerConfig::new(WorldConfig::new(5, 20, start, 30), "0bec5db9");
     config.step = Step::ByVisit(TimeDelta::minutes(5));
     config.token = Some("a-token".into());
     let simulator = Simulator::start(config).await.unwrap();
     let home = Home::configured(
-        &database,
+        database,
         &format!(
             "[[source]]\nname = \"simulated\"\nproject_id = \"0bec5db9\"\nendpoint = \"{}\"\n\
              interval = \"1s\"\nauth = {{ token = \"a-token\" }}\n",
             simulator.endpoint()
         ),
     );
-    let running = home.start(&["collect"]);
-    running.says("a long report").await;
+    (simulator, home)
+}
+
+/// Waits until two snapshots or more wait in the spool.
+async fn waiting(home: &Home) {
     until("two snapshots wait", async || {
         let said = home.run(&["spool", "--check"]).await.err;
         said.contains(" snapshots wait in the spool") && !said.contains("error: 1 ")
     })
     .await;
+}
+
+/// Waits until so many snapshots of the simulated fleet are recorded.
+async fn recorded(database: &TestDatabase, number: i64) {
+    until("so many are recorded", async || {
+        let sql = "select count(*) from deskledger.snapshots where source = 'simulated'";
+        let recorded = sqlx::query_scalar::<_, i64>(sql).fetch_one(&database.pool).await;
+        recorded.unwrap() >= number
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recorder_that_cannot_migrate_yet_records_into_its_spool() {
+    let (database, report, _) = read_for_long().await;
+    let start = "2026-11-20T02:00:00Z".parse().unwrap();
+    let (simulator, home) = simulated(&database, start).await;
+    let running = home.start(&["collect"]);
+    running.says("a long report").await;
+    waiting(&home).await;
     let store = Store::from_pool(database.pool.clone());
     assert_eq!(store.schema_version().await.unwrap(), 16);
     report.rollback().await.unwrap();
-    until("what waited is recorded", async || {
-        let sql = "select count(*) from deskledger.snapshots where source = 'simulated'";
-        sqlx::query_scalar::<_, i64>(sql).fetch_one(&database.pool).await.unwrap() >= 3
-    })
-    .await;
+    recorded(&database, 3).await;
     assert_eq!(store.schema_version().await.unwrap(), newest_schema_version());
     running.signal(nix::sys::signal::Signal::SIGTERM);
     running.end().await.expect(0);
+    home.run(&["verify"]).await.expect(0);
+    simulator.stop().await.unwrap();
+}
+
+/// A recorder that was started before an upgrade, and knows nothing of what the new schema wants to be told.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_led_before_an_upgrade_leads_no_more() {
+    let database = left_behind(16).await;
+    let store = Store::from_pool(database.pool.clone());
+    let candidate = Candidate::this_process(Duration::from_secs(60));
+    let Leadership::Ours { epoch } = store.take_lease(1, &candidate).await.unwrap() else {
+        panic!("nobody else leads");
+    };
+    store.migrate().await.unwrap();
+    assert_eq!(store.leader(1).await.unwrap(), None);
+    let Leadership::Ours { epoch: later } = store.take_lease(1, &candidate).await.unwrap() else {
+        panic!("nobody else leads");
+    };
+    assert!(later > epoch + 1, "{epoch} {later}");
+}
+
+/// The same where the newer one is of the future: what the recorder reads waits until it is replaced, and nothing is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recorder_records_into_its_spool_once_a_newer_deskledger_has_migrated() {
+    let (database, _) = ledger().await;
+    let start = "2026-11-20T02:00:00Z".parse().unwrap();
+    let (simulator, home) = simulated(&database, start).await;
+    let running = home.start(&["collect"]);
+    recorded(&database, 2).await;
+    // What a newer one does in the transaction of its migration.
+    sqlx::raw_sql(
+        "update deskledger_data.head set epoch = epoch + 1, leader = null, led_since = null, leased_until = null;
+         insert into deskledger_data.migration (version, description, success, checksum, execution_time)
+         values (9999, 'from the future', true, '', 0)",
+    )
+    .execute(&database.pool)
+    .await
+    .unwrap();
+    let count = "select count(*) from deskledger.snapshots";
+    let before: i64 = sqlx::query_scalar(count).fetch_one(&database.pool).await.unwrap();
+    waiting(&home).await;
+    running.says("version 9999").await;
+    let after: i64 = sqlx::query_scalar(count).fetch_one(&database.pool).await.unwrap();
+    assert_eq!(after, before);
+    running.signal(nix::sys::signal::Signal::SIGTERM);
+    running.end().await.expect(0);
+
+    // The newer one is started in its place.
+    sqlx::raw_sql("delete from deskledger_data.migration where version = 9999")
+        .execute(&database.pool)
+        .await
+        .unwrap();
+    home.run(&["collect", "--once"]).await.expect(0);
+    recorded(&database, before + 3).await;
     home.run(&["verify"]).await.expect(0);
     simulator.stop().await.unwrap();
 }
@@ -574,7 +648,7 @@ async fn a_plan_says_what_is_left_and_changes_nothing() {
     .await
     .unwrap();
     let plan = home.run(&["migrate", "--plan"]).await.expect(0).out;
-    let line = plan.lines().find(|line| line.starts_with("0016 sums: about ")).unwrap();
+    let line = plan.lines().find(|line| line.starts_with("0011 desktop label: about ")).unwrap();
     assert!(line.ends_with(" s"), "{line}");
     assert!(plan.contains("0012 hours: a moment\n"), "{plan}");
 }

@@ -86,7 +86,7 @@ pub(super) async fn keeper(
 /// Gives the recorder that was opened already; later ones are opened when the database answers.
 fn opening(store: Store, place: Source, first: Option<Recorder>) -> Opening {
     let first = Mutex::new(first);
-    let blocked: Arc<Mutex<Option<(Instant, String)>>> = Arc::default();
+    let blocked: Arc<Mutex<Option<(Instant, i64, String)>>> = Arc::default();
     Arc::new(move || {
         let ready = first.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (store, place) = (store.clone(), place.clone());
@@ -97,12 +97,14 @@ fn opening(store: Store, place: Source, first: Option<Recorder>) -> Opening {
             }
             // It may have been away when we started, or others were in the way; and may be still.
             let last = blocked.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            if let Some((_, by)) = last.filter(|(at, _)| at.elapsed() < BETWEEN_MIGRATIONS) {
-                return Err(StoreError::MigrationBlocked { by });
+            if let Some((_, version, by)) =
+                last.filter(|(at, ..)| at.elapsed() < BETWEEN_MIGRATIONS)
+            {
+                return Err(StoreError::MigrationBlocked { version, by });
             }
             let migrated = store.migrate_within(Duration::ZERO).await;
-            if let Err(StoreError::MigrationBlocked { by }) = &migrated {
-                let now = Some((Instant::now(), by.clone()));
+            if let Err(StoreError::MigrationBlocked { version, by }) = &migrated {
+                let now = Some((Instant::now(), *version, by.clone()));
                 *blocked.lock().unwrap_or_else(PoisonError::into_inner) = now;
             }
             migrated?;
