@@ -85,8 +85,8 @@ fn times(migrated: &Migrated) -> String {
 
 /// Whether others hold what a migration has to lock.
 fn is_blocked(error: &anyhow::Error) -> bool {
-    let causes = error.chain().filter_map(|cause| cause.downcast_ref());
-    causes.into_iter().any(|cause| matches!(cause, StoreError::MigrationBlocked { .. }))
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    causes.any(|cause| matches!(cause, StoreError::MigrationBlocked { .. }))
 }
 
 /// Whether it failed since the database was not there, or not ready, rather than unwilling.
@@ -165,10 +165,8 @@ impl Ledger {
         };
         let url = config.database_url.as_ref().filter(|_| is_away(&error) || is_blocked(&error));
         let Some(url) = url else { return Err(error) };
-        tracing::error!(
-            "{}: what is read waits in the spool until the database answers",
-            Chain(error.as_ref())
-        );
+        let until = if is_blocked(&error) { "it is migrated" } else { "the database answers" };
+        tracing::error!("{}: what is read waits in the spool until {until}", Chain(error.as_ref()));
         Ok(Self {
             store: Store::connect_later(connect_options(url)?),
             is_away: true,
@@ -195,7 +193,7 @@ impl Ledger {
             )),
             Err(error @ StoreError::SchemaTooOld { .. }) => Err(with_hint(
                 error,
-                "start this version's `deskledger collect`, which migrates it",
+                "start this version's `deskledger collect`, which migrates it, or run `deskledger migrate`",
             )),
             result => Ok(result.map(|()| ledger)?),
         }

@@ -108,8 +108,11 @@ impl Store {
         .fetch_one(&mut *connection)
         .await
         .map_err(failed)?;
-        // Another one may have migrated meanwhile.
+        // Another one may have migrated meanwhile, and a newer one.
         let from = self.schema_version().await?;
+        if from > known {
+            return Err(StoreError::SchemaTooNew { found: from, known });
+        }
         let started = Moment::now();
         let mut left =
             MIGRATIONS.iter().map(|migration| migration.version).filter(|version| *version > from);
@@ -125,10 +128,6 @@ impl Store {
                 Ok(()) => {
                     next = left.next();
                     continue;
-                }
-                // Another, newer one migrated while we waited for the lock.
-                Err(MigrateError::VersionMissing(found)) if found > known => {
-                    return Err(StoreError::SchemaTooNew { found, known });
                 }
                 Err(MigrateError::ExecuteMigration(cause, _) | MigrateError::Execute(cause))
                     if is_locked(&cause) => {}
