@@ -1,6 +1,7 @@
 //! The ledger that a command works on: the configured PostgreSQL, or the private one.
 
 use std::str::FromStr as _;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -10,7 +11,10 @@ use crate::collector::Turns;
 use crate::config::Config;
 use crate::error::{Chain, usage, with_hint};
 use crate::store::private::{Options, Private, acquire, look};
-use crate::store::{self, Store, StoreError};
+use crate::store::{self, MIGRATION_PATIENCE, Migrated, Pending, Store, StoreError};
+
+/// What takes less than that is not worth saying how long.
+const WORTH_A_WORD: Duration = Duration::from_secs(2);
 
 /// What to do where a command that reads finds nothing to read.
 const NO_LEDGER: &str = "`deskledger collect` makes one, and so does `deskledger import`; if there is one elsewhere, name it with \
@@ -19,6 +23,16 @@ const NO_LEDGER: &str = "`deskledger collect` makes one, and so does `deskledger
 /// Where the private server is.
 fn options(config: &Config) -> Options {
     Options { data_dir: config.data_dir.clone(), ..Options::default() }
+}
+
+/// Fails where there is no private ledger, which commands that read do not make.
+async fn must_be_there(config: &Config) -> anyhow::Result<()> {
+    let found = look(options(config)).await.context("look at the private PostgreSQL")?;
+    if found.made_by.is_some() {
+        return Ok(());
+    }
+    let place = found.root.display();
+    Err(usage(with_hint(anyhow::anyhow!("there is no ledger in `{place}` yet"), NO_LEDGER)))
 }
 
 /// How to connect to a configured database.
@@ -32,6 +46,47 @@ pub(super) fn connect_options(url: &SecretString) -> anyhow::Result<PgConnectOpt
             "the database's URL cannot be read: write `postgres://user:password@host:5432/database`"
         ))
     })
+}
+
+/// Says what is left to migrate, and how long that will take.
+fn announce(pending: &[Pending]) {
+    let Some(newest) = pending.last() else { return };
+    tracing::info!(
+        schema.to = newest.version,
+        "migrating the ledger's schema to version {}: {}",
+        newest.version,
+        said(pending)
+    );
+}
+
+/// What is left, in words: what takes time by itself, and the rest together.
+fn said(pending: &[Pending]) -> String {
+    let takes_time = |pending: &&Pending| pending.takes.is_none_or(|takes| takes >= WORTH_A_WORD);
+    let mut said: Vec<String> =
+        pending.iter().filter(takes_time).map(ToString::to_string).collect();
+    let rest = pending.len() - said.len();
+    match (rest, said.is_empty()) {
+        (0, _) => {}
+        (_, true) => said.push("it takes a moment".to_owned()),
+        (1, false) => said.push("one more takes a moment".to_owned()),
+        (_, false) => said.push(format!("{rest} more take a moment")),
+    }
+    said.join("; ")
+}
+
+/// How long the migrations took that took long, for the end of a sentence.
+fn times(migrated: &Migrated) -> String {
+    let long = migrated.took.iter().filter(|(_, took)| *took >= WORTH_A_WORD);
+    let long: Vec<String> = long
+        .map(|(version, took)| format!("{version:04} took {:.0} s", took.as_secs_f64()))
+        .collect();
+    if long.is_empty() { String::new() } else { format!(": {}", long.join(", ")) }
+}
+
+/// Whether others hold what a migration has to lock.
+fn is_blocked(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    causes.any(|cause| matches!(cause, StoreError::MigrationBlocked { .. }))
 }
 
 /// Whether it failed since the database was not there, or not ready, rather than unwilling.
@@ -57,14 +112,32 @@ impl Ledger {
     /// # Errors
     /// The database cannot be reached or is newer than this program.
     pub async fn open(config: &Config) -> anyhow::Result<Self> {
-        let ledger = Self::connect(config).await?;
-        let migrated = ledger.store.migrate().await?;
+        Self::connect(config).await?.migrated(MIGRATION_PATIENCE).await
+    }
+
+    /// Connects, and leaves the schema as it is: for whoever wants to see what migrating takes.
+    ///
+    /// # Errors
+    /// There is no ledger, or the database cannot be reached.
+    pub async fn open_as_it_is(config: &Config) -> anyhow::Result<Self> {
+        if config.database_url.is_none() {
+            must_be_there(config).await?;
+        }
+        Self::connect(config).await
+    }
+
+    /// Brings the schema to the newest version, and says so.
+    async fn migrated(self, patience: Duration) -> anyhow::Result<Self> {
+        let ledger = self;
+        announce(&ledger.store.pending_migrations().await?);
+        let migrated = ledger.store.migrate_within(patience).await?;
         if migrated.from != migrated.to {
             tracing::info!(
                 schema.from = migrated.from,
                 schema.to = migrated.to,
-                "the ledger's schema is at version {}",
-                migrated.to
+                "the ledger's schema is at version {}{}",
+                migrated.to,
+                times(&migrated)
             );
         }
         if ledger.private.is_some() {
@@ -76,21 +149,24 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// As [`Self::open`]; but where the configured database is away, the ledger is connected to later.
+    /// As [`Self::open`]; but where the configured database is away, or cannot be migrated for others that are at it, the
+    /// ledger is connected to later.
     ///
     /// # Errors
     /// As [`Self::open`], except that.
     pub async fn open_or_await(config: &Config) -> anyhow::Result<Self> {
-        let error = match Self::open(config).await {
+        let opening = async {
+            // It is tried again whenever the spool is to be emptied: meanwhile visits go on.
+            Self::connect(config).await?.migrated(Duration::ZERO).await
+        };
+        let error = match opening.await {
             Ok(ledger) => return Ok(ledger),
             Err(error) => error,
         };
-        let url = config.database_url.as_ref().filter(|_| is_away(&error));
+        let url = config.database_url.as_ref().filter(|_| is_away(&error) || is_blocked(&error));
         let Some(url) = url else { return Err(error) };
-        tracing::error!(
-            "{}: what is read waits in the spool until the database answers",
-            Chain(error.as_ref())
-        );
+        let until = if is_blocked(&error) { "it is migrated" } else { "the database answers" };
+        tracing::error!("{}: what is read waits in the spool until {until}", Chain(error.as_ref()));
         Ok(Self {
             store: Store::connect_later(connect_options(url)?),
             is_away: true,
@@ -106,14 +182,7 @@ impl Ledger {
     /// There is no ledger, the database cannot be reached, or its schema is another version's.
     pub async fn open_to_read(config: &Config) -> anyhow::Result<Self> {
         if config.database_url.is_none() {
-            let found = look(options(config)).await.context("look at the private PostgreSQL")?;
-            if found.made_by.is_none() {
-                let place = found.root.display();
-                return Err(usage(with_hint(
-                    anyhow::anyhow!("there is no ledger in `{place}` yet"),
-                    NO_LEDGER,
-                )));
-            }
+            must_be_there(config).await?;
             return Self::open(config).await;
         }
         let ledger = Self::connect(config).await?;
@@ -124,7 +193,7 @@ impl Ledger {
             )),
             Err(error @ StoreError::SchemaTooOld { .. }) => Err(with_hint(
                 error,
-                "start this version's `deskledger collect`, which migrates it",
+                "start this version's `deskledger collect`, which migrates it, or run `deskledger migrate`",
             )),
             result => Ok(result.map(|()| ledger)?),
         }

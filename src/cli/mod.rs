@@ -28,6 +28,7 @@ pub mod init;
 mod lease;
 pub mod ledger;
 pub mod man;
+pub mod migrate;
 pub mod progress;
 pub mod prune;
 pub mod psql;
@@ -138,6 +139,8 @@ pub enum Command {
     /// Recheck the whole ledger: digests, spans, coverage; with a seal, also that nothing was cut off or
     /// rewritten.
     Verify(verify::Args),
+    /// Bring the ledger to this version's schema; with `--plan`, say what is left, and how long it will take.
+    Migrate(migrate::Args),
     /// Pack the months that are over, to a twentieth of the room.
     Compact(compact::Args),
     /// Put a pseudonym in the place of a person, everywhere and for good.
@@ -190,6 +193,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Report(args) => run_report(args, &globals).await,
         Command::Import(args) => import::run(args, &globals).await,
         Command::Export(args) => export::run(args, &globals).await,
+        Command::Migrate(args) => migrate::run(args, &globals).await,
         Command::Compact(args) => compact::run(args, &globals).await,
         Command::EraseUser(args) => erase_user::run(args, &globals).await,
         Command::Access(args) => access::run(args, &globals).await,

@@ -21,6 +21,14 @@ pub enum StoreError {
     /// Migrating the schema failed.
     #[error("could not migrate the ledger's schema")]
     Migrate(#[source] sqlx::migrate::MigrateError),
+    /// Others hold what a migration has to lock. The schema stays at the version before.
+    #[error("could not migrate the ledger's schema to version {version}: {by}")]
+    MigrationBlocked {
+        /// The schema's version after that migration.
+        version: i64,
+        /// Who, and since when.
+        by: String,
+    },
     /// A newer deskledger has migrated this ledger.
     #[error(
         "the ledger's schema is at version {found}, and this deskledger knows versions up to {known}: \

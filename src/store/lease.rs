@@ -14,7 +14,7 @@ use nix::unistd::{Pid, gethostname};
 use sha2::{Digest as _, Sha256};
 
 use super::source::SourceId;
-use super::{Store, StoreError};
+use super::{Store, StoreError, newest_schema_version};
 use crate::domain::Instant;
 
 /// No lease is shorter, so that a renewal may be late.
@@ -93,7 +93,7 @@ impl Store {
     /// Takes the lease of a source, or renews it, unless somebody else holds it.
     ///
     /// # Errors
-    /// The database is away.
+    /// The database is away, or a newer deskledger has migrated it.
     pub async fn take_lease(
         &self,
         source_id: SourceId,
@@ -121,6 +121,14 @@ impl Store {
             .await
             .map_err(&failed)?;
             if let Some(epoch) = taken {
+                // A newer deskledger that migrated has deposed whoever led: its schema may want to be told what this one
+                // does not know of. Asked afterwards, since it may have been at it while we waited.
+                let found = self.schema_version().await?;
+                let known = newest_schema_version();
+                if found > known {
+                    self.give_lease_back(source_id, candidate).await?;
+                    return Err(StoreError::SchemaTooNew { found, known });
+                }
                 return Ok(Leadership::Ours { epoch });
             }
             // It may have been given back meanwhile.

@@ -23,6 +23,7 @@ mod roles;
 mod schema;
 mod source;
 mod tally;
+mod upgrade;
 mod verify;
 
 pub use access::{Access, AccessRow};
@@ -36,8 +37,9 @@ pub use listings::{ClosedGap, FailedVisits, Outage};
 pub use pack::{Packable, Packed};
 pub use recorder::{Recorded, Recorder};
 pub use replay::Replay;
-pub use schema::{Migrated, newest_schema_version};
+pub use schema::{MIGRATION_PATIENCE, Migrated, newest_schema_version};
 pub use source::{SourceId, SourceStatus};
+pub use upgrade::{About, Pending};
 pub use verify::{Progress, Verdict};
 
 use heartbeat::Heart;

@@ -49,6 +49,7 @@ mod storm;
 mod support;
 mod traps;
 mod troubleshooting;
+mod upgrade;
 mod verify;
 mod webhooks;
 mod workspace;

@@ -1,7 +1,7 @@
 //! Where a recorder's snapshots wait: its own slot of the spool, and what other processes have left in theirs.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 
@@ -21,6 +21,9 @@ use crate::store::{Candidate, LONGEST_TERM, Recorder, Store, StoreError};
 const GRACE_OF_LEADERS: Duration = Duration::from_secs(10);
 /// How often one that records looks for what other processes have left in the spool.
 const ADOPT: Duration = Duration::from_secs(30);
+/// How long others have the ledger to themselves before it is tried again to migrate it: each attempt holds them up for as
+/// long as it waits.
+const BETWEEN_MIGRATIONS: Duration = Duration::from_secs(10);
 
 /// Where the snapshots of a source go.
 ///
@@ -83,15 +86,28 @@ pub(super) async fn keeper(
 /// Gives the recorder that was opened already; later ones are opened when the database answers.
 fn opening(store: Store, place: Source, first: Option<Recorder>) -> Opening {
     let first = Mutex::new(first);
+    let blocked: Arc<Mutex<Option<(Instant, i64, String)>>> = Arc::default();
     Arc::new(move || {
         let ready = first.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (store, place) = (store.clone(), place.clone());
+        let blocked = Arc::clone(&blocked);
         Box::pin(async move {
             if let Some(recorder) = ready {
                 return Ok(recorder);
             }
-            // It may have been away when we started.
-            store.migrate().await?;
+            // It may have been away when we started, or others were in the way; and may be still.
+            let last = blocked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some((_, version, by)) =
+                last.filter(|(at, ..)| at.elapsed() < BETWEEN_MIGRATIONS)
+            {
+                return Err(StoreError::MigrationBlocked { version, by });
+            }
+            let migrated = store.migrate_within(Duration::ZERO).await;
+            if let Err(StoreError::MigrationBlocked { version, by }) = &migrated {
+                let now = Some((Instant::now(), *version, by.clone()));
+                *blocked.lock().unwrap_or_else(PoisonError::into_inner) = now;
+            }
+            migrated?;
             Recorder::open(&store, &place).await
         })
     })

@@ -92,7 +92,7 @@ pub(super) fn schema(version: &Result<i64, StoreError>) -> Check {
         Ok(found) if *found < known => Check::warning(
             "schema",
             format!("version {found}, and this deskledger's is {known}"),
-            "the next `deskledger collect` migrates it; make a backup before",
+            "the next `deskledger collect` migrates it, and `deskledger migrate --plan` says for how long; make a backup before",
         ),
         Ok(found) if *found > known => Check::failed(
             "schema",
