@@ -38,7 +38,7 @@ const WORK: [(i64, Work); 22] = [
     (17, Work::Through { tables: &["late"], bytes_per_second: 200_000_000 }),
     (18, Work::Fixed),
     (19, Work::Through { tables: &["assignment"], bytes_per_second: 40_000_000 }),
-    (20, Work::Through { tables: &["desktop", "person", "label"], bytes_per_second: 20_000_000 }),
+    (20, Work::Through { tables: &["desktop", "person", "label"], bytes_per_second: 12_000_000 }),
     (21, Work::Fixed),
     (22, Work::Fixed),
 ];
