@@ -161,7 +161,7 @@ impl Config {
         self.raw
             .sources
             .iter()
-            .filter_map(|source| Some(source.name.as_ref()?.value.clone()))
+            .filter_map(|source| Some(source.value.name.as_ref()?.value.clone()))
             .collect()
     }
 }

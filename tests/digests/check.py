@@ -175,7 +175,7 @@ class Source:
 
     def find_groups(self):
         wide = {(row["group_no"], row["from_at"]): row["counters"] for row in self.rows("group_span_wide")}
-        filed, begun = self.rows("group_span"), defaultdict(set)
+        filed, begun = self.rows("filed_group"), defaultdict(set)
         goes_on = set()
         for row in filed + self.rows("open_group_span"):
             no, at = row["group_no"], micros(row["from_at"])

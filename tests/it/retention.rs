@@ -29,7 +29,10 @@ async fn tables(pool: &PgPool) -> BTreeMap<&'static str, Vec<String>> {
         ),
         ("open_span", "select t::text as line from deskledger_data.open_span t"),
         ("unlisted", "select t::text as line from deskledger_data.unlisted t"),
-        ("group_span", "select t::text as line from deskledger_data.group_span t"),
+        (
+            "filed_group",
+            "select (to_jsonb(t) - 'packed_from' - 'packed_to')::text as line from deskledger_data.filed_group t",
+        ),
         ("group_span_wide", "select t::text as line from deskledger_data.group_span_wide t"),
         ("tally", "select t::text as line from deskledger_data.tally t"),
         ("late", "select (line, observed_at)::text as line from deskledger_data.late t"),

@@ -322,6 +322,8 @@ async fn wrong_packing(connection: &mut PgConnection) -> sqlx::Result<Vec<(Sourc
                         || array(select s.observed_at from deskledger_data.snapshot s
                                   where s.source_id = m.source_id and s.groups_outcome > 0
                                     and s.observed_at >= m.month_from and s.observed_at < m.month_to
+                                    -- What came while the month was packed already.
+                                    and s.observed_at <= m.at[cardinality(m.at) - 2]
                                   order by s.observed_at)
                         || array[m.month_to - interval '1 microsecond', m.month_to]
                   union all

@@ -182,6 +182,15 @@ fn ways(column: &str, kind: &str) -> Vec<String> {
             "jsonb_set($, '{0,more}', '1')".to_owned(),
             "'[]'".to_owned(),
         ],
+        "ARRAY _int2" => [
+            "(coalesce($[1], 0) # 1)::smallint || $[2:]",
+            "$ || null::smallint",
+            "$[2:]",
+            // What ends has no counters.
+            "$[:cardinality($) - 1] || 7::smallint",
+        ]
+        .map(str::to_owned)
+        .into(),
         "ARRAY _int4" => vec!["$ || 1".to_owned(), "$[2:]".to_owned()],
         "ARRAY _int8" => vec!["$[2:] || 7::bigint".to_owned(), "$ || null::bigint".to_owned()],
         "ARRAY _timestamptz" => [
