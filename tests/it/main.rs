@@ -40,6 +40,7 @@ mod retention;
 mod schema;
 mod sdk;
 mod serve;
+mod shown;
 mod simulation;
 mod simulator;
 mod spool;
