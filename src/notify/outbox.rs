@@ -405,7 +405,7 @@ mod tests {
         let begun = gap.begins(now, Map::new());
         assert_eq!(outbox.begin(&gap, &begun, now).unwrap(), Added::Waits(Vec::new()));
         assert_eq!(outbox.expire(now + LIFE).unwrap(), []);
-        assert_eq!(waiting(&outbox), [begun.id.clone()]);
+        assert_eq!(waiting(&outbox), std::slice::from_ref(&begun.id));
         let expired = outbox.expire(now + LIFE + TimeDelta::microseconds(1)).unwrap();
         assert_eq!(expired.iter().map(|event| &event.id).collect::<Vec<_>>(), [&begun.id]);
         assert_eq!((waiting(&outbox).len(), outbox.opened().unwrap().len()), (0, 0));
