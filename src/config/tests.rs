@@ -652,9 +652,12 @@ fn reports_are_served_to_this_machine_unless_told_otherwise() {
         (settings.listen.port(), token.expose_secret().to_owned())
     };
     assert_eq!(given(ServeFlags::default(), &[]), (1, "of the file".to_owned()));
-    let variables =
-        [("DESKLEDGER_SERVE_LISTEN", "0.0.0.0:2"), ("DESKLEDGER_SERVE_TOKEN", "env:T"), ("T", "t")];
-    assert_eq!(given(ServeFlags::default(), &variables), (2, "t".to_owned()));
+    let variables = [
+        ("DESKLEDGER_SERVE_LISTEN", "0.0.0.0:2"),
+        ("DESKLEDGER_SERVE_TOKEN", "env:T"),
+        ("T", "of 16 characters"),
+    ];
+    assert_eq!(given(ServeFlags::default(), &variables), (2, "of 16 characters".to_owned()));
     let flags =
         ServeFlags { listen: Some("127.0.0.1:3".to_owned()), token: Some("of the flag".into()) };
     assert_eq!(given(flags, &variables), (3, "of the flag".to_owned()));
@@ -666,6 +669,7 @@ fn what_is_wrong_about_serving_is_told_with_its_line() {
         ("[serve]\nlisten = \"0.0.0.0:80\"", "needs a token"),
         ("[serve]\nlisten = \"192.0.2.1:80\"", "needs a token"),
         ("[serve]\nlisten = \"[::ffff:127.0.0.1]:80\"", "needs a token"),
+        ("[serve]\nlisten = \"0.0.0.0:80\"\ntoken = \"of 15 letters..\"", "needs a token of 16"),
         ("[serve]\nlisten = \"localhost\"", "write an address and a port"),
         ("[serve]\ntoken = \"env:NOWHERE\"", "NOWHERE"),
         ("[serve]\ntoken = \"file:nowhere\"", "nowhere"),
