@@ -122,14 +122,16 @@ impl Store {
             .map_err(&failed)?;
             if let Some(epoch) = taken {
                 // A newer deskledger that migrated has deposed whoever led: its schema may want to be told what this one
-                // does not know of. Asked afterwards, since it may have been at it while we waited.
-                let found = self.schema_version().await?;
+                // does not know of. Asked afterwards, since it may have been at it while we waited. Where there is no answer the
+                // lease is ours all the same, so that somebody visits; whoever records asks again before writing anything.
                 let known = newest_schema_version();
-                if found > known {
-                    self.give_lease_back(source_id, candidate).await?;
-                    return Err(StoreError::SchemaTooNew { found, known });
+                match self.schema_version().await {
+                    Ok(found) if found > known => {
+                        self.give_lease_back(source_id, candidate).await?;
+                        return Err(StoreError::SchemaTooNew { found, known });
+                    }
+                    _ => return Ok(Leadership::Ours { epoch }),
                 }
-                return Ok(Leadership::Ours { epoch });
             }
             // It may have been given back meanwhile.
             if let Some((leader, until)) = self.leader(source_id).await? {
