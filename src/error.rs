@@ -112,8 +112,20 @@ fn looked_into(error: &anyhow::Error) -> (Option<u8>, Vec<&str>, Option<&anyhow:
     (code, hints, next)
 }
 
+/// Where nothing else is said of a right that a login has not.
+const FORBIDDEN: &str = "the login in the database's URL has not the right to that; docs/privacy.md says which right each command needs";
+
+/// Whether the database says that the login may not do that.
+fn is_forbidden(error: &(dyn Error + 'static)) -> bool {
+    let Some(sqlx::Error::Database(error)) = error.downcast_ref() else { return false };
+    error.code().is_some_and(|code| code == "42501")
+}
+
 fn rendered(error: &anyhow::Error) -> (u8, String) {
-    let (code, hints, inner) = looked_into(error);
+    let (code, mut hints, inner) = looked_into(error);
+    if hints.is_empty() && error.chain().any(is_forbidden) {
+        hints.push(FORBIDDEN);
+    }
     let mut text = format!("error: {}\n", Chain(error.as_ref()));
     for hint in hints {
         text.push_str(&format!("hint: {hint}\n"));

@@ -100,11 +100,11 @@ async fn export(args: &Args, store: &Store, pseudonyms: Option<&Pseudonyms>) -> 
             continue;
         }
         if let Some(until) = store.pruned_until(source_id, from, to).await? {
-            eprintln!(
+            bar.say(&format!(
                 "source `{}`: months before {} are pruned, and left out",
                 harmless(&source.name),
                 until.format("%Y-%m-%d")
-            );
+            ));
         }
         let mut replay = Replay::open(store, source_id, from, to).await?;
         let mut pin = Some(Pin {

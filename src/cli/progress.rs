@@ -1,9 +1,10 @@
 //! Progress on stderr: a bar on a terminal, nothing elsewhere.
 
+use std::fmt::Write;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// A progress bar, or nothing.
 #[derive(Debug)]
@@ -17,7 +18,11 @@ impl Bar {
         };
         if std::io::stderr().is_terminal() {
             let style = ProgressStyle::with_template(template).expect("the template is constant");
-            bar.set_style(style);
+            let rate = |state: &ProgressState, text: &mut dyn Write| {
+                // A bar that cannot be written is no error of what it shows.
+                let _ = write!(text, "{:.0}/s", state.per_sec());
+            };
+            bar.set_style(style.with_key("rate", rate));
             bar.enable_steady_tick(Duration::from_millis(200));
         } else {
             bar.set_draw_target(ProgressDrawTarget::hidden());
@@ -28,7 +33,7 @@ impl Bar {
     /// Counts things of which nobody knows how many there are.
     #[must_use]
     pub fn counting(what: &str) -> Self {
-        Self::new(None, &format!("{{spinner}} {{human_pos}} {what} ({{per_sec}})"))
+        Self::new(None, &format!("{{spinner}} {{human_pos}} {what} ({{rate}})"))
     }
 
     /// Counts to a number of things.
@@ -68,6 +73,11 @@ impl Bar {
     pub fn at(&self, position: u64, message: String) {
         self.0.set_position(position);
         self.0.set_message(message);
+    }
+
+    /// Says something on stderr, above the bar.
+    pub fn say(&self, text: &str) {
+        self.0.suspend(|| eprintln!("{text}"));
     }
 
     /// Takes it off the screen.

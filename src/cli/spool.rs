@@ -89,7 +89,8 @@ impl Found {
             text += &format!("Slot {} takes {bytes} of the {max} that each may.\n", slot.slot);
         }
         if text.is_empty() {
-            text += &format!("Each slot may take {max}.\n");
+            text +=
+                &format!("Each recorder on this machine has a slot in it, which may take {max}.\n");
         }
         let min = format_size(self.config.min_free);
         text + &match self.free {

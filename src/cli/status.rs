@@ -236,8 +236,11 @@ impl Line {
             (None, _) => "–".to_owned(),
         };
         let day = format!(
-            "{} visits\n{} failed, {} partial",
-            status.snapshots, status.failed, status.partial
+            "{} {}\n{} failed, {} partial",
+            status.snapshots,
+            if status.snapshots == 1 { "visit" } else { "visits" },
+            status.failed,
+            status.partial
         );
         let wrong = complaints(status, shown);
         let wrong = match wrong[..] {

@@ -3,7 +3,9 @@
 //! A text gets the same pseudonym wherever it stands, in every export with the same key; without the key nobody can work one
 //! out of a name, or try names. What the pseudonyms do not hide is when who was connected.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use secrecy::{ExposeSecret as _, SecretSlice};
@@ -20,9 +22,17 @@ const SHORTEST_KEY: usize = 32;
 pub struct KeyTooShort(usize);
 
 /// Replaces names and ids under a key.
-#[derive(Debug)]
 pub struct Pseudonyms {
     key: SecretSlice<u8>,
+    /// What was worked out already: each snapshot has the same texts again.
+    known: Mutex<HashMap<&'static str, HashMap<Box<str>, Arc<str>>>>,
+}
+
+/// Without what it knows: names.
+impl fmt::Debug for Pseudonyms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pseudonyms").finish_non_exhaustive()
+    }
 }
 
 impl Pseudonyms {
@@ -35,17 +45,25 @@ impl Pseudonyms {
         if key.len() < SHORTEST_KEY {
             return Err(KeyTooShort(key.len()));
         }
-        Ok(Self { key: key.to_vec().into() })
+        Ok(Self { key: key.to_vec().into(), known: Mutex::default() })
     }
 
     /// What stands for a text; `what` keeps an id and a name that are written alike apart.
-    fn of(&self, what: &str, text: &str) -> Arc<str> {
+    fn of(&self, what: &'static str, text: &str) -> Arc<str> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = known.entry(what).or_default();
+        if let Some(pseudonym) = known.get(text) {
+            return Arc::clone(pseudonym);
+        }
         let mut mac = Hmac::<Sha256>::new_from_slice(self.key.expose_secret())
             .expect("a key may have any length");
         mac.update(what.as_bytes());
         mac.update(b"\0");
         mac.update(text.as_bytes());
-        format!("{what}-{}", hex::encode(&mac.finalize().into_bytes()[..10])).into()
+        let pseudonym: Arc<str> =
+            format!("{what}-{}", hex::encode(&mac.finalize().into_bytes()[..10])).into();
+        known.insert(text.into(), Arc::clone(&pseudonym));
+        pseudonym
     }
 
     /// The snapshot under pseudonyms, desktops in the order of theirs. The message of an error may quote anything, and is

@@ -18,9 +18,8 @@ use crate::support::ledger::record;
 use crate::support::postgres::{TestDatabase, database_from};
 
 /// Commands that another test runs, or nobody can: how they begin, and why.
-const ELSEWHERE: [(&str, &str); 4] = [
+const ELSEWHERE: [(&str, &str); 3] = [
     ("deskledger init ", "it asks questions: `installed.rs`"),
-    ("deskledger --config /etc/deskledger/deskledger.toml init", "the same"),
     (
         "deskledger psql --write -- -c '\\! pg_dump",
         "it speaks of the private ledger: `private_postgresql.rs`",

@@ -84,7 +84,7 @@ fn where_nothing_waits_it_says_so_and_makes_nothing() {
     let (home, config) = home();
     let out = said(&run(home.path(), &["--check"]), 0);
     assert!(out.starts_with(&format!("nothing waits in {}\n", config.dir.display())), "{out}");
-    assert!(out.contains("Each slot may take 2GiB.\nIts disk has "), "{out}");
+    assert!(out.contains("has a slot in it, which may take 2GiB.\nIts disk has "), "{out}");
     assert!(out.contains(" free, and 256MiB have to stay free."), "{out}");
     assert!(!home.path().join("spool").exists());
 }

@@ -60,6 +60,7 @@ fn log_visit(name: &str, outcome: &Outcome) {
         listing.as_str(),
         statistics.as_str(),
         match &outcome.kept {
+            Kept::Written(Written::Recorded { changes: 1 }) => "1 change".to_owned(),
             Kept::Written(Written::Recorded { changes }) => format!("{changes} changes"),
             Kept::Written(Written::Already) => "recorded by another recorder meanwhile".to_owned(),
             Kept::Written(Written::Late) => {
