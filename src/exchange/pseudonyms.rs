@@ -21,11 +21,14 @@ const SHORTEST_KEY: usize = 32;
 #[error("the key has {0} bytes, and needs {SHORTEST_KEY} at least")]
 pub struct KeyTooShort(usize);
 
+/// Pseudonyms by what they stand for and by text.
+type Known = HashMap<&'static str, HashMap<Box<str>, Arc<str>>>;
+
 /// Replaces names and ids under a key.
 pub struct Pseudonyms {
     key: SecretSlice<u8>,
     /// What was worked out already: each snapshot has the same texts again.
-    known: Mutex<HashMap<&'static str, HashMap<Box<str>, Arc<str>>>>,
+    known: Mutex<Known>,
 }
 
 /// Without what it knows: names.
