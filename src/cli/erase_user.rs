@@ -222,8 +222,13 @@ fn counts(of_source: &OfSource) -> String {
         text += &format!("  {unread} of those cannot be read, and go as a whole\n");
     }
     for (stays, one, many) in [
-        (staying.0, "group's name holds the user's", "groups' names hold the user's"),
-        (staying.1, "error message holds it", "error messages hold it"),
+        (staying.groups, "group's name holds the user's", "groups' names hold the user's"),
+        (
+            staying.user_groups,
+            "set of users holds it as `user_group`",
+            "sets of users hold it as `user_group`",
+        ),
+        (staying.errors, "error message holds it", "error messages hold it"),
     ] {
         if stays > 0 {
             let what = count(stays, one, many);

@@ -26,7 +26,7 @@ impl Config {
             .map(|auth| &auth.value)
             // A user's and an account's names are no secrets, and neither is a key's id.
             .flat_map(|auth| [&auth.secret_key, &auth.security_token, &auth.token, &auth.password])
-            .chain([&self.raw.database.url])
+            .chain([&self.raw.database.url, &self.raw.serve.token])
             .chain(
                 self.raw
                     .webhooks
@@ -82,7 +82,9 @@ mod tests {
             auth = { user = 'u', password = 'env:PASSWORD', domain = 'd' }
             [[source]]
             name = 'c'
-            auth = { token = 'very-secret' }";
+            auth = { token = 'very-secret' }
+            [serve]
+            token = 'file:keys/serve'";
         let path = Path::new("/etc/deskledger.toml");
         let load = |text: &str| {
             let environment = Environment::of(&[]);
@@ -90,7 +92,9 @@ mod tests {
         };
         let kept = load(text);
         assert_eq!(kept.in_file, ["source.c.auth.token", "database.url"]);
-        assert_eq!(kept.files, [Path::new("/etc/keys/sk")]);
+        assert_eq!(kept.files, [Path::new("/etc/keys/sk"), Path::new("/etc/keys/serve")]);
+        let kept = load("[serve]\ntoken = 'sixteen-and-more-of-them'");
+        assert_eq!(kept.in_file, ["serve.token"]);
         let kept = load("[database]\nurl = 'postgres://someone@db/ledger'");
         assert_eq!(kept, Kept::default());
     }

@@ -73,9 +73,19 @@ pub struct OfSource {
     pub late: Vec<(i64, Option<String>)>,
     /// Names of desktops in late snapshots alone.
     late_names: BTreeMap<Arc<str>, Arc<str>>,
-    /// The names of groups that hold a name of theirs, and the snapshots whose error does: they are in the chain as they
-    /// are, and stay.
-    pub staying: (i64, i64),
+    /// What holds a name of theirs and stays.
+    pub staying: Staying,
+}
+
+/// Texts that hold a name of the person, in any case of letters. They are in the chain as they are, and stay.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, sqlx::FromRow)]
+pub struct Staying {
+    /// Groups, by their name.
+    pub groups: i64,
+    /// Different sets of users in which the `user_group` of a user does, which is a word such as `administrators`.
+    pub user_groups: i64,
+    /// Snapshots, by their error.
+    pub errors: i64,
 }
 
 impl Store {
@@ -500,14 +510,18 @@ impl OfSource {
             "-- store::erasure::look
              select (select count(*) from deskledger_data.desktop_group g
                       where g.source_id = $1
-                        and exists (select from unnest($2) n where strpos(lower(g.static_name), lower(n)) > 0)),
+                        and exists (select from unnest($2) n where strpos(lower(g.static_name), lower(n)) > 0)) as groups,
+                    (select count(*) from deskledger_data.assignment a
+                      where a.source_id = $1
+                        and exists (select from jsonb_array_elements(a.attach_users) u, unnest($2) n
+                                     where strpos(lower(u ->> 'user_group'), lower(n)) > 0)) as user_groups,
                     (select count(*)
                        from (select error_message from deskledger_data.snapshot
                               where source_id = $1 and error_message is not null
                               union all
                              select error_message from deskledger_data.late
                               where source_id = $1 and error_message is not null) e
-                      where exists (select from unnest($2) n where strpos(lower(e.error_message), lower(n)) > 0))",
+                      where exists (select from unnest($2) n where strpos(lower(e.error_message), lower(n)) > 0)) as errors",
         )
         .bind(self.source_id)
         .bind(names)

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
-use deskledger::domain::{AttachUser, AttachUsers, Desktop, Listing, Snapshot};
+use deskledger::domain::{
+    AttachUser, AttachUsers, Desktop, Failure, GroupStatistics, Listing, Snapshot,
+};
 use deskledger::store::{Late, Progress, Recorder, Store, StoreError};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgPool};
@@ -228,4 +230,55 @@ async fn an_erased_user_is_nowhere_and_stays_so_and_all_else_is_as_it_was() {
     let of_copy = of_copy.run(&["export"]).await.expect(0).out;
     assert_eq!(of_copy, std::fs::read_to_string(file).unwrap());
     assert!(of_copy.contains(&pseudonym));
+}
+
+/// What stands in the digests as it is, and is no person's name by what the API says of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_erasure_leaves_is_counted_beforehand() {
+    let (database, store) = ledger().await;
+    let mut snapshot = again(&history::history(), 0);
+    let user = |id: &str, name: &str, user_group: &str| AttachUser {
+        kind: Some("USER".into()),
+        id: Some(id.into()),
+        name: Some(name.into()),
+        user_group: Some(user_group.into()),
+    };
+    let desktop = |id: &str, user: AttachUser| Desktop {
+        id: id.into(),
+        name: None,
+        status: None,
+        users: AttachUsers::new(vec![user]),
+    };
+    let desktops = vec![
+        desktop("d-1", user("u-1", "anna", "users")),
+        desktop("d-2", user("u-2", "bert", "Anna")),
+        desktop("d-3", user("u-2", "bert", "users")),
+    ];
+    snapshot.total = Some(3);
+    snapshot.desktops = Some(Listing::new(desktops));
+    snapshot.groups = Some(vec![
+        GroupStatistics { name: Some("anna-s".into()), counters: [Some(1); 13] },
+        GroupStatistics { name: Some("sales".into()), counters: [Some(2); 13] },
+    ]);
+    let mut recorder = Recorder::open(&store, &source("prod")).await.unwrap();
+    recorder.record(&snapshot).await.unwrap();
+    snapshot.observed_at += TimeDelta::minutes(5);
+    snapshot.finished_at += TimeDelta::minutes(5);
+    snapshot.groups = None;
+    let message = Some("no desktop of ANNA".to_owned());
+    snapshot.failure = Some(Failure { code: Some("WKS.1".into()), message });
+    recorder.record(&snapshot).await.unwrap();
+
+    let home = Home::new(&database);
+    let plan = home.run(&["erase-user", "anna", "--plan"]).await.expect(0).out;
+    for line in [
+        "stays: 1 group's name holds the user's, ",
+        "stays: 1 set of users holds it as `user_group`, ",
+        "stays: 1 error message holds it, ",
+    ] {
+        assert!(plan.contains(line), "{plan}");
+    }
+    home.run(&["erase-user", "anna", "--yes"]).await.expect(0);
+    let bert = home.run(&["erase-user", "bert", "--plan"]).await.expect(0).out;
+    assert!(!bert.contains("stays"), "{bert}");
 }

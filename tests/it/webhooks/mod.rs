@@ -37,10 +37,13 @@ fn recover(simulator: &Simulator) {
 
 /// A source that is visited each second; four without a listing are a gap.
 fn source(name: &str, simulator: &Simulator) -> String {
+    source_at(name, &simulator.endpoint().to_string())
+}
+
+fn source_at(name: &str, endpoint: &str) -> String {
     format!(
-        "[[source]]\nname = \"{name}\"\nproject_id = \"{PROJECT}\"\nendpoint = \"{}\"\npage_size = 200\n\
-         interval = \"1s\"\nmax_gap = \"4s\"\nauth = {{ token = \"token\" }}\n\n",
-        simulator.endpoint()
+        "[[source]]\nname = \"{name}\"\nproject_id = \"{PROJECT}\"\nendpoint = \"{endpoint}\"\npage_size = 1000\n\
+         interval = \"1s\"\nmax_gap = \"4s\"\nauth = {{ token = \"token\" }}\n\n"
     )
 }
 

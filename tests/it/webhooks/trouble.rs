@@ -3,13 +3,18 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use axum::routing::get;
+use axum::{Json, Router};
+use chrono::{DateTime, Utc};
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use rand::RngExt as _;
+use rand::distr::Alphanumeric;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 
 use super::receiver::{Mood, Receiver};
-use super::{OUTAGE, fail, recover, simulator, source, webhook};
+use super::{OUTAGE, fail, recover, simulator, source, source_at, webhook};
 use crate::recorders::set_away;
 use crate::support::ledger::ledger;
 use crate::support::program::{Home, Running, until};
@@ -182,4 +187,60 @@ async fn a_database_that_is_away_is_told_by_what_waits_and_is_no_gap() {
     let said = stop(running).await;
     assert_eq!(receiver.messages().len(), 2, "{said}");
     assert_eq!(receiver.messages()[0].body["data"]["source"], "prod");
+}
+
+/// An API whose 500 desktops have long and new names at each visit: nothing of it compresses.
+async fn unlike_itself() -> String {
+    let listing = async || {
+        let desktop = |no: u32| {
+            let name: String =
+                rand::rng().sample_iter(Alphanumeric).take(500).map(char::from).collect();
+            json!({"desktop_id": no.to_string(), "desktop_name": name, "connect_status": "CONNECTED", "attach_users": []})
+        };
+        let desktops: Vec<Value> = (0..500).map(desktop).collect();
+        Json(json!({"total_count": desktops.len(), "desktops": desktops}))
+    };
+    let api = Router::new()
+        .route("/v2/{project}/connect-desktops", get(listing))
+        .route("/v2/{project}/connections/status", get(async || Json(json!({"statics": []}))));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, api).await });
+    at
+}
+
+/// The database is away until the spool is more than half full; once it is back, the spool empties.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spool_that_fills_is_told_before_it_is_full_and_once() {
+    let (api, (database, _)) = (unlike_itself().await, ledger().await);
+    let receiver = Receiver::start(Mood::Takes).await;
+    let home = Home::configured(
+        &database,
+        &(source_at("prod", &api)
+            + &webhook("pager", &receiver.at, "events = [\"spool.over_half\"]\n")
+            + "[spool]\nmax_size = \"1MiB\"\n"),
+    );
+    let running = home.start(&["collect"]);
+    until("it records", async || count(&database.pool, LISTINGS).await >= 1).await;
+    set_away(&database.pool, true).await;
+    assert_eq!(receiver.takes(1).await, ["spool.over_half"]);
+    set_away(&database.pool, false).await;
+    assert_eq!(receiver.takes(2).await, ["spool.over_half", "spool.below_half"]);
+    let said = stop(running).await;
+
+    let messages = receiver.messages();
+    assert_eq!(messages.len(), 2, "{said}");
+    let [over, below] = [0, 1].map(|place| &messages[place].body["data"]);
+    for data in [over, below] {
+        assert_eq!(data["max_bytes"], 1 << 20);
+        assert_eq!(data["host"], over["host"]);
+    }
+    assert!(!over["host"].as_str().unwrap().is_empty());
+    let bytes = |data: &Value| data["bytes"].as_u64().unwrap();
+    assert!(bytes(over) > 1 << 19 && bytes(over) <= 1 << 20, "{over}");
+    assert!(bytes(below) * 10 < 4 << 20, "{below}");
+    assert!(over["snapshots"].as_u64().unwrap() > 1, "{over}");
+    let oldest: DateTime<Utc> = over["oldest_snapshot_at"].as_str().unwrap().parse().unwrap();
+    let told: DateTime<Utc> = messages[0].body["timestamp"].as_str().unwrap().parse().unwrap();
+    assert!(oldest < told, "{over}");
 }
