@@ -195,6 +195,35 @@ fn what_is_pruned_and_restored_is_what_it_was() {
     });
 }
 
+/// What was seen at the first instant of a month alone, and not for long enough to reach any further, ends with the month before.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_only_seen_at_the_first_instant_of_a_month_comes_back() {
+    let (database, store) = ledger().await;
+    let history: String = (3..=6)
+        .map(|month| {
+            let at = format!("2026-0{month}-01T00:00:00Z");
+            let line = json!({
+                "source": "prod", "observed_at": at, "max_gap": "1h",
+                "desktops": [{ "desktop_id": "d", "desktop_name": "D", "connect_status": "CONNECTED", "attach_users": [] }],
+                "statics": [{ "static_name": "pool", "in_use_num": month }],
+            });
+            format!("{line}\n")
+        })
+        .collect();
+    record(&store, &history, 1, usize::MAX).await;
+    let before = (views(&database.pool).await, tables(&database.pool).await);
+    let folder = tempfile::tempdir().unwrap();
+    let mut archives = prune_all(&store, folder.path(), 100, &Class::ALL).await;
+    assert!(archives.len() > 2, "{archives:?}");
+    archives.reverse();
+    for archive in archives {
+        restore(&store, archive, Clock::System.now()).await.unwrap();
+        assert_verifies(&store, "restored in part").await;
+    }
+    let after = (views(&database.pool).await, tables(&database.pool).await);
+    assert!(before == after, "{before:#?} {after:#?}");
+}
+
 /// A visit every six hours from January to the first days of April, and one desktop more that is only there in February.
 fn winter() -> String {
     let begin = instant("2026-01-01T00:30:00Z");

@@ -20,6 +20,7 @@ pub use plan::{Due, Kept};
 pub use rows::{Stored, Sum};
 pub use state::{ends_from_json, ends_to_json, standing_from_json, standing_to_json};
 
+use super::partitions::filed_under;
 use super::record::{insert_group_spans, insert_spans, insert_unlisted};
 use super::source::SourceId;
 use super::{Replay, Store, StoreError};
@@ -322,7 +323,10 @@ impl Store {
         classes: &[Class],
     ) -> Result<Option<Restoring>, StoreError> {
         let failed = StoreError::while_trying("bring a month back");
-        self.create_partitions(month.month).await?;
+        // What was seen at the month's first instant alone ends there, and is filed under the month before.
+        for at in [filed_under(month.month), month.month] {
+            self.create_partitions(month_start(at)).await?;
+        }
         let mut transaction = self.pool.begin().await.map_err(&failed)?;
         // It holds nothing that others wait for, and reading an archive takes its time.
         sqlx::query("set local idle_in_transaction_session_timeout = 0")
