@@ -65,22 +65,38 @@ part as (
        and p.packed_from <= (select deskledger.instant(:'to', :'tz'))
 ),
 held as (
-    select source_id, group_no, nth,
-           sum(micros) as covered,
-           sum(micros * in_use_num) / sum(micros) filter (where in_use_num is not null) as in_use,
-           sum(micros * ready_num) / sum(micros) filter (where ready_num is not null) as ready,
-           sum(micros * disconnected_num) / sum(micros) filter (where disconnected_num is not null) as disconnected,
-           sum(micros * unregistered_num) / sum(micros) filter (where unregistered_num is not null) as unregistered,
-           sum(micros * unknown_num) / sum(micros) filter (where unknown_num is not null) as unknown,
-           sum(micros * running_num) / sum(micros) filter (where running_num is not null) as running,
-           max(in_use_num) as in_use_peak,
-           sum(micros * in_use_num) filter (where sessions is not null) as in_use_of_sessions,
-           sum(micros * sessions) as sessions
-      from (select p.*, in_use_num::numeric + ready_num + disconnected_num + unregistered_num + unknown_num as sessions
-              from (select source_id, group_no, nth, micros::numeric as micros, in_use_num, ready_num,
-                           disconnected_num, unregistered_num, unknown_num, running_num
-                      from part) p) p
-     group by 1, 2, 3
+    select source_id, group_no, nth, covered, in_use_peak,
+           in_use / nullif(covered - coalesce(no_in_use, 0), 0) as in_use,
+           ready / nullif(covered - coalesce(no_ready, 0), 0) as ready,
+           disconnected / nullif(covered - coalesce(no_disconnected, 0), 0) as disconnected,
+           unregistered / nullif(covered - coalesce(no_unregistered, 0), 0) as unregistered,
+           unknown / nullif(covered - coalesce(no_unknown, 0), 0) as unknown,
+           running / nullif(covered - coalesce(no_running, 0), 0) as running,
+           in_use - coalesce(in_use_alone, 0) as in_use_of_sessions,
+           in_use + ready + disconnected + unregistered + unknown - coalesce(partial_sessions, 0) as sessions
+           -- Counters are left out rarely: what is left out is summed up, and not what is there, once more for each of them.
+      from (select source_id, group_no, nth, sum(micros) as covered,
+                   sum(weight * in_use_num) as in_use,
+                   sum(weight * ready_num) as ready,
+                   sum(weight * disconnected_num) as disconnected,
+                   sum(weight * unregistered_num) as unregistered,
+                   sum(weight * unknown_num) as unknown,
+                   sum(weight * running_num) as running,
+                   sum(micros) filter (where in_use_num is null) as no_in_use,
+                   sum(micros) filter (where ready_num is null) as no_ready,
+                   sum(micros) filter (where disconnected_num is null) as no_disconnected,
+                   sum(micros) filter (where unregistered_num is null) as no_unregistered,
+                   sum(micros) filter (where unknown_num is null) as no_unknown,
+                   sum(micros) filter (where running_num is null) as no_running,
+                   sum(weight * in_use_num) filter (where not has_sessions) as in_use_alone,
+                   sum(weight * (coalesce(in_use_num, 0) + coalesce(ready_num, 0) + coalesce(disconnected_num, 0)
+                                 + coalesce(unregistered_num, 0) + coalesce(unknown_num, 0)))
+                       filter (where not has_sessions) as partial_sessions,
+                   max(in_use_num) as in_use_peak
+              from (select p.*, micros::numeric as weight,
+                           num_nulls(in_use_num, ready_num, disconnected_num, unregistered_num, unknown_num) = 0 as has_sessions
+                      from part p) p
+             group by 1, 2, 3) p
 )
 select b.bucket_start,
        m.source,
