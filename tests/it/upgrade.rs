@@ -13,6 +13,7 @@ use deskledger::simulator::{ServerConfig, Simulator, Step, WorldConfig};
 use deskledger::store::{
     Candidate, Leadership, Recorder, Store, StoreError, newest_schema_version,
 };
+use futures_util::future::join_all;
 use serde_json::{Map, Value};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, Transaction};
 
@@ -248,25 +249,68 @@ async fn answers(pool: &PgPool) -> BTreeMap<&'static str, Vec<Map<String, Value>
     answers
 }
 
-/// Fails unless two ledgers say the same in every view, but for `left` where that was changed by hand.
-async fn assert_same(schema: i64, one: &PgPool, other: &PgPool) {
-    let (one, other) = (views(one).await, views(other).await);
-    let counts =
-        |line: &&String| schema < FIRST_WITH_ERASURES || !line.contains("\"source\": \"left\"");
-    for view in VIEWS {
-        let (one, other): (Vec<_>, Vec<_>) = (
-            one[view].iter().filter(counts).collect(),
-            other[view].iter().filter(counts).collect(),
-        );
-        assert_eq!(one, other, "view {view} of schema {schema}");
-        assert!(view == "erasures" || one.len() > 1, "view {view} has nothing to compare");
+/// What a ledger says: every row of every view, and the rows of every report.
+struct Said {
+    views: BTreeMap<&'static str, Vec<String>>,
+    answers: BTreeMap<&'static str, Vec<Map<String, Value>>>,
+}
+
+impl Said {
+    async fn by(pool: &PgPool) -> Self {
+        Self { views: views(pool).await, answers: answers(pool).await }
+    }
+
+    /// Fails unless two ledgers say the same, but in views for `left` where that was changed by hand.
+    fn assert_same(&self, other: &Self, schema: i64) {
+        let counts =
+            |line: &&String| schema < FIRST_WITH_ERASURES || !line.contains("\"source\": \"left\"");
+        for view in VIEWS {
+            let [one, other] = [self, other]
+                .map(|said| said.views[view].iter().filter(counts).collect::<Vec<&String>>());
+            assert_eq!(one, other, "view {view} of schema {schema}");
+            assert!(view == "erasures" || one.len() > 1, "view {view} has nothing to compare");
+        }
+        assert_eq!(self.answers, other.answers, "schema {schema}");
+    }
+}
+
+/// Recording goes on, and packing does.
+async fn goes_on(home: &Home, pool: &PgPool) {
+    import(home, FURTHER, "4 snapshots recorded, 0 were").await;
+    home.run(&["compact"]).await.expect(0);
+    home.run(&["verify"]).await.expect(0);
+    let packed: i64 = sqlx::query_scalar(
+        "select count(*) from deskledger_data.packed_month where is_whole and source_id in
+             (select source_id from deskledger_data.source where name <> 'left')",
+    )
+    .fetch_one(pool)
+    .await
+    .unwrap();
+    assert_eq!(packed, 3);
+}
+
+/// What today's program makes of the history, and then of what comes after it, and what the ledger is built of then.
+struct Fresh {
+    first: Said,
+    further: Said,
+    built: BTreeSet<String>,
+}
+
+impl Fresh {
+    async fn new() -> Self {
+        let database = afresh().await;
+        let first = Said::by(&database.pool).await;
+        goes_on(&Home::new(&database), &database.pool).await;
+        let further = Said::by(&database.pool).await;
+        rewrite(&database.pool).await;
+        Self { first, further, built: built(&database.pool).await }
     }
 }
 
 /// The whole way of one ledger from its schema to the newest.
-async fn goes_up(schema: i64) {
-    let (database, fresh) = (left_behind(schema).await, afresh().await);
-    let (home, other) = (Home::new(&database), Home::new(&fresh));
+async fn goes_up(schema: i64, fresh: &Fresh) {
+    let database = left_behind(schema).await;
+    let home = Home::new(&database);
     let known = columns(&database.pool).await;
     let before = told(&database.pool, Some(&known)).await;
     let is_old = schema < newest_schema_version();
@@ -290,39 +334,22 @@ async fn goes_up(schema: i64) {
     home.run(&["verify"]).await.expect(0);
     // What the views said, digests and all, they say still.
     assert_eq!(told(&database.pool, Some(&known)).await, before, "schema {schema}");
-    assert_same(schema, &database.pool, &fresh.pool).await;
-    assert_eq!(answers(&database.pool).await, answers(&fresh.pool).await, "schema {schema}");
+    Said::by(&database.pool).await.assert_same(&fresh.first, schema);
 
-    // Recording goes on, and packing does.
-    for (home, pool) in [(&home, &database.pool), (&other, &fresh.pool)] {
-        import(home, FURTHER, "4 snapshots recorded, 0 were").await;
-        home.run(&["compact"]).await.expect(0);
-        home.run(&["verify"]).await.expect(0);
-        let packed: i64 = sqlx::query_scalar(
-            "select count(*) from deskledger_data.packed_month where is_whole and source_id in
-                 (select source_id from deskledger_data.source where name <> 'left')",
-        )
-        .fetch_one(pool)
-        .await
-        .unwrap();
-        assert_eq!(packed, 3);
-    }
-    assert_same(schema, &database.pool, &fresh.pool).await;
-    assert_eq!(answers(&database.pool).await, answers(&fresh.pool).await, "schema {schema}");
+    goes_on(&home, &database.pool).await;
+    Said::by(&database.pool).await.assert_same(&fresh.further, schema);
 
     // An upgraded ledger is built as a new one.
     rewrite(&database.pool).await;
-    rewrite(&fresh.pool).await;
-    let (upgraded, new) = (built(&database.pool).await, built(&fresh.pool).await);
-    let differ: Vec<&String> = upgraded.symmetric_difference(&new).collect();
+    let upgraded = built(&database.pool).await;
+    let differ: Vec<&String> = upgraded.symmetric_difference(&fresh.built).collect();
     assert_eq!(differ, [""; 0], "schema {schema}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ledger_of_every_earlier_schema_becomes_what_a_new_one_is() {
-    for schema in schemas() {
-        goes_up(schema).await;
-    }
+    let fresh = Fresh::new().await;
+    join_all(schemas().into_iter().map(|schema| goes_up(schema, &fresh))).await;
 }
 
 /// What a release leaves behind must stay readable, so it gets a ledger in `data/schemas`; and between releases no more than a few
