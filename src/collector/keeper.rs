@@ -110,6 +110,8 @@ pub struct Keeper {
     /// Away with the task while one goes on.
     writer: Option<Writer>,
     task: Option<JoinHandle<(Writer, Attempt)>>,
+    /// When the snapshot was taken that the task writes after what waits.
+    written: Option<Instant>,
     /// When the task was last seen to have written something, and how much by then.
     alive: (Moment, u64),
     /// What found a place neither in the ledger nor in the spool.
@@ -173,6 +175,7 @@ impl Keeper {
             queue,
             writer: None,
             task: None,
+            written: None,
             alive: (Moment::now(), 0),
             held: None,
             succession: Succession::new(Duration::ZERO),
@@ -460,6 +463,7 @@ impl Keeper {
 
     fn start(&mut self, snapshot: Option<Arc<Snapshot>>) {
         let mut writer = self.writer.take().expect("no task is under way");
+        self.written = snapshot.as_ref().map(|snapshot| snapshot.observed_at);
         self.alive = (Moment::now(), self.make.progress.load(Ordering::Relaxed));
         let is_patient = self.succession.is_patient();
         let turns = self.turns.clone();
@@ -513,6 +517,12 @@ impl Keeper {
         self.writer = Some(writer);
         self.report(&attempt);
         self.tally.add(&attempt);
+        if let (Ok(Some(_)), Some(at)) = (&attempt.written, self.written)
+            && let Err(error) =
+                on_queue(&self.queue, move |queue| queue.acknowledge_first(at)).await
+        {
+            tracing::debug!(source.name = self.source, "left in the spool: {}", Chain(&error));
+        }
         self.is_away = false;
         match &attempt.written {
             Ok(_) => {}

@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 
+use super::desktop::UserKey;
 use super::digest::{Digest, Salt};
 use super::months::Piece;
+use super::numbered::{Identity, Numbered};
 use super::{AttachUser, AttachUsers, Counters, Instant, Outcome};
 
 /// A desktop's number in its source.
@@ -205,18 +207,13 @@ pub struct Head {
 pub struct Beliefs {
     /// Where its record stands.
     pub head: Head,
-    pub(super) desktops: Vec<DesktopBelief>,
-    pub(super) desktop_nos: HashMap<Arc<str>, DesktopNo>,
+    pub(super) desktops: Numbered<DesktopBelief>,
     pub(super) statuses: Vec<Arc<str>>,
     pub(super) status_ids: HashMap<Arc<str>, StatusId>,
-    pub(super) persons: Vec<Person>,
-    pub(super) person_nos: HashMap<AttachUser, PersonNo>,
-    pub(super) assignments: Vec<Assignment>,
-    pub(super) assignment_nos: HashMap<AttachUsers, AssignmentNo>,
-    pub(super) labels: Vec<Label>,
-    pub(super) label_nos: HashMap<(Option<Arc<str>>, AssignmentNo), LabelNo>,
-    pub(super) groups: Vec<GroupBelief>,
-    pub(super) group_nos: HashMap<(Option<Arc<str>>, i32), GroupNo>,
+    pub(super) persons: Numbered<Person>,
+    pub(super) assignments: Numbered<Assignment>,
+    pub(super) labels: Numbered<Label>,
+    pub(super) groups: Numbered<GroupBelief>,
     /// The desktops in the order of the newest listing: the next one usually has the same.
     pub(super) order: Vec<DesktopNo>,
 }
@@ -238,6 +235,46 @@ pub struct Restored {
     pub labels: Vec<Label>,
     /// Its groups.
     pub groups: Vec<GroupBelief>,
+}
+
+impl Identity for DesktopBelief {
+    type Key<'a> = &'a str;
+
+    fn key(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Identity for Assignment {
+    type Key<'a> = &'a AttachUsers;
+
+    fn key(&self) -> &AttachUsers {
+        &self.users
+    }
+}
+
+impl Identity for Label {
+    type Key<'a> = (Option<&'a str>, AssignmentNo);
+
+    fn key(&self) -> Self::Key<'_> {
+        (self.name.as_deref(), self.assignment)
+    }
+}
+
+impl Identity for Person {
+    type Key<'a> = UserKey<'a>;
+
+    fn key(&self) -> UserKey<'_> {
+        self.user.key()
+    }
+}
+
+impl Identity for GroupBelief {
+    type Key<'a> = (Option<&'a str>, i32);
+
+    fn key(&self) -> Self::Key<'_> {
+        (self.name.as_deref(), self.ordinal)
+    }
 }
 
 impl DesktopBelief {
@@ -262,23 +299,18 @@ impl Beliefs {
     pub fn restore(restored: Restored) -> Self {
         let Restored { head, desktops, statuses, persons, assignments, labels, groups } = restored;
         Self {
-            desktop_nos: numbered(desktops.iter().map(|desktop| Arc::clone(&desktop.id))),
             status_ids: (FIRST_OTHER_STATUS..)
                 .zip(&statuses)
                 .map(|(id, status)| (Arc::clone(status), id))
                 .collect(),
-            person_nos: numbered(persons.iter().map(|person| person.user.clone())),
-            assignment_nos: numbered(assignments.iter().map(|assignment| assignment.users.clone())),
-            label_nos: numbered(labels.iter().map(|label| (label.name.clone(), label.assignment))),
-            group_nos: numbered(groups.iter().map(|group| (group.name.clone(), group.ordinal))),
             order: Vec::new(),
             head,
-            desktops,
+            desktops: Numbered::new(desktops),
             statuses,
-            persons,
-            assignments,
-            labels,
-            groups,
+            persons: Numbered::new(persons),
+            assignments: Numbered::new(assignments),
+            labels: Numbered::new(labels),
+            groups: Numbered::new(groups),
         }
     }
 
@@ -321,7 +353,7 @@ impl Beliefs {
     /// The desktop of that number.
     #[must_use]
     pub fn desktop(&self, no: DesktopNo) -> Option<&DesktopBelief> {
-        at(&self.desktops, no)
+        self.desktops.get(no)
     }
 
     /// All desktops that were ever seen, in the order of their numbers.
@@ -332,14 +364,14 @@ impl Beliefs {
     /// The name and the assignment of that label's number.
     #[must_use]
     pub fn label(&self, no: LabelNo) -> Option<(&Label, &Assignment)> {
-        let label = at(&self.labels, no)?;
-        Some((label, at(&self.assignments, label.assignment)?))
+        let label = self.labels.get(no)?;
+        Some((label, self.assignments.get(label.assignment)?))
     }
 
     /// The group of that number.
     #[must_use]
     pub fn group(&self, no: GroupNo) -> Option<&GroupBelief> {
-        at(&self.groups, no)
+        self.groups.get(no)
     }
 
     /// The text of a status that no document lists, to be shared.
@@ -356,16 +388,6 @@ impl Beliefs {
     pub fn present(&self) -> usize {
         self.desktops.iter().filter(|desktop| desktop.open.is_some()).count()
     }
-}
-
-/// What stands under number `no`.
-fn at<T>(all: &[T], no: i32) -> Option<&T> {
-    all.get(usize::try_from(no - 1).ok()?)
-}
-
-/// Numbers from 1, in order.
-fn numbered<K: Eq + std::hash::Hash>(keys: impl Iterator<Item = K>) -> HashMap<K, i32> {
-    keys.zip(1..).collect()
 }
 
 /// A label's number, name, assignment, salt and commitment.

@@ -22,9 +22,17 @@ impl AttachUser {
     /// Whether both name the same user: type, id and name; the group on the desktop does not count.
     #[must_use]
     pub fn is_same_user(&self, other: &Self) -> bool {
-        self.kind == other.kind && self.id == other.id && self.name == other.name
+        self.key() == other.key()
+    }
+
+    /// What tells the user from others.
+    pub(super) fn key(&self) -> UserKey<'_> {
+        (self.kind.as_deref(), self.id.as_deref(), self.name.as_deref())
     }
 }
+
+/// Type, id and name: the group on the desktop does not count.
+pub(super) type UserKey<'a> = (Option<&'a str>, Option<&'a str>, Option<&'a str>);
 
 /// Whom a desktop is assigned to, as a set: equal entries once, sorted.
 ///

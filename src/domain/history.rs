@@ -179,15 +179,15 @@ impl Beliefs {
             self.observe_desktop(step, no, desktop)?;
         }
         self.order = order;
-        for index in 0..self.desktops.len() {
-            let belief = &self.desktops[index];
+        for no in self.desktops.numbers() {
+            let belief = &self.desktops[no];
             if belief.listed_in == step.sequence || belief.open.is_none() {
                 continue;
             }
             if is_complete {
-                self.observe_absence(step, number(index));
+                self.observe_absence(step, no);
             } else {
-                self.leave_out(step, number(index));
+                self.leave_out(step, no);
             }
         }
         Ok(())
@@ -201,18 +201,17 @@ impl Beliefs {
         step: &mut Step<'_>,
     ) -> DesktopNo {
         if let Some(no) = hint
-            && is_same(&self.desktops[index(no)].id, &desktop.id)
+            && is_same(&self.desktops[no].id, &desktop.id)
         {
             return no;
         }
-        if let Some(no) = self.desktop_nos.get(&desktop.id) {
-            return *no;
+        if let Some(no) = self.desktops.find(&&*desktop.id) {
+            return no;
         }
         let salt = (step.salts)();
         let commitment = desktop_commitment(&salt, &desktop.id);
-        self.desktops.push(DesktopBelief::restored(Arc::clone(&desktop.id), commitment));
-        let no = number(self.desktops.len() - 1);
-        self.desktop_nos.insert(Arc::clone(&desktop.id), no);
+        let belief = DesktopBelief::restored(Arc::clone(&desktop.id), commitment);
+        let no = self.desktops.push(belief);
         step.registered.desktops.push((no, Arc::clone(&desktop.id), salt, commitment));
         no
     }
@@ -223,8 +222,8 @@ impl Beliefs {
         no: DesktopNo,
         seen: &Desktop,
     ) -> Result<(), HistoryError> {
-        self.desktops[index(no)].listed_in = step.sequence;
-        let open = self.desktops[index(no)].open;
+        self.desktops[no].listed_in = step.sequence;
+        let open = self.desktops[no].open;
         // A desktop in no span was absent from the newest complete listing, or there is none.
         let before = match open {
             Some(span) => Some(self.last_observation(&span)),
@@ -241,7 +240,7 @@ impl Beliefs {
                 step.unlisted.push((no, since, last));
                 step.left_out.push((no, b'L'));
                 step.opened.push((no, span));
-                self.desktops[index(no)].open = Some(span);
+                self.desktops[no].open = Some(span);
             }
             return Ok(());
         }
@@ -282,13 +281,13 @@ impl Beliefs {
             }
             self.close(step, no, &span, before.is_some(), code);
         } else if before.is_some()
-            && let Some((since, disconnected_at)) = self.desktops[index(no)].absent
+            && let Some((since, disconnected_at)) = self.desktops[no].absent
             // Absent without a gap since it left.
             && self.head.complete_run_from.is_some_and(|from| from <= since)
         {
             next.disconnected_at = disconnected_at;
         }
-        let belief = &mut self.desktops[index(no)];
+        let belief = &mut self.desktops[no];
         belief.open = Some(next);
         belief.absent = None;
         step.opened.push((no, next));
@@ -298,12 +297,12 @@ impl Beliefs {
 
     /// The desktop is gone from a complete listing.
     fn observe_absence(&mut self, step: &mut Step<'_>, no: DesktopNo) {
-        let Some(span) = self.desktops[index(no)].open else { return };
+        let Some(span) = self.desktops[no].open else { return };
         let is_known = self.last_observation(&span).holds_until(&step.now);
         let code = if is_known { ended::ABSENT } else { ended::UNKNOWN };
         self.close(step, no, &span, is_known, code);
         let disconnected_at = span.disconnected_at.filter(|_| is_known && span.status != CONNECTED);
-        let belief = &mut self.desktops[index(no)];
+        let belief = &mut self.desktops[no];
         belief.open = None;
         belief.absent = Some((step.now.at, disconnected_at));
         step.gone.push(no);
@@ -311,12 +310,12 @@ impl Beliefs {
 
     /// A partial listing leaves the desktop out, which says nothing about it.
     fn leave_out(&mut self, step: &mut Step<'_>, no: DesktopNo) {
-        let Some(mut span) = self.desktops[index(no)].open else { return };
+        let Some(mut span) = self.desktops[no].open else { return };
         if span.unlisted.is_none() {
             span.unlisted = Some((self.last_observation(&span), step.now.at));
             step.left_out.push((no, b'U'));
             step.opened.push((no, span));
-            self.desktops[index(no)].open = Some(span);
+            self.desktops[no].open = Some(span);
         }
     }
 
@@ -345,19 +344,18 @@ impl Beliefs {
     }
 
     fn is_state(&self, span: &OpenSpan, seen: &Desktop) -> bool {
-        let label = &self.labels[index(span.label)];
+        let label = &self.labels[span.label];
         self.status(span.status) == seen.status.as_deref()
             && match (&label.name, &seen.name) {
                 (Some(one), Some(other)) => is_same(one, other),
                 (one, other) => one == other,
             }
-            && self.assignments[index(label.assignment)].users.is_same(&seen.users)
+            && self.assignments[label.assignment].users.is_same(&seen.users)
     }
 
     /// The same users by type, id and name, whatever the desktop's name and their groups on it.
     fn is_same_connection(&self, one: LabelNo, other: LabelNo) -> bool {
-        let persons =
-            |label: LabelNo| &self.assignments[index(self.labels[index(label)].assignment)].persons;
+        let persons = |label: LabelNo| &self.assignments[self.labels[label].assignment].persons;
         persons(one) == persons(other)
     }
 
@@ -386,47 +384,41 @@ impl Beliefs {
 
     fn label_no(&mut self, step: &mut Step<'_>, seen: &Desktop) -> LabelNo {
         let assignment = self.assignment_no(step, &seen.users);
-        let key = (seen.name.clone(), assignment);
-        if let Some(no) = self.label_nos.get(&key) {
-            return *no;
+        if let Some(no) = self.labels.find(&(seen.name.as_deref(), assignment)) {
+            return no;
         }
         let salt = (step.salts)();
         let commitment = name_commitment(&salt, seen.name.as_deref());
-        self.labels.push(Label { name: seen.name.clone(), assignment, commitment });
-        let no = number(self.labels.len() - 1);
-        self.label_nos.insert(key, no);
+        let no = self.labels.push(Label { name: seen.name.clone(), assignment, commitment });
         step.registered.labels.push((no, seen.name.clone(), assignment, salt, commitment));
         no
     }
 
     fn assignment_no(&mut self, step: &mut Step<'_>, users: &AttachUsers) -> AssignmentNo {
-        if let Some(no) = self.assignment_nos.get(users) {
-            return *no;
+        if let Some(no) = self.assignments.find(&users) {
+            return no;
         }
         let of_entries: Vec<PersonNo> =
             users.entries().iter().map(|user| self.person_no(step, user)).collect();
         let commitments: Vec<Digest> =
-            of_entries.iter().map(|no| self.persons[index(*no)].commitment).collect();
+            of_entries.iter().map(|no| self.persons[*no].commitment).collect();
         let mut persons = of_entries.clone();
         persons.dedup();
         let hash = assignment_hash(users, &commitments);
-        self.assignments.push(Assignment { users: users.clone(), persons: persons.clone(), hash });
-        let no = number(self.assignments.len() - 1);
-        self.assignment_nos.insert(users.clone(), no);
+        let assignment = Assignment { users: users.clone(), persons: persons.clone(), hash };
+        let no = self.assignments.push(assignment);
         step.registered.assignments.push((no, users.clone(), persons, of_entries));
         no
     }
 
     fn person_no(&mut self, step: &mut Step<'_>, user: &AttachUser) -> PersonNo {
-        let user = AttachUser { user_group: None, ..user.clone() };
-        if let Some(no) = self.person_nos.get(&user) {
-            return *no;
+        if let Some(no) = self.persons.find(&user.key()) {
+            return no;
         }
+        let user = AttachUser { user_group: None, ..user.clone() };
         let salt = (step.salts)();
         let commitment = person_commitment(&salt, &user);
-        self.persons.push(Person { user: user.clone(), commitment });
-        let no = number(self.persons.len() - 1);
-        self.person_nos.insert(user.clone(), no);
+        let no = self.persons.push(Person { user: user.clone(), commitment });
         step.registered.persons.push((no, user, salt, commitment));
         no
     }
@@ -464,14 +456,14 @@ impl Beliefs {
             begun.chain(gone).chain(step.left_out.iter().copied()).collect();
         records.sort_unstable();
         for (no, kind) in records {
-            let desktop = &self.desktops[index(no)];
+            let desktop = &self.desktops[no];
             if let (b'S', Some(span)) = (kind, &desktop.open) {
-                let label = &self.labels[index(span.label)];
+                let label = &self.labels[span.label];
                 step.body.span_begins(
                     &desktop.commitment,
                     self.status(span.status),
                     &label.commitment,
-                    &self.assignments[index(label.assignment)].hash,
+                    &self.assignments[label.assignment].hash,
                     span.started_after,
                 );
             } else {
@@ -486,7 +478,7 @@ impl Beliefs {
         let is_known = self.head.groups.is_some_and(|mark| mark.holds_until(&step.now));
         for statistics in read {
             let no = self.group_no(step, statistics.name.as_ref());
-            let group = &mut self.groups[index(no)];
+            let group = &mut self.groups[no];
             group.read_in = step.sequence;
             if let Some(open) = group.open {
                 if is_known && open.counters == statistics.counters {
@@ -499,7 +491,7 @@ impl Beliefs {
                 is_continued: false,
                 counters: statistics.counters,
             };
-            let group = &mut self.groups[index(no)];
+            let group = &mut self.groups[no];
             group.open = Some(open);
             changes.opened.push((no, open));
         }
@@ -507,18 +499,18 @@ impl Beliefs {
         // from what is.
         changes.opened.sort_unstable_by_key(|(no, _)| *no);
         for (no, open) in &changes.opened {
-            let group = &self.groups[index(*no)];
+            let group = &self.groups[*no];
             step.body.group_begins(group.name.as_deref(), group.ordinal, &open.counters);
         }
-        for at in 0..self.groups.len() {
-            let group = &self.groups[at];
+        for no in self.groups.numbers() {
+            let group = &self.groups[no];
             if let Some(open) = group.open
                 && group.read_in != step.sequence
             {
-                self.close_group(step.now.at, number(at), &open, is_known, &mut changes);
-                let group = &mut self.groups[at];
+                self.close_group(step.now.at, no, &open, is_known, &mut changes);
+                let group = &mut self.groups[no];
                 group.open = None;
-                changes.gone.push(number(at));
+                changes.gone.push(no);
                 step.body.group_gone(group.name.as_deref(), group.ordinal);
             }
         }
@@ -529,14 +521,11 @@ impl Beliefs {
     /// The group of that name that this answer has not shown yet: the first, or the next of the name.
     fn group_no(&mut self, step: &mut Step<'_>, name: Option<&Arc<str>>) -> GroupNo {
         for ordinal in 1.. {
-            let key = (name.cloned(), ordinal);
-            match self.group_nos.get(&key) {
-                Some(no) if self.groups[index(*no)].read_in == step.sequence => {}
-                Some(no) => return *no,
+            match self.groups.find(&(name.map(|name| &**name), ordinal)) {
+                Some(no) if self.groups[no].read_in == step.sequence => {}
+                Some(no) => return no,
                 None => {
-                    self.groups.push(GroupBelief::restored(name.cloned(), ordinal, None));
-                    let no = number(self.groups.len() - 1);
-                    self.group_nos.insert(key, no);
+                    let no = self.groups.push(GroupBelief::restored(name.cloned(), ordinal, None));
                     step.registered.groups.push((no, name.cloned(), ordinal));
                     return no;
                 }
@@ -565,8 +554,8 @@ impl Beliefs {
     pub fn cut(&mut self, limit: usize) -> Option<Cut> {
         let mut cut = Cut::default();
         let usable = self.head.usable?;
-        for at in 0..self.desktops.len() {
-            let Some(span) = self.desktops[at].open else { continue };
+        for no in self.desktops.numbers() {
+            let Some(span) = self.desktops[no].open else { continue };
             let last_seen = span.unlisted.map_or(usable.at, |(mark, _)| mark.at);
             let month = month_start(last_seen);
             if span.piece_from >= month {
@@ -576,28 +565,28 @@ impl Beliefs {
             let filed = pieces(span.piece_from, last_seen, month + TimeDelta::microseconds(1));
             for piece in filed.filter(|piece| piece.goes_on) {
                 let ended = ended::CUT;
-                cut.closed.push(ClosedSpan { desktop: number(at), span, piece, ended });
+                cut.closed.push(ClosedSpan { desktop: no, span, piece, ended });
             }
             let open = OpenSpan { piece_from: month, ..span };
-            self.desktops[at].open = Some(open);
-            cut.opened.push((number(at), open));
+            self.desktops[no].open = Some(open);
+            cut.opened.push((no, open));
             if cut.opened.len() >= limit {
                 return Some(cut);
             }
         }
         if let Some(groups) = self.head.groups {
             let month = month_start(groups.at);
-            for at in 0..self.groups.len() {
-                let Some(open) = self.groups[at].open else { continue };
+            for no in self.groups.numbers() {
+                let Some(open) = self.groups[no].open else { continue };
                 if open.from >= month {
                     continue;
                 }
                 let to = month + TimeDelta::microseconds(1);
-                let filed = group_pieces(number(at), &open, groups.at, to);
+                let filed = group_pieces(no, &open, groups.at, to);
                 cut.closed_groups.extend(filed.filter(|closed| closed.piece.goes_on));
                 let open = OpenGroupSpan { from: month, is_continued: true, ..open };
-                self.groups[at].open = Some(open);
-                cut.opened_groups.push((number(at), open));
+                self.groups[no].open = Some(open);
+                cut.opened_groups.push((no, open));
             }
         }
         (!cut.opened.is_empty() || !cut.opened_groups.is_empty()).then_some(cut)
@@ -659,16 +648,6 @@ fn group_pieces(
 /// Equal; who reads many lines shares the texts that they have in common, and then need not look at them.
 fn is_same(one: &Arc<str>, other: &Arc<str>) -> bool {
     Arc::ptr_eq(one, other) || one == other
-}
-
-/// The place of number `no` in its list.
-fn index(no: i32) -> usize {
-    usize::try_from(no - 1).expect("numbers begin with 1")
-}
-
-/// The number of what stands at `index` of its list.
-fn number(index: usize) -> i32 {
-    i32::try_from(index + 1).expect("fewer than 2^31 things fit in memory")
 }
 
 fn count<T>(all: &[T]) -> i32 {

@@ -93,10 +93,10 @@ pub struct Retelling {
 impl Beliefs {
     /// Goes back to where a month began, or to where nothing was recorded. What was registered since is still known.
     pub fn stand_at(&mut self, source: &str, standing: Option<&Standing>) {
-        for desktop in &mut self.desktops {
+        for desktop in self.desktops.iter_mut() {
             (desktop.open, desktop.absent, desktop.listed_in) = (None, None, 0);
         }
-        for group in &mut self.groups {
+        for group in self.groups.iter_mut() {
             (group.open, group.read_in) = (None, 0);
         }
         self.order = Vec::new();
@@ -106,25 +106,21 @@ impl Beliefs {
         };
         self.head = Head { sequence: 0, ..standing.head.clone() };
         for (no, span) in &standing.desktops {
-            if let Some(desktop) = of_number(&mut self.desktops, *no) {
+            if let Some(desktop) = self.desktops.get_mut(*no) {
                 desktop.open = Some(*span);
             }
         }
         for (no, since, disconnect) in &standing.absent {
-            if let Some(desktop) = of_number(&mut self.desktops, *no) {
+            if let Some(desktop) = self.desktops.get_mut(*no) {
                 desktop.absent = Some((*since, Some(*disconnect)));
             }
         }
         for (no, open) in &standing.groups {
-            if let Some(group) = of_number(&mut self.groups, *no) {
+            if let Some(group) = self.groups.get_mut(*no) {
                 group.open = Some(*open);
             }
         }
     }
-}
-
-fn of_number<T>(all: &mut [T], no: i32) -> Option<&mut T> {
-    all.get_mut(usize::try_from(i64::from(no) - 1).ok()?)
 }
 
 impl Retelling {
@@ -186,10 +182,10 @@ impl Retelling {
     ) -> (impl Iterator<Item = (DesktopNo, Instant)>, impl Iterator<Item = (GroupNo, Instant)>)
     {
         let from = self.from;
-        let desktops = (1..).zip(&self.beliefs.desktops).filter_map(move |(no, desktop)| {
+        let desktops = (1..).zip(self.beliefs.desktops.iter()).filter_map(move |(no, desktop)| {
             desktop.open.filter(|open| open.piece_from >= from).map(|open| (no, open.piece_from))
         });
-        let groups = (1..).zip(&self.beliefs.groups).filter_map(move |(no, group)| {
+        let groups = (1..).zip(self.beliefs.groups.iter()).filter_map(move |(no, group)| {
             group.open.filter(|open| open.from >= from).map(|open| (no, open.from))
         });
         (desktops, groups)
@@ -209,7 +205,7 @@ impl Retelling {
             groups: Vec::new(),
             used,
         };
-        for (no, desktop) in (1..).zip(&beliefs.desktops) {
+        for (no, desktop) in (1..).zip(beliefs.desktops.iter()) {
             let Some(mut span) = desktop.open else {
                 if let Some((since, Some(disconnect))) = desktop.absent {
                     standing.absent.push((no, since, disconnect));
@@ -229,7 +225,7 @@ impl Retelling {
             }
             standing.desktops.push((no, span));
         }
-        for (no, group) in (1..).zip(&beliefs.groups) {
+        for (no, group) in (1..).zip(beliefs.groups.iter()) {
             let Some(mut open) = group.open else { continue };
             if open.from >= from {
                 let (end, last_seen, goes_on) =

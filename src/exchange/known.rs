@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::hash::BuildHasher;
 
 use super::record::UserRecord;
+use crate::domain::text::Common;
 use crate::domain::{AttachUsers, Desktop};
 
 /// Bytes of assignments that a parser keeps; then it begins anew.
@@ -89,12 +90,16 @@ pub(super) struct Assignments {
 }
 
 impl Assignments {
-    pub(super) fn read(&mut self, raw: &str) -> serde_json::Result<AttachUsers> {
+    pub(super) fn read(
+        &mut self,
+        raw: &str,
+        common: &mut Common,
+    ) -> serde_json::Result<AttachUsers> {
         if let Some(known) = self.known.get(raw) {
             return Ok(known.clone());
         }
         let entries: Vec<Option<UserRecord<'_>>> = serde_json::from_str(raw)?;
-        let users = entries.iter().flatten().map(UserRecord::to_user).collect();
+        let users = entries.iter().flatten().map(|user| user.to_user(common)).collect();
         let users = AttachUsers::new(users);
         if self.bytes > KEPT_ASSIGNMENTS {
             self.known.clear();

@@ -16,7 +16,7 @@ use super::cursor::{Cursor, located};
 use super::error::LineError;
 use super::known::{Assignments, Index, Previous, Slot};
 use super::record::{DesktopRecord, ErrorRecord, GroupRecord, Number, Text};
-use crate::domain::text::storable;
+use crate::domain::text::{Common, storable};
 use crate::domain::{
     Desktop, Failure, GroupStatistics, Instant, Listing, Snapshot, check_source_name,
     parse_duration,
@@ -79,7 +79,7 @@ pub struct Parser {
     /// Each source's last line, the latest read at the end.
     previous: Vec<Previous>,
     assignments: Assignments,
-    statuses: Vec<Arc<str>>,
+    common: Common,
 }
 
 impl Parser {
@@ -90,7 +90,7 @@ impl Parser {
             default_max_gap,
             previous: Vec::new(),
             assignments: Assignments::default(),
-            statuses: Vec::new(),
+            common: Common::default(),
         }
     }
 
@@ -264,7 +264,7 @@ impl Parser {
         let old_name = before.and_then(|before| before.name.as_ref());
         let users = match record.users {
             None => self.assignments.nobody.clone(),
-            Some(raw) => self.assignments.read(raw.get()).map_err(|error| {
+            Some(raw) => self.assignments.read(raw.get(), &mut self.common).map_err(|error| {
                 let base = cursor.offset_of(raw.get().as_bytes());
                 located(&error, base, || format!("desktops[{at}].attach_users"))
             })?,
@@ -272,21 +272,9 @@ impl Parser {
         Ok(Some(Desktop {
             id: share(id, before.map(|before| &before.id)),
             name: record.name.0.as_deref().map(|name| share(name, old_name)),
-            status: record.status.0.as_deref().map(|status| self.status(status)),
+            status: record.status.0.as_deref().map(|status| self.common.of(status)),
             users,
         }))
-    }
-
-    /// One shared text per status. There are four or five; a source that invents more gets its own.
-    fn status(&mut self, status: &str) -> Arc<str> {
-        if let Some(known) = self.statuses.iter().find(|known| ***known == *status) {
-            return Arc::clone(known);
-        }
-        let new = storable(status);
-        if self.statuses.len() < 16 {
-            self.statuses.push(Arc::clone(&new));
-        }
-        new
     }
 }
 

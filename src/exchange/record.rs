@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::error::bare;
-use crate::domain::text::storable;
+use crate::domain::text::{Common, storable};
 use crate::domain::{AttachUser, COUNTERS, Counters, GroupStatistics};
 
 /// A text or null, borrowed from the line where it holds no escapes.
@@ -140,12 +140,12 @@ pub(super) struct UserRecord<'a> {
 }
 
 impl UserRecord<'_> {
-    pub(super) fn to_user(&self) -> AttachUser {
+    pub(super) fn to_user(&self, common: &mut Common) -> AttachUser {
         AttachUser {
-            kind: self.kind.to_shared(),
+            kind: self.kind.0.as_deref().map(|text| common.of(text)),
             id: self.id.to_shared(),
             name: self.name.to_shared(),
-            user_group: self.user_group.to_shared(),
+            user_group: self.user_group.0.as_deref().map(|text| common.of(text)),
         }
     }
 }

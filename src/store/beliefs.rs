@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
+use futures_util::TryStreamExt as _;
 use sqlx::PgConnection;
 
 use super::prune::standings;
@@ -14,6 +15,7 @@ use crate::domain::beliefs::{
     Mark, OpenGroupSpan, OpenSpan, Person, Restored, Run, ended,
 };
 use crate::domain::digest::{Digest, assignment_hash, assignment_hash_in_order};
+use crate::domain::text::Common;
 use crate::domain::{AttachUser, AttachUsers, Counters, Instant};
 
 impl Store {
@@ -123,20 +125,20 @@ async fn load_persons(
     source_id: SourceId,
 ) -> Result<Vec<Person>, StoreError> {
     type Row = (i32, Option<String>, Option<String>, Option<String>, Vec<u8>);
-    let rows: Vec<Row> = sqlx::query_as(
+    let failed = StoreError::while_trying("read the persons of a source");
+    let mut rows = sqlx::query_as::<_, Row>(
         "-- store::beliefs::load_persons
          select person_no, type, id, name, commitment from deskledger_data.person
           where source_id = $1 order by person_no",
     )
     .bind(source_id)
-    .fetch_all(connection)
-    .await
-    .map_err(StoreError::while_trying("read the persons of a source"))?;
-    let mut persons = Vec::with_capacity(rows.len());
-    for (no, kind, id, name, commitment) in rows {
+    .fetch(connection);
+    let (mut persons, mut common) = (Vec::new(), Common::default());
+    while let Some(row) = rows.try_next().await.map_err(&failed)? {
+        let (no, kind, id, name, commitment) = row;
         check_number(no, persons.len(), "person")?;
         let user = AttachUser {
-            kind: kind.map(Arc::from),
+            kind: kind.map(|kind| common.of(&kind)),
             id: id.map(Arc::from),
             name: name.map(Arc::from),
             user_group: None,
@@ -152,28 +154,37 @@ async fn load_assignments(
     persons: &[Person],
 ) -> Result<Vec<Assignment>, StoreError> {
     type Row = (i32, sqlx::types::Json<Vec<StoredUser>>, Vec<i32>, Vec<i32>, Option<Vec<i32>>);
-    let rows: Vec<Row> = sqlx::query_as(
+    let failed = StoreError::while_trying("read the assignments of a source");
+    let mut rows = sqlx::query_as::<_, Row>(
         "-- store::beliefs::load_assignments
          select assignment_no, attach_users, person_nos, entry_person_nos, chain_order from deskledger_data.assignment
           where source_id = $1 order by assignment_no",
     )
     .bind(source_id)
-    .fetch_all(connection)
-    .await
-    .map_err(StoreError::while_trying("read the assignments of a source"))?;
-    let mut assignments = Vec::with_capacity(rows.len());
-    for (no, entries, person_nos, entry_person_nos, chain_order) in rows {
+    .fetch(connection);
+    let (mut assignments, mut common) = (Vec::new(), Common::default());
+    while let Some(row) = rows.try_next().await.map_err(&failed)? {
+        let (no, entries, person_nos, entry_person_nos, chain_order) = row;
         check_number(no, assignments.len(), "assignment")?;
-        let users = AttachUsers::new(entries.0.into_iter().map(AttachUser::from).collect());
-        let commitment = |no: &i32| {
+        let person = |no: &i32| {
             usize::try_from(no - 1)
                 .ok()
                 .and_then(|at| persons.get(at))
-                .map(|person| person.commitment)
                 .ok_or_else(|| StoreError::Inconsistent(format!("there is no person number {no}")))
         };
-        let commitments: Vec<Digest> =
-            entry_person_nos.iter().map(commitment).collect::<Result<_, _>>()?;
+        let of_entries: Vec<&Person> =
+            entry_person_nos.iter().map(person).collect::<Result<_, _>>()?;
+        // With the texts of the persons, so that a fleet's users are not in memory twice.
+        let mut of_entry = of_entries.iter();
+        let users = entries.0.into_iter().map(AttachUser::from).map(|user| match of_entry.next() {
+            Some(person) if person.user.is_same_user(&user) => {
+                let user_group = user.user_group.map(|group| common.of(&group));
+                AttachUser { user_group, ..person.user.clone() }
+            }
+            _ => user,
+        });
+        let users = AttachUsers::new(users.collect());
+        let commitments: Vec<Digest> = of_entries.iter().map(|person| person.commitment).collect();
         let hash = match chain_order {
             None => assignment_hash(&users, &commitments),
             Some(order) => {
@@ -211,17 +222,16 @@ async fn load_labels(
     connection: &mut PgConnection,
     source_id: SourceId,
 ) -> Result<Vec<Label>, StoreError> {
-    let rows: Vec<(i32, Option<String>, i32, Vec<u8>)> = sqlx::query_as(
+    let failed = StoreError::while_trying("read the labels of a source");
+    let mut rows = sqlx::query_as::<_, (i32, Option<String>, i32, Vec<u8>)>(
         "-- store::beliefs::load_labels
          select label_no, desktop_name, assignment_no, commitment from deskledger_data.label
           where source_id = $1 order by label_no",
     )
     .bind(source_id)
-    .fetch_all(connection)
-    .await
-    .map_err(StoreError::while_trying("read the labels of a source"))?;
-    let mut labels = Vec::with_capacity(rows.len());
-    for (no, name, assignment, commitment) in rows {
+    .fetch(connection);
+    let mut labels = Vec::new();
+    while let Some((no, name, assignment, commitment)) = rows.try_next().await.map_err(&failed)? {
         check_number(no, labels.len(), "label")?;
         let commitment = digest(commitment, "label.commitment")?;
         labels.push(Label { name: name.map(Arc::from), assignment, commitment });
@@ -251,22 +261,21 @@ async fn load_desktops(
     head: &Head,
 ) -> Result<Vec<DesktopBelief>, StoreError> {
     let failed = StoreError::while_trying("read the desktops of a source");
-    let rows: Vec<(i32, String, Vec<u8>)> = sqlx::query_as(
+    let mut rows = sqlx::query_as::<_, (i32, String, Vec<u8>)>(
         "-- store::beliefs::load_desktops
          select desktop_no, desktop_id, commitment from deskledger_data.desktop
           where source_id = $1 order by desktop_no",
     )
     .bind(source_id)
-    .fetch_all(&mut *connection)
-    .await
-    .map_err(&failed)?;
-    let mut desktops = Vec::with_capacity(rows.len());
-    for (no, id, commitment) in rows {
+    .fetch(&mut *connection);
+    let mut desktops = Vec::new();
+    while let Some((no, id, commitment)) = rows.try_next().await.map_err(&failed)? {
         check_number(no, desktops.len(), "desktop")?;
         let commitment = digest(commitment, "desktop.commitment")?;
         desktops.push(DesktopBelief::restored(Arc::from(id), commitment));
     }
-    let open: Vec<OpenSpanRow> = sqlx::query_as(
+    drop(rows);
+    let mut open = sqlx::query_as::<_, OpenSpanRow>(
         "-- store::beliefs::load_desktops
          select o.*, s.max_gap as unlisted_gap
            from deskledger_data.open_span o
@@ -274,10 +283,8 @@ async fn load_desktops(
           where o.source_id = $1",
     )
     .bind(source_id)
-    .fetch_all(&mut *connection)
-    .await
-    .map_err(&failed)?;
-    for row in open {
+    .fetch(&mut *connection);
+    while let Some(row) = open.try_next().await.map_err(&failed)? {
         belief(&mut desktops, row.desktop_no)?.open = Some(OpenSpan {
             status: row.status_id,
             label: row.label_no,
@@ -291,6 +298,7 @@ async fn load_desktops(
             disconnected_at: row.disconnected_at,
         });
     }
+    drop(open);
     // Those that are absent without a gap since they left: a disconnect before may yet be followed
     // by a reconnect.
     let absent: HashMap<i32, (Instant, i16, Option<Instant>)> = sqlx::query_as(

@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 
 use super::beliefs::StoredUser;
-use super::record::attach_users_json;
+use super::registered::attach_users_json;
 use super::source::SourceId;
 use super::{Store, StoreError};
 use crate::domain::beliefs::{LabelNo, PersonNo};

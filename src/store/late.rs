@@ -48,12 +48,12 @@ struct Row<'a> {
 
 impl Store {
     /// Keeps a late snapshot, in one transaction; `None`: the same visit is in the ledger already. `erasures`: how many of
-    /// the source were known when the line was written.
+    /// the source were known when it was seen to that nobody is named in the line who was erased.
     pub(super) async fn record_late(
         &self,
         source_id: SourceId,
         snapshot: &Snapshot,
-        line: &str,
+        line: impl FnOnce() -> String + Send,
         received_at: Instant,
         salt: &Salt,
         erasures: i64,
@@ -96,6 +96,7 @@ impl Store {
         let before = Digest::try_from(head.digest)
             .map_err(|_| StoreError::Inconsistent("head.digest has not 32 bytes".to_owned()))?;
         let sequence = head.sequence + 1;
+        let line = &*line();
         let body = late_commitment(salt, line);
         let header = row.header.late_hash(received_at);
         let digest = entry_digest(&before, sequence, Kind::Late, &header, &body);

@@ -18,6 +18,7 @@ pub mod private;
 pub mod prune;
 mod record;
 mod recorder;
+mod registered;
 mod replay;
 mod roles;
 mod schema;

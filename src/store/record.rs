@@ -2,22 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::types::Json;
 use sqlx::{PgConnection, Postgres, Transaction};
 
 use super::partitions::{KnownMonths, filed_under};
+use super::registered::insert_registered;
 use super::source::SourceId;
 use super::tally::record_tally;
 use super::{Store, StoreError};
 use crate::domain::beliefs::{
     Changes, ClosedGroupSpan, ClosedSpan, DesktopNo, Entry, GroupNo, Head, OpenGroupSpan, OpenSpan,
-    PersonNo, Registered, Run, ended,
+    Registered, Run, ended,
 };
 use crate::domain::history::Cut;
-use crate::domain::{AttachUsers, Instant, Outcome};
+use crate::domain::{Instant, Outcome};
 
-/// How many assignments one statement registers.
-const ASSIGNMENTS_AT_ONCE: usize = 1_000;
+/// How many rows one statement writes: a fleet's first snapshot brings hundreds of thousands, which would be in memory
+/// once more for each statement and again for the connection.
+pub(super) const ROWS_AT_ONCE: usize = 5_000;
 
 /// What several snapshots in a row make of a source's record: what one opened and a later one
 /// closed or changed is written once.
@@ -90,7 +91,7 @@ impl Store {
         Ok(transaction)
     }
 
-    /// Records a batch in one transaction.
+    /// Records a batch in one transaction; each part of it is dropped when it is written.
     ///
     /// # Errors
     /// [`StoreError::Fenced`]: another recorder has recorded since. [`StoreError::Deposed`]: another one leads.
@@ -98,7 +99,7 @@ impl Store {
         &self,
         source_id: SourceId,
         fence: &Fence,
-        batch: &Batch,
+        batch: Batch,
         months: &mut KnownMonths,
     ) -> Result<(), StoreError> {
         let Some(head) = &batch.head else { return Ok(()) };
@@ -110,7 +111,7 @@ impl Store {
         let failed = StoreError::while_trying("record a snapshot");
         let mut transaction = self.begin_recording().await.map_err(&failed)?;
         move_head(&mut transaction, source_id, fence, head).await?;
-        insert_registered(&mut transaction, source_id, &batch.registered).await.map_err(&failed)?;
+        insert_registered(&mut transaction, source_id, batch.registered).await.map_err(&failed)?;
         insert_snapshots(&mut transaction, source_id, &batch.entries).await.map_err(&failed)?;
         insert_runs(&mut transaction, source_id, &batch.ended_runs).await.map_err(&failed)?;
         insert_spans(&mut transaction, source_id, &batch.closed).await.map_err(&failed)?;
@@ -250,142 +251,6 @@ async fn refused(
     }
 }
 
-async fn insert_registered(
-    connection: &mut PgConnection,
-    source_id: SourceId,
-    registered: &Registered,
-) -> sqlx::Result<()> {
-    let Registered { desktops, statuses, persons, assignments, labels, desktop_labels, groups } =
-        registered;
-    if !desktops.is_empty() {
-        sqlx::query(
-            "-- store::record::insert_registered
-             insert into deskledger_data.desktop (source_id, desktop_no, desktop_id, salt, commitment)
-             select $1, * from unnest($2::integer[], $3::text[], $4::bytea[], $5::bytea[])",
-        )
-        .bind(source_id)
-        .bind(desktops.iter().map(|row| row.0).collect::<Vec<_>>())
-        .bind(desktops.iter().map(|row| &*row.1).collect::<Vec<_>>())
-        .bind(desktops.iter().map(|row| row.2.as_slice()).collect::<Vec<_>>())
-        .bind(desktops.iter().map(|row| row.3.as_slice()).collect::<Vec<_>>())
-        .execute(&mut *connection)
-        .await?;
-    }
-    if !statuses.is_empty() {
-        sqlx::query(
-            "-- store::record::insert_registered
-             insert into deskledger_data.status (source_id, status_id, status)
-             select $1, * from unnest($2::smallint[], $3::text[])",
-        )
-        .bind(source_id)
-        .bind(statuses.iter().map(|row| row.0).collect::<Vec<_>>())
-        .bind(statuses.iter().map(|row| &*row.1).collect::<Vec<_>>())
-        .execute(&mut *connection)
-        .await?;
-    }
-    if !persons.is_empty() {
-        sqlx::query(
-            "-- store::record::insert_registered
-             insert into deskledger_data.person (source_id, person_no, type, id, name, salt, commitment)
-             select $1, * from unnest($2::integer[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::bytea[])",
-        )
-        .bind(source_id)
-        .bind(persons.iter().map(|row| row.0).collect::<Vec<_>>())
-        .bind(persons.iter().map(|row| row.1.kind.as_deref()).collect::<Vec<_>>())
-        .bind(persons.iter().map(|row| row.1.id.as_deref()).collect::<Vec<_>>())
-        .bind(persons.iter().map(|row| row.1.name.as_deref()).collect::<Vec<_>>())
-        .bind(persons.iter().map(|row| row.2.as_slice()).collect::<Vec<_>>())
-        .bind(persons.iter().map(|row| row.3.as_slice()).collect::<Vec<_>>())
-        .execute(&mut *connection)
-        .await?;
-    }
-    // Many in one statement: a fleet's first snapshot brings as many as it has desktops. But not all,
-    // since as documents they take several times their memory.
-    for assignments in assignments.chunks(ASSIGNMENTS_AT_ONCE) {
-        // An array of arrays must be rectangular, so these come as texts and documents.
-        let numbers = |nos: &[PersonNo]| {
-            let nos: Vec<String> = nos.iter().map(ToString::to_string).collect();
-            format!("{{{}}}", nos.join(","))
-        };
-        let names = |users: &AttachUsers| {
-            Json(users.users().map(|user| user.name.clone()).collect::<Vec<_>>())
-        };
-        sqlx::query(
-            "-- store::record::insert_registered
-             insert into deskledger_data.assignment
-                    (source_id, assignment_no, attach_users, users, person_nos, entry_person_nos, attribution)
-             select $1, a.no, a.attach_users, array(select jsonb_array_elements_text(a.names)),
-                    a.person_nos::integer[], a.entry_person_nos::integer[], a.attribution
-               from unnest($2::integer[], $3::jsonb[], $4::jsonb[], $5::text[], $6::text[], $7::text[])
-                    a (no, attach_users, names, person_nos, entry_person_nos, attribution)",
-        )
-        .bind(source_id)
-        .bind(assignments.iter().map(|row| row.0).collect::<Vec<_>>())
-        .bind(assignments.iter().map(|row| Json(attach_users_json(&row.1))).collect::<Vec<_>>())
-        .bind(assignments.iter().map(|row| names(&row.1)).collect::<Vec<_>>())
-        .bind(assignments.iter().map(|row| numbers(&row.2)).collect::<Vec<_>>())
-        .bind(assignments.iter().map(|row| numbers(&row.3)).collect::<Vec<_>>())
-        .bind(assignments.iter().map(|row| row.1.attribution().as_str()).collect::<Vec<_>>())
-        .execute(&mut *connection)
-        .await?;
-    }
-    if !labels.is_empty() {
-        sqlx::query(
-            "-- store::record::insert_registered
-             insert into deskledger_data.label (source_id, label_no, desktop_name, assignment_no, salt, commitment)
-             select $1, * from unnest($2::integer[], $3::text[], $4::integer[], $5::bytea[], $6::bytea[])",
-        )
-        .bind(source_id)
-        .bind(labels.iter().map(|row| row.0).collect::<Vec<_>>())
-        .bind(labels.iter().map(|row| row.1.as_deref()).collect::<Vec<_>>())
-        .bind(labels.iter().map(|row| row.2).collect::<Vec<_>>())
-        .bind(labels.iter().map(|row| row.3.as_slice()).collect::<Vec<_>>())
-        .bind(labels.iter().map(|row| row.4.as_slice()).collect::<Vec<_>>())
-        .execute(&mut *connection)
-        .await?;
-    }
-    if !desktop_labels.is_empty() {
-        sqlx::query(
-            "-- store::record::insert_registered
-             insert into deskledger_data.desktop_label (source_id, desktop_no, label_no)
-             select $1, * from unnest($2::integer[], $3::integer[])
-                 on conflict do nothing",
-        )
-        .bind(source_id)
-        .bind(desktop_labels.iter().map(|row| row.0).collect::<Vec<_>>())
-        .bind(desktop_labels.iter().map(|row| row.1).collect::<Vec<_>>())
-        .execute(&mut *connection)
-        .await?;
-    }
-    if !groups.is_empty() {
-        sqlx::query(
-            "-- store::record::insert_registered
-             insert into deskledger_data.desktop_group (source_id, group_no, static_name, ordinal)
-             select $1, * from unnest($2::integer[], $3::text[], $4::integer[])",
-        )
-        .bind(source_id)
-        .bind(groups.iter().map(|row| row.0).collect::<Vec<_>>())
-        .bind(groups.iter().map(|row| row.1.as_deref()).collect::<Vec<_>>())
-        .bind(groups.iter().map(|row| row.2).collect::<Vec<_>>())
-        .execute(&mut *connection)
-        .await?;
-    }
-    Ok(())
-}
-
-/// `attach_users` as the API gives it: every key, null where it gave none.
-pub(super) fn attach_users_json(users: &AttachUsers) -> serde_json::Value {
-    users
-        .entries()
-        .iter()
-        .map(|user| {
-            serde_json::json!({
-                "id": user.id, "name": user.name, "type": user.kind, "user_group": user.user_group,
-            })
-        })
-        .collect()
-}
-
 async fn insert_snapshots(
     connection: &mut PgConnection,
     source_id: SourceId,
@@ -455,36 +320,35 @@ pub(super) async fn insert_spans(
     fn all<T>(closed: &[ClosedSpan], column: impl Fn(&ClosedSpan) -> T) -> Vec<T> {
         closed.iter().map(column).collect()
     }
-    if closed.is_empty() {
-        return Ok(());
-    }
     let earlier =
         |row: &ClosedSpan| (row.span.first_seen != row.piece.from).then_some(row.span.first_seen);
-    sqlx::query(
-        "-- store::record::insert_spans
-         insert into deskledger_data.span
-                (source_id, desktop_no, label_no, status_id, ended, piece_from, piece_to, last_seen,
-                 started_after, first_seen, connection_first_seen, connection_started_after, disconnected_at)
-         select $1, * from unnest($2::integer[], $3::integer[], $4::smallint[], $5::smallint[],
-                $6::timestamptz[], $7::timestamptz[], $8::timestamptz[], $9::timestamptz[],
-                $10::timestamptz[], $11::timestamptz[], $12::timestamptz[], $13::timestamptz[])",
-    )
-    .bind(source_id)
-    .bind(all(closed, |row| row.desktop))
-    .bind(all(closed, |row| row.span.label))
-    .bind(all(closed, |row| row.span.status))
-    .bind(all(closed, |row| if row.piece.goes_on { ended::CUT } else { row.ended }))
-    .bind(all(closed, |row| row.piece.from))
-    .bind(all(closed, |row| row.piece.to))
-    .bind(all(closed, |row| row.piece.last_seen))
-    .bind(all(closed, |row| row.span.started_after))
-    .bind(all(closed, earlier))
-    .bind(all(closed, |row| row.span.connection.map(|connection| connection.0)))
-    .bind(all(closed, |row| row.span.connection.and_then(|connection| connection.1)))
-    .bind(all(closed, |row| row.span.disconnected_at))
-    .execute(connection)
-    .await
-    .map(drop)
+    for closed in closed.chunks(ROWS_AT_ONCE) {
+        sqlx::query(
+            "-- store::record::insert_spans
+             insert into deskledger_data.span
+                    (source_id, desktop_no, label_no, status_id, ended, piece_from, piece_to, last_seen,
+                     started_after, first_seen, connection_first_seen, connection_started_after, disconnected_at)
+             select $1, * from unnest($2::integer[], $3::integer[], $4::smallint[], $5::smallint[],
+                    $6::timestamptz[], $7::timestamptz[], $8::timestamptz[], $9::timestamptz[],
+                    $10::timestamptz[], $11::timestamptz[], $12::timestamptz[], $13::timestamptz[])",
+        )
+        .bind(source_id)
+        .bind(all(closed, |row| row.desktop))
+        .bind(all(closed, |row| row.span.label))
+        .bind(all(closed, |row| row.span.status))
+        .bind(all(closed, |row| if row.piece.goes_on { ended::CUT } else { row.ended }))
+        .bind(all(closed, |row| row.piece.from))
+        .bind(all(closed, |row| row.piece.to))
+        .bind(all(closed, |row| row.piece.last_seen))
+        .bind(all(closed, |row| row.span.started_after))
+        .bind(all(closed, earlier))
+        .bind(all(closed, |row| row.span.connection.map(|connection| connection.0)))
+        .bind(all(closed, |row| row.span.connection.and_then(|connection| connection.1)))
+        .bind(all(closed, |row| row.span.disconnected_at))
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
 }
 
 async fn replace_open_spans(
@@ -504,46 +368,47 @@ async fn replace_open_spans(
         .execute(&mut *connection)
         .await?;
     }
-    let spans: Vec<(DesktopNo, OpenSpan)> =
-        open.iter().filter_map(|(no, span)| span.map(|span| (*no, span))).collect();
-    if spans.is_empty() {
-        return Ok(());
-    }
     fn all<T>(spans: &[(DesktopNo, OpenSpan)], column: impl Fn(&OpenSpan) -> T) -> Vec<T> {
         spans.iter().map(|(_, span)| column(span)).collect()
     }
-    sqlx::query(
-        "-- store::record::replace_open_spans
-         insert into deskledger_data.open_span
-                (source_id, desktop_no, label_no, status_id, piece_from, first_seen, last_seen, unlisted_since,
-                 started_after, connection_first_seen, connection_started_after, disconnected_at)
-         select $1, * from unnest($2::integer[], $3::integer[], $4::smallint[], $5::timestamptz[],
-                $6::timestamptz[], $7::timestamptz[], $8::timestamptz[], $9::timestamptz[],
-                $10::timestamptz[], $11::timestamptz[], $12::timestamptz[])
-         on conflict (source_id, desktop_no) do update
-            set label_no = excluded.label_no, status_id = excluded.status_id,
-                piece_from = excluded.piece_from, first_seen = excluded.first_seen,
-                last_seen = excluded.last_seen, unlisted_since = excluded.unlisted_since,
-                started_after = excluded.started_after,
-                connection_first_seen = excluded.connection_first_seen,
-                connection_started_after = excluded.connection_started_after,
-                disconnected_at = excluded.disconnected_at",
-    )
-    .bind(source_id)
-    .bind(spans.iter().map(|(no, _)| *no).collect::<Vec<_>>())
-    .bind(all(&spans, |span| span.label))
-    .bind(all(&spans, |span| span.status))
-    .bind(all(&spans, |span| span.piece_from))
-    .bind(all(&spans, |span| span.first_seen))
-    .bind(all(&spans, |span| span.unlisted.map(|(mark, _)| mark.at)))
-    .bind(all(&spans, |span| span.unlisted.map(|(_, since)| since)))
-    .bind(all(&spans, |span| span.started_after))
-    .bind(all(&spans, |span| span.connection.map(|connection| connection.0)))
-    .bind(all(&spans, |span| span.connection.and_then(|connection| connection.1)))
-    .bind(all(&spans, |span| span.disconnected_at))
-    .execute(connection)
-    .await
-    .map(drop)
+    let mut open = open.iter().filter_map(|(no, span)| span.map(|span| (*no, span)));
+    loop {
+        let spans: Vec<(DesktopNo, OpenSpan)> = open.by_ref().take(ROWS_AT_ONCE).collect();
+        if spans.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(
+            "-- store::record::replace_open_spans
+             insert into deskledger_data.open_span
+                    (source_id, desktop_no, label_no, status_id, piece_from, first_seen, last_seen, unlisted_since,
+                     started_after, connection_first_seen, connection_started_after, disconnected_at)
+             select $1, * from unnest($2::integer[], $3::integer[], $4::smallint[], $5::timestamptz[],
+                    $6::timestamptz[], $7::timestamptz[], $8::timestamptz[], $9::timestamptz[],
+                    $10::timestamptz[], $11::timestamptz[], $12::timestamptz[])
+             on conflict (source_id, desktop_no) do update
+                set label_no = excluded.label_no, status_id = excluded.status_id,
+                    piece_from = excluded.piece_from, first_seen = excluded.first_seen,
+                    last_seen = excluded.last_seen, unlisted_since = excluded.unlisted_since,
+                    started_after = excluded.started_after,
+                    connection_first_seen = excluded.connection_first_seen,
+                    connection_started_after = excluded.connection_started_after,
+                    disconnected_at = excluded.disconnected_at",
+        )
+        .bind(source_id)
+        .bind(spans.iter().map(|(no, _)| *no).collect::<Vec<_>>())
+        .bind(all(&spans, |span| span.label))
+        .bind(all(&spans, |span| span.status))
+        .bind(all(&spans, |span| span.piece_from))
+        .bind(all(&spans, |span| span.first_seen))
+        .bind(all(&spans, |span| span.unlisted.map(|(mark, _)| mark.at)))
+        .bind(all(&spans, |span| span.unlisted.map(|(_, since)| since)))
+        .bind(all(&spans, |span| span.started_after))
+        .bind(all(&spans, |span| span.connection.map(|connection| connection.0)))
+        .bind(all(&spans, |span| span.connection.and_then(|connection| connection.1)))
+        .bind(all(&spans, |span| span.disconnected_at))
+        .execute(&mut *connection)
+        .await?;
+    }
 }
 
 pub(super) async fn insert_unlisted(
@@ -551,21 +416,20 @@ pub(super) async fn insert_unlisted(
     source_id: SourceId,
     unlisted: &[(DesktopNo, Instant, Instant)],
 ) -> sqlx::Result<()> {
-    if unlisted.is_empty() {
-        return Ok(());
+    for unlisted in unlisted.chunks(ROWS_AT_ONCE) {
+        sqlx::query(
+            "-- store::record::insert_unlisted
+             insert into deskledger_data.unlisted (source_id, desktop_no, from_at, to_at)
+             select $1, * from unnest($2::integer[], $3::timestamptz[], $4::timestamptz[])",
+        )
+        .bind(source_id)
+        .bind(unlisted.iter().map(|row| row.0).collect::<Vec<_>>())
+        .bind(unlisted.iter().map(|row| row.1).collect::<Vec<_>>())
+        .bind(unlisted.iter().map(|row| row.2).collect::<Vec<_>>())
+        .execute(&mut *connection)
+        .await?;
     }
-    sqlx::query(
-        "-- store::record::insert_unlisted
-         insert into deskledger_data.unlisted (source_id, desktop_no, from_at, to_at)
-         select $1, * from unnest($2::integer[], $3::timestamptz[], $4::timestamptz[])",
-    )
-    .bind(source_id)
-    .bind(unlisted.iter().map(|row| row.0).collect::<Vec<_>>())
-    .bind(unlisted.iter().map(|row| row.1).collect::<Vec<_>>())
-    .bind(unlisted.iter().map(|row| row.2).collect::<Vec<_>>())
-    .execute(connection)
-    .await
-    .map(drop)
+    Ok(())
 }
 
 pub(super) async fn insert_group_spans(

@@ -230,7 +230,7 @@ impl Recorder {
         // Until it is known to be written, nothing is believed: this may be given up half-way.
         let beliefs = self.beliefs.take();
         let fence = self.fence();
-        let written = self.store.record(self.source_id, &fence, &batch, &mut self.months).await;
+        let written = self.store.record(self.source_id, &fence, batch, &mut self.months).await;
         if let Err(error) = written {
             self.failed(&error);
             return Err(error);
@@ -270,9 +270,10 @@ impl Recorder {
             let erasures = self.store.erasures(self.source_id).await?;
             let veil = self.store.veil(self.source_id).await?;
             let snapshot = veil.over(snapshot);
-            let line = line(&snapshot);
             let id = self.source_id;
-            match self.store.record_late(id, &snapshot, &line, received_at, &salt, erasures).await {
+            // A line of a large fleet is tens of megabytes, and most often is there already.
+            let line = || line(&snapshot);
+            match self.store.record_late(id, &snapshot, line, received_at, &salt, erasures).await {
                 Ok(Some(moved)) => break moved,
                 Ok(None) => return Ok(Late::Recorded),
                 // Somebody was erased between the looks at it.

@@ -16,6 +16,7 @@ use super::transport::Transport;
 use super::wire::{DesktopsPage, StatisticsPage};
 use super::{ApiError, Credentials, Kind};
 use crate::clock::Clock;
+use crate::domain::text::Common;
 use crate::domain::{Beliefs, Failure, GroupStatistics, Listing};
 
 const DESKTOPS: &str = "connect-desktops";
@@ -213,7 +214,7 @@ impl Client {
             self.config.concurrency,
             run.deadline(),
             &known,
-            |request, is_patient| self.page(run, request, is_patient),
+            |request, is_patient| self.page(run, request, is_patient, &known),
         );
         // The statistics first: they are one request, which must not wait behind a large fleet's pages.
         let (groups, listing) = tokio::join!(self.statistics(run, true), listing);
@@ -244,6 +245,7 @@ impl Client {
         run: &Run,
         request: Request,
         repeat: bool,
+        known: &Known,
     ) -> Result<Page, ApiError> {
         self.transport
             .get(run, DESKTOPS, &request.query(), repeat, |body| {
@@ -256,14 +258,12 @@ impl Client {
                     None if total == Some(0) => Vec::new(),
                     None => return Err(unreadable(DESKTOPS, "the answer holds no `desktops`")),
                 };
-                Ok(Page {
-                    total,
-                    records: records.len(),
-                    desktops: records
-                        .into_iter()
-                        .filter_map(super::wire::DesktopRecord::into_desktop)
-                        .collect(),
-                })
+                let mut common = Common::default();
+                let count = records.len();
+                let desktops = records.into_iter().filter_map(|record| {
+                    record.into_desktop(&mut common).map(|desktop| known.share(desktop))
+                });
+                Ok(Page { total, records: count, desktops: desktops.collect() })
             })
             .await
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::listing::{Request, STATUSES};
+use super::listing::{Known, Request, STATUSES};
 use super::run::{Limits, Run};
 use super::{ApiError, Client, Traffic};
 
@@ -51,7 +51,7 @@ impl Look<'_> {
     ) -> Result<Glance, ApiError> {
         let request = Request::of(status, offset, limit);
         let began = Instant::now();
-        let page = self.client.page(&self.run, request, false).await?;
+        let page = self.client.page(&self.run, request, false, &Known::default()).await?;
         Ok(Glance { total: page.total, records: page.records, took: began.elapsed() })
     }
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use crate::domain::text::storable;
+use crate::domain::text::{Common, storable};
 use crate::domain::{AttachUser, AttachUsers, COUNTERS, Counters, Desktop, GroupStatistics};
 
 /// How much of a body that is no JSON is worth keeping.
@@ -49,14 +49,19 @@ pub struct DesktopRecord {
 }
 
 impl DesktopRecord {
-    /// The desktop; `None` for a record without an id, which counts as missing.
+    /// The desktop, with the texts that many have in `common`; `None` for a record without an id, which counts as missing.
     #[must_use]
-    pub fn into_desktop(self) -> Option<Desktop> {
+    pub fn into_desktop(self, common: &mut Common) -> Option<Desktop> {
+        let mut users = self.users.unwrap_or_default();
+        for user in &mut users {
+            user.kind = user.kind.take().map(|kind| common.of(&kind));
+            user.user_group = user.user_group.take().map(|group| common.of(&group));
+        }
         Some(Desktop {
             id: self.id.filter(|id| !id.is_empty())?,
             name: self.name,
-            status: self.status,
-            users: AttachUsers::new(self.users.unwrap_or_default()),
+            status: self.status.map(|status| common.of(&status)),
+            users: AttachUsers::new(users),
         })
     }
 }

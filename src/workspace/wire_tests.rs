@@ -5,7 +5,9 @@ use super::*;
 fn desktops(json: &str) -> (Option<i64>, Vec<Option<Desktop>>) {
     let page: DesktopsPage = serde_json::from_str(json).unwrap();
     let records = page.desktops.unwrap_or_default();
-    (page.total_count.0, records.into_iter().map(DesktopRecord::into_desktop).collect())
+    let mut common = Common::default();
+    let desktops = records.into_iter().map(|record| record.into_desktop(&mut common));
+    (page.total_count.0, desktops.collect())
 }
 
 fn only(json: &str) -> Desktop {

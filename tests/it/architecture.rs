@@ -71,7 +71,7 @@ const KNOWS_ALL_THE_SAME: [(&str, &str); 2] = [
 ];
 
 /// All that the domain may know outside of itself.
-const DOMAIN_KNOWS: [&str; 4] = ["chrono", "foldhash", "sha2", "thiserror"];
+const DOMAIN_KNOWS: [&str; 5] = ["chrono", "foldhash", "hashbrown", "sha2", "thiserror"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -7,6 +7,9 @@ mod architecture;
 mod authentication;
 mod chain;
 mod civil_time;
+// Reads what a process took from /proc.
+#[cfg(target_os = "linux")]
+mod collect_memory;
 mod compact;
 // Finds the processes of a server in /proc.
 #[cfg(target_os = "linux")]

@@ -8,7 +8,7 @@ use super::error::failed;
 use super::queue::Queue;
 use super::segment::{CORRUPT, Fault, Lines, path_of};
 use super::{Report, SpoolError};
-use crate::domain::Snapshot;
+use crate::domain::{Instant, Snapshot};
 use crate::exchange::Parser;
 
 /// Every line of ours says its own.
@@ -79,6 +79,21 @@ impl Queue {
                 segment.acknowledged = index.max(segment.acknowledged);
             }
         }
+        self.clear_away()
+    }
+
+    /// The snapshot of this instant is recorded: if it is the first that waits, it need not be read again to find that
+    /// out.
+    ///
+    /// # Errors
+    /// The disk fails: at worst it comes again after a restart.
+    pub fn acknowledge_first(&mut self, observed_at: Instant) -> Result<(), SpoolError> {
+        let waiting = self.segments.iter_mut().find(|segment| !segment.waiting().is_empty());
+        let Some(segment) = waiting else { return Ok(()) };
+        if segment.waiting()[0].observed_at != observed_at {
+            return Ok(());
+        }
+        segment.acknowledged += 1;
         self.clear_away()
     }
 

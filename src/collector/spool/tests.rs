@@ -188,6 +188,26 @@ fn an_acknowledged_snapshot_does_not_come_back_and_its_segment_goes() {
 }
 
 #[test]
+fn the_first_that_waits_goes_unread_if_it_is_the_one_that_is_recorded() {
+    let folder = folder();
+    let spool = Spool::open(&config(folder.path())).expect("it opens");
+    let mut queue = spool.queue("a", None).expect("it opens");
+    queue.acknowledge_first(snapshot(0).observed_at).expect("nothing waits");
+    fill(&mut queue, 0..3);
+    queue.acknowledge_first(snapshot(1).observed_at).expect("it is not the first");
+    assert_eq!(queue.len(), 3);
+    queue.acknowledge_first(snapshot(0).observed_at).expect("the disk works");
+    queue.acknowledge_first(snapshot(0).observed_at).expect("it is not there any more");
+    assert_eq!(all(&mut queue), numbers(1, 3));
+    queue.rewind();
+    queue.acknowledge_first(snapshot(1).observed_at).expect("the disk works");
+    queue.acknowledge_first(snapshot(2).observed_at).expect("the disk works");
+    assert_eq!(files(&folder.path().join("1/a")), Vec::<PathBuf>::new());
+    fill(&mut queue, 3..4);
+    assert_eq!(all(&mut queue), numbers(3, 4));
+}
+
+#[test]
 fn two_owners_have_different_slots_and_what_one_left_is_taken_first() {
     let folder = folder();
     let config = config(folder.path());

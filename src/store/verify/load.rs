@@ -9,7 +9,7 @@ use sqlx::types::Json;
 
 use super::super::StoreError;
 use super::super::beliefs::StoredUser;
-use super::super::record::attach_users_json;
+use super::super::registered::attach_users_json;
 use super::super::source::SourceId;
 use crate::domain::audit::{AssignmentRow, ErasureRow, HeadRow, Names, PruningRow};
 use crate::domain::digest::{Digest, Erased, ErasureHeader};

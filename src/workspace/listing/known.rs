@@ -30,6 +30,7 @@ pub struct Known {
 
 #[derive(Clone, Debug)]
 struct Entry {
+    name: Option<Arc<str>>,
     users: AttachUsers,
     /// The visit that listed it last.
     listed: u32,
@@ -45,9 +46,10 @@ impl Known {
         let mut known = Self::default();
         for desktop in beliefs.desktops() {
             let Some(open) = &desktop.open else { continue };
-            let Some((_, assignment)) = beliefs.label(open.label) else { continue };
+            let Some((label, assignment)) = beliefs.label(open.label) else { continue };
             known.note_status(beliefs.status(open.status));
-            let entry = Entry { users: assignment.users.clone(), listed: 0, in_vain: 0, due: 0 };
+            let (name, users) = (label.name.clone(), assignment.users.clone());
+            let entry = Entry { name, users, listed: 0, in_vain: 0, due: 0 };
             known.desktops.insert(Arc::clone(&desktop.id), entry);
         }
         known
@@ -93,8 +95,8 @@ impl Known {
         let visit = self.visits;
         for desktop in listed {
             self.note_status(desktop.status.as_deref());
-            let entry =
-                Entry { users: desktop.users.clone(), listed: visit, in_vain: 0, due: visit };
+            let (name, users) = (desktop.name.clone(), desktop.users.clone());
+            let entry = Entry { name, users, listed: visit, in_vain: 0, due: visit };
             self.desktops.insert(Arc::clone(&desktop.id), entry);
         }
         if is_whole {
@@ -109,6 +111,19 @@ impl Known {
                 // The first time may be bad luck: again at the next visit, then after 2, 4, 8 …
                 entry.due = visit + (1 << entry.in_vain) / 2 - 1;
             }
+        }
+    }
+
+    /// The desktop, with the texts of the same one as it was listed before as far as they have stayed: most of a fleet is as
+    /// it was, and what is believed of it, the listing before and this one are to hold it once together.
+    pub(in crate::workspace) fn share(&self, desktop: Desktop) -> Desktop {
+        let Some((id, before)) = self.desktops.get_key_value(&desktop.id) else { return desktop };
+        let is_same_name = before.name == desktop.name;
+        Desktop {
+            id: Arc::clone(id),
+            name: if is_same_name { before.name.clone() } else { desktop.name },
+            status: desktop.status,
+            users: if before.users == desktop.users { before.users.clone() } else { desktop.users },
         }
     }
 
@@ -181,6 +196,27 @@ mod tests {
         // A whole listing knows better.
         known.learn(std::slice::from_ref(&a), true, &HashSet::new());
         assert_eq!(known.len(), 1);
+    }
+
+    #[test]
+    fn what_stays_is_held_once() {
+        let before = desktop(1, Some("CONNECTED"), &["a"]);
+        let mut known = Known::default();
+        known.learn(std::slice::from_ref(&before), true, &HashSet::new());
+        let read = || {
+            let desktop = desktop(1, Some("DISCONNECTED"), &["a"]);
+            assert!(!Arc::ptr_eq(&desktop.id, &before.id));
+            desktop
+        };
+        let seen = known.share(read());
+        assert_eq!(seen, read());
+        assert!(Arc::ptr_eq(&seen.id, &before.id));
+        assert!(std::ptr::eq(seen.users.entries(), before.users.entries()));
+        // What is another one is as it was read.
+        let reassigned = desktop(1, None, &["b"]);
+        assert_eq!(known.share(reassigned.clone()), reassigned);
+        let renamed = Desktop { name: Some("another".into()), ..before };
+        assert_eq!(known.share(renamed.clone()), renamed);
     }
 
     #[test]
