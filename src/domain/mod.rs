@@ -11,6 +11,7 @@ pub mod duration;
 pub mod erasure;
 pub mod history;
 pub mod months;
+pub mod packed;
 pub mod pruning;
 pub mod retell;
 pub mod snapshot;

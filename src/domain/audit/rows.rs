@@ -87,7 +87,7 @@ pub struct PruningRow {
 }
 
 /// A row of `span` or `open_span`: a piece of a span.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpanRow {
     /// Whose it is.
     pub desktop: DesktopNo,
