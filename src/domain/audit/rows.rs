@@ -141,6 +141,17 @@ pub struct UnlistedRow {
     pub to: Instant,
 }
 
+/// A row of `tally`: how counts of desktops change at an instant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TallyRow {
+    /// When they do.
+    pub at: Instant,
+    /// Desktops, those of the four statuses that are counted, connections started, disconnects, connections ended.
+    pub counts: [i64; 8],
+    /// After how long how many came back.
+    pub reconnects: Option<Vec<Option<i64>>>,
+}
+
 /// A row of `group_span` or `open_group_span`: a piece of a group's counters.
 #[derive(Clone, Copy, Debug)]
 pub struct GroupRow {
