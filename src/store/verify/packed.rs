@@ -17,6 +17,7 @@ use super::copy::{self, Fields, Malformed};
 use super::statements as stored;
 use crate::domain::Instant;
 use crate::domain::audit::{End, SpanRow, Wrong};
+use crate::domain::beliefs::DesktopNo;
 use crate::domain::packed::{InOrder, Row, Sums};
 
 /// All pieces of a month, told by their number and the sum of their hashes: the same ones give the same in any order.
@@ -156,21 +157,31 @@ async fn read(
     Ok(PackedMonth { from, mark, pieces: InOrder::new(month, rows), malformed, wrong_sum })
 }
 
-/// Starts to read what SQL unpacks: the mark of each month.
-pub(super) fn unpacked_by_sql(
+/// What SQL makes of a month.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BySql {
+    pub(super) mark: Mark,
+    /// A desktop of which it sums up something else than is stored.
+    pub(super) summed_otherwise: Option<DesktopNo>,
+}
+
+/// Starts to read what SQL makes of each month.
+pub(super) fn by_sql(
     mut connection: PgConnection,
     source: SourceId,
     months: Vec<Instant>,
-) -> AbortOnDropHandle<Result<Vec<Mark>, StoreError>> {
+) -> AbortOnDropHandle<Result<Vec<BySql>, StoreError>> {
     AbortOnDropHandle::new(tokio::spawn(async move {
-        let mut marks = Vec::with_capacity(months.len());
+        let mut all = Vec::with_capacity(months.len());
         for month in months {
             let mut mark = Mark::default();
             let statement = stored::unpacked(source, month);
             copy::each(&mut connection, &statement, hashed, |hash| mark.add(hash)).await?;
-            marks.push(mark);
+            let statement = stored::summed_otherwise(source, month);
+            let odd = copy::all(&mut connection, &statement, |row| row.i32()).await?;
+            all.push(BySql { mark, summed_otherwise: odd.first().copied() });
         }
-        Ok(marks)
+        Ok(all)
     }))
 }
 

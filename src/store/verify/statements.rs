@@ -171,6 +171,29 @@ pub(super) fn unpacked(source: SourceId, month: Instant) -> String {
     )
 }
 
+/// A packed row of a month of which SQL sums up something else than is stored, among the first hundred that are
+/// summed up: what a function does wrong it does to most.
+pub(super) fn summed_otherwise(source: SourceId, month: Instant) -> String {
+    let month = literal(month);
+    format!(
+        "select k.desktop_no
+           from (select m.at, deskledger_report.whole(deskledger_data.finishes(m.source_id, m.at)) as finished
+                   from (select source_id, deskledger_report.whole(at) as at
+                           from deskledger_data.packed_month where source_id = {source} and month_from = {month}) m) m
+          cross join (select * from deskledger_data.packed
+                       where source_id = {source} and month_from = {month} and observed is not null
+                       order by desktop_no, label_no limit 100) k
+          cross join lateral deskledger_report.sums(
+                    m.at, m.finished, k.events, k.first_seen, k.started_after, k.disconnected_at) s
+          where (k.observed, k.connected, k.less, k.more, k.last_connected, k.stretches, k.disconnected, k.longest,
+                 k.last_disconnected, k.loose, k.breaks, k.closest, k.edges)
+                is distinct from
+                (s.observed, s.connected, s.less, s.more, s.last_connected, s.stretches, s.disconnected, s.longest,
+                 s.last_disconnected, s.loose, s.breaks, s.closest, s.edges)
+          limit 1"
+    )
+}
+
 /// The tally, in the order of time.
 pub(super) fn tally(source: SourceId) -> String {
     format!(

@@ -9,7 +9,7 @@ use super::super::StoreError;
 use super::super::prune::standings;
 use super::super::source::SourceId;
 use super::copy::{self, Rows};
-use super::packed::{self, Mark, PackedMonth, PackedPieces};
+use super::packed::{self, BySql, Mark, PackedMonth, PackedPieces};
 use super::statements::{self as stored, StoredGroup, Stretch};
 use super::{Moment, Progress, earlier, load};
 use crate::domain::Instant;
@@ -78,9 +78,9 @@ pub(super) async fn source(
     let packed = packed::months(&mut control, id).await?;
     let streams =
         open_streams(moment, &mut control, id, erasures, prunings.into(), packed.clone()).await?;
-    let unpacked = match packed.is_empty() {
+    let by_sql = match packed.is_empty() {
         true => None,
-        false => Some(packed::unpacked_by_sql(moment.connect().await?, id, packed)),
+        false => Some(packed::by_sql(moment.connect().await?, id, packed)),
     };
 
     let (sampled, mut samples) = mpsc::channel(1);
@@ -109,23 +109,28 @@ pub(super) async fn source(
     };
     let mut fault = earlier(fault, unlike);
     if fault.is_none()
-        && let Some(unpacked) = unpacked
+        && let Some(by_sql) = by_sql
     {
-        let unpacked = unpacked.await.map_err(broke_off)??;
-        fault = earlier(derived.clone(), unlike_sql(&months, &unpacked));
+        let by_sql = by_sql.await.map_err(broke_off)??;
+        fault = earlier(derived.clone(), unlike_sql(&months, &by_sql));
     }
     Ok((summary, fault.or(derived)))
 }
 
-/// The first month of which SQL unpacks something else than was checked.
-fn unlike_sql(months: &[BegunMonth], unpacked: &[Mark]) -> Option<Fault> {
-    let (month, _) = months.iter().zip(unpacked).find(|(month, mark)| month.mark != **mark)?;
-    let wrong = Wrong::new(
-        format!("the view `filed` of {}", month.from.format("%Y-%m")),
-        "the spans that are packed",
-        "others",
-    );
-    Some(Fault::at(month.place, wrong))
+/// The first month of which SQL makes something else than was checked.
+fn unlike_sql(months: &[BegunMonth], by_sql: &[BySql]) -> Option<Fault> {
+    months.iter().zip(by_sql).find_map(|(month, by_sql)| {
+        let name = month.from.format("%Y-%m");
+        let wrong = if by_sql.mark != month.mark {
+            let what = format!("the view `filed` of {name}");
+            Wrong::new(what, "the spans that are packed", "others")
+        } else {
+            let no = by_sql.summed_otherwise?;
+            let what = format!("what the function `sums` says of desktop number {no} in {name}");
+            Wrong::new(what, "the sums that are stored", "others")
+        };
+        Some(Fault::at(month.place, wrong))
+    })
 }
 
 async fn open_streams(
