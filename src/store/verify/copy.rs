@@ -10,7 +10,7 @@ use super::super::StoreError;
 use crate::domain::Instant;
 
 /// How many rows travel together, and how many such batches may wait.
-const ROWS_AT_ONCE: usize = 2_048;
+const ROWS_AT_ONCE: usize = 512;
 const BATCHES: usize = 3;
 /// A part of the stream is looked at when it has this many bytes.
 const ENOUGH: usize = 64 * 1024;
