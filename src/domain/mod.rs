@@ -12,6 +12,7 @@ pub mod erasure;
 pub mod history;
 pub mod months;
 mod numbered;
+pub mod packed;
 pub mod pruning;
 pub mod retell;
 pub mod snapshot;

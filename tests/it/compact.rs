@@ -227,3 +227,54 @@ async fn what_does_not_come_out_as_it_went_in_stays_as_it_was() {
         store.verify(None, &std::collections::BTreeMap::new(), &Progress::default()).await;
     assert!(verdicts.unwrap().iter().all(|verdict| verdict.fault.is_none()));
 }
+
+/// `verify` unpacks by itself; reports do not.
+#[tokio::test]
+async fn a_server_that_unpacks_something_else_than_was_packed_is_found() {
+    let (database, store) = ledger().await;
+    record(&store, &history(32), 7, usize::MAX).await;
+    let months = store.packable(None).await.unwrap();
+    store.pack(&months[0], async |_, _| ()).await.unwrap().unwrap();
+    let faults = async || {
+        let verdicts =
+            store.verify(None, &std::collections::BTreeMap::new(), &Progress::default()).await;
+        verdicts.unwrap().into_iter().filter_map(|verdict| verdict.fault).collect::<Vec<_>>()
+    };
+    assert_eq!(faults().await, []);
+    let (unpacks, sums) = ("the view `filed` of 2026-10", "the function `sums` says of desktop");
+    for (function, right, wrong, words) in [
+        ("unpack", "((e.begun & 128) = 0)", "((e.begun & 128) <> 0)", unpacks),
+        ("unpack", "THEN ((e.over >> 8) & 31)", "THEN ((e.over >> 8) & 1)", unpacks),
+        (
+            "unpack",
+            "WHERE ((e.begun & 8192) = 0)",
+            "WHERE ((e.begun & 8192) = 0) AND e.nth <> 100",
+            unpacks,
+        ),
+        ("unpack_these", "((e.begun & 128) = 0)", "((e.begun & 128) <> 0)", sums),
+        ("sums", "max(t.last_seen)", "min(t.last_seen)", sums),
+    ] {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+            "do $$ declare earlier text := pg_get_functiondef('deskledger_report.{function}'::regproc); begin
+                 if position('{right}' in earlier) = 0 then raise '%', earlier; end if;
+                 create table right_one as select earlier as definition;
+                 execute replace(earlier, '{right}', '{wrong}');
+             end $$"
+        )))
+        .execute(&database.pool)
+        .await
+        .unwrap();
+        let found = faults().await;
+        assert_eq!(found.len(), 1, "{wrong}");
+        let (place, told) = (found[0].at.unwrap(), found[0].wrong.to_string());
+        assert_eq!(place.sequence, 1, "{wrong}");
+        assert!(told.contains(words), "{wrong}: {told}");
+        sqlx::raw_sql(
+            "do $$ begin execute (select definition from right_one); end $$; drop table right_one",
+        )
+        .execute(&database.pool)
+        .await
+        .unwrap();
+    }
+    assert_eq!(faults().await, []);
+}

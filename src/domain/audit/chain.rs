@@ -9,8 +9,10 @@ use super::groups::Groups;
 use super::names::Names;
 use super::pruned::PrunedMonths;
 use super::rows::{
-    ErasureRow, GroupRow, HeadRow, LateRow, PruningRow, SpanRow, UnlistedRow, Visit, digest,
+    ErasureRow, GroupRow, HeadRow, LateRow, PruningRow, SpanRow, TallyRow, UnlistedRow, Visit,
+    digest,
 };
+use super::tally::Tally;
 use super::{Fault, Place, Shown as _, Wrong, same};
 use crate::domain::beliefs::{DesktopNo, Head, LabelNo, Mark, Run, StatusId};
 use crate::domain::digest::{
@@ -74,6 +76,9 @@ pub struct Audit {
     unlisted: Vec<UnlistedRow>,
     group_pieces: Vec<GroupRow>,
     runs: VecDeque<Run>,
+    tally: Tally,
+    /// The first thing that is wrong in what repeats the history.
+    derived: Option<Fault>,
 }
 
 impl Audit {
@@ -115,6 +120,8 @@ impl Audit {
             unlisted: Vec::new(),
             group_pieces: Vec::new(),
             runs: VecDeque::new(),
+            tally: Tally::default(),
+            derived: None,
         }
     }
 
@@ -129,6 +136,7 @@ impl Audit {
     /// A piece of a span that begins after the snapshot before, and not after the next one. All rows come
     /// in the order of time.
     pub fn piece(&mut self, row: SpanRow) {
+        self.tally.piece(&row);
         self.pieces.push(row);
     }
 
@@ -147,12 +155,37 @@ impl Audit {
         self.runs.push_back(run);
     }
 
+    /// A row of `tally` of the same time.
+    pub fn tally(&mut self, row: TallyRow) {
+        self.tally.row(row);
+    }
+
+    /// Something that only repeats the history, and is wrong at a snapshot; all of them come in the order of time.
+    pub fn repeats_wrongly(&mut self, at: Option<Place>, wrong: Wrong) {
+        self.derived.get_or_insert_with(|| Fault::at(at, wrong));
+    }
+
+    /// The first thing that is wrong in what only repeats the history: it counts where the history itself is right.
+    #[must_use]
+    pub fn derived(&self) -> Option<&Fault> {
+        self.derived.as_ref()
+    }
+
     /// The next snapshot; the rows that begin up to it were given.
     ///
     /// # Errors
     /// It is not what recording would have written.
     pub fn snapshot(&mut self, visit: &Visit) -> Result<(), Fault> {
-        self.check_snapshot(visit).map_err(|wrong| Fault::at(Some(place(visit)), wrong))
+        let place = Some(place(visit));
+        self.check_snapshot(visit).map_err(|wrong| Fault::at(place, wrong))?;
+        self.check_tally(place, Some(visit.observed_at));
+        Ok(())
+    }
+
+    fn check_tally(&mut self, place: Option<Place>, until: Option<Instant>) {
+        if let Some(wrong) = self.tally.check(until, |at| self.pruned.knows_counts(at)) {
+            self.repeats_wrongly(place, wrong);
+        }
     }
 
     /// The next entry, which is a late snapshot.
@@ -218,6 +251,7 @@ impl Audit {
             return Err(Fault::after(newest, wrong));
         }
         self.check_rest(head).map_err(|wrong| Fault::at(newest, wrong))?;
+        self.check_tally(newest, None);
         match &self.checkpoint {
             Some(checkpoint) if !self.passed_checkpoint => {
                 let wrong = Wrong::new(

@@ -16,6 +16,7 @@ mod names;
 mod pieces;
 mod pruned;
 mod rows;
+mod tally;
 
 use std::fmt;
 
@@ -26,7 +27,7 @@ pub use names::Names;
 pub use pruned::PrunedMonths;
 pub use rows::{
     AssignmentRow, End, ErasureRow, GroupEnd, GroupRow, HeadRow, LateRow, PruningRow, SpanRow,
-    UnlistedRow, Visit,
+    TallyRow, UnlistedRow, Visit,
 };
 
 use super::Instant;

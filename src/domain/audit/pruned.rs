@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::TimeDelta;
+
 use super::rows::PruningRow;
 use crate::domain::Instant;
 use crate::domain::months::month_start;
@@ -24,6 +26,7 @@ pub(super) enum LateIn {
 pub struct PrunedMonths {
     spans: BTreeSet<Instant>,
     groups: BTreeSet<Instant>,
+    rollups: BTreeSet<Instant>,
     /// Those of which spans were pruned once, whether or not they came back.
     ever: BTreeSet<Instant>,
     standings: BTreeMap<Instant, Standing>,
@@ -41,7 +44,7 @@ impl PrunedMonths {
             let months = match entry.pruning.class {
                 Class::Spans => &mut pruned.spans,
                 Class::Groups => &mut pruned.groups,
-                Class::Rollups => continue,
+                Class::Rollups => &mut pruned.rollups,
             };
             if entry.pruning.is_restored {
                 months.remove(&entry.pruning.month);
@@ -69,6 +72,15 @@ impl PrunedMonths {
         } else {
             LateIn::Kept
         }
+    }
+
+    /// Whether the spans tell all that counts at an instant, and all that was counted is there: of a month that is pruned
+    /// neither can be said, and at its ends only half.
+    pub(super) fn knows_counts(&self, at: Instant) -> bool {
+        let just_before = month_start(at - TimeDelta::microseconds(1));
+        [month_start(at), just_before]
+            .iter()
+            .all(|month| !self.spans.contains(month) && !self.rollups.contains(month))
     }
 
     /// Whether any spans are.

@@ -87,7 +87,7 @@ pub struct PruningRow {
 }
 
 /// A row of `span` or `open_span`: a piece of a span.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpanRow {
     /// Whose it is.
     pub desktop: DesktopNo,
@@ -139,6 +139,17 @@ pub struct UnlistedRow {
     pub from: Instant,
     /// The last.
     pub to: Instant,
+}
+
+/// A row of `tally`: how counts of desktops change at an instant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TallyRow {
+    /// When they do.
+    pub at: Instant,
+    /// Desktops, those of the four statuses that are counted, connections started, disconnects, connections ended.
+    pub counts: [i64; 8],
+    /// After how long how many came back.
+    pub reconnects: Option<Vec<Option<i64>>>,
 }
 
 /// A row of `group_span` or `open_group_span`: a piece of a group's counters.

@@ -10,14 +10,14 @@ use super::super::StoreError;
 use crate::domain::Instant;
 
 /// How many rows travel together, and how many such batches may wait.
-const ROWS_AT_ONCE: usize = 2_048;
+const ROWS_AT_ONCE: usize = 512;
 const BATCHES: usize = 3;
 /// A part of the stream is looked at when it has this many bytes.
 const ENOUGH: usize = 64 * 1024;
 /// What every binary COPY begins with; eight bytes of flags follow, of which none is in use.
 const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
 /// 2000-01-01T00:00:00Z, where PostgreSQL counts from, in microseconds since 1970.
-const EPOCH: i64 = 946_684_800_000_000;
+pub(super) const EPOCH: i64 = 946_684_800_000_000;
 /// The first microsecond of the year 1 and the last of 9998, since 1970.
 const OLDEST: i64 = -62_135_596_800_000_000;
 const NEWEST: i64 = 253_370_764_799_999_999;
@@ -41,8 +41,13 @@ impl<'a> Fields<'a> {
     }
 
     /// Whether none is left.
-    pub(super) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.rest.is_empty()
+    }
+
+    /// What is left, as it came.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
     }
 
     fn next(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
@@ -73,6 +78,58 @@ impl<'a> Fields<'a> {
 
     pub(super) fn i32(&mut self) -> Result<i32, Malformed> {
         self.maybe_i32()?.ok_or(Malformed)
+    }
+
+    /// An array of numbers. One of which packing writes none, with gaps or of another shape, comes out as a single number that
+    /// is never written either.
+    pub(super) fn maybe_i32s(&mut self) -> Result<Option<Vec<i32>>, Malformed> {
+        let Some((is_plain, mut elements, length)) = self.array()? else { return Ok(None) };
+        let mut all = Vec::with_capacity(length);
+        while !elements.is_empty() {
+            all.push(elements.maybe_i32()?);
+        }
+        let all = all.into_iter().collect::<Option<Vec<i32>>>().filter(|_| is_plain);
+        Ok(Some(all.unwrap_or_else(|| vec![i32::MIN])))
+    }
+
+    /// An array of instants; of none of them it is said whether it is null.
+    pub(super) fn instants(&mut self) -> Result<Vec<Instant>, Malformed> {
+        let (_, mut elements, length) = self.array()?.ok_or(Malformed)?;
+        let mut all = Vec::with_capacity(length);
+        while !elements.is_empty() {
+            all.push(elements.maybe_instant()?.unwrap_or_else(|| instant(i64::MIN)));
+        }
+        Ok(all)
+    }
+
+    /// An array of numbers of eight bytes.
+    pub(super) fn maybe_i64s(&mut self) -> Result<Option<Vec<Option<i64>>>, Malformed> {
+        let Some((_, mut elements, length)) = self.array()? else { return Ok(None) };
+        let mut all = Vec::with_capacity(length);
+        while !elements.is_empty() {
+            all.push(elements.maybe_i64()?);
+        }
+        Ok(Some(all))
+    }
+
+    /// Of an array: whether it counts from 1 in one dimension, its elements, and how many there are.
+    fn array(&mut self) -> Result<Option<(bool, Fields<'a>, usize)>, Malformed> {
+        let Some(mut bytes) = self.next()? else { return Ok(None) };
+        let mut word = || {
+            let (word, rest) = bytes.split_first_chunk().ok_or(Malformed)?;
+            bytes = rest;
+            Ok(i32::from_be_bytes(*word))
+        };
+        let (dimensions, _has_nulls, _kind) = (word()?, word()?, word()?);
+        let (mut is_plain, mut length) = (dimensions <= 1, usize::from(dimensions > 0));
+        for _ in 0..dimensions {
+            let (elements, first) = (word()?, word()?);
+            is_plain &= first == 1;
+            length = length.saturating_mul(usize::try_from(elements).map_err(|_| Malformed)?);
+        }
+        // No more than there are bytes for, whatever it says.
+        let length = length.min(bytes.len() / 4);
+        Ok(Some((is_plain, Fields::over(bytes), length)))
     }
 
     pub(super) fn maybe_i64(&mut self) -> Result<Option<i64>, Malformed> {
@@ -206,21 +263,32 @@ pub(super) async fn all<T>(
     statement: &str,
     decode: Decode<T>,
 ) -> Result<Vec<T>, StoreError> {
+    let mut rows = Vec::new();
+    each(connection, statement, decode, |row| rows.push(row)).await?;
+    Ok(rows)
+}
+
+/// Gives each row of a statement to `take`, and keeps none.
+pub(super) async fn each<T>(
+    connection: &mut PgConnection,
+    statement: &str,
+    decode: Decode<T>,
+    mut take: impl FnMut(T),
+) -> Result<(), StoreError> {
     let (sender, mut receiver) = mpsc::channel(BATCHES);
     let sending = async move {
         let sent = send(connection, statement, decode, &sender).await;
         drop(sender);
         sent
     };
-    let collecting = async {
-        let mut rows = Vec::new();
+    let taking = async {
         while let Some(batch) = receiver.recv().await {
-            rows.extend(batch?);
+            batch?.into_iter().for_each(&mut take);
         }
-        Ok(rows)
+        Ok(())
     };
-    let (sent, rows) = tokio::join!(sending, collecting);
-    sent.and(rows)
+    let (sent, taken) = tokio::join!(sending, taking);
+    sent.and(taken)
 }
 
 /// Sends what a statement gives; ends early, without an error, when nobody listens.

@@ -6,6 +6,7 @@
 
 mod copy;
 mod load;
+mod packed;
 mod said;
 mod statements;
 mod walk;
@@ -23,8 +24,8 @@ use super::{Store, StoreError};
 use crate::domain::audit::{Checkpoint, Fault, Place, Summary, Wrong};
 use crate::domain::{Instant, Source};
 
-/// Sources that are looked at side by side, at most: each takes up to seven connections.
-const SIDE_BY_SIDE: usize = 8;
+/// Sources that are looked at side by side, at most: each takes up to ten connections.
+const SIDE_BY_SIDE: usize = 6;
 
 /// What verifying a source came to.
 #[derive(Clone, Debug)]
@@ -140,22 +141,15 @@ impl Store {
             })
             .buffered(cores.min(SIDE_BY_SIDE))
             .try_collect::<Vec<(SourceId, Verdict)>>();
-        // The server's work alone, while the walks wait for the next month to be sorted.
-        let tallies = async {
-            let mut connection = moment.connect().await?;
-            let mut wrong = wrong_tallies(&mut connection).await.map_err(&failed)?;
-            wrong.extend(wrong_packing(&mut connection).await.map_err(&failed)?);
-            connection.close().await.map_err(&failed)?;
-            Ok(wrong)
-        };
-        let (mut verdicts, wrong_tallies) = tokio::try_join!(walks, tallies)?;
+        let packing = async { wrong_packing(&mut first).await.map_err(&failed) };
+        let (mut verdicts, wrong_packing) = tokio::try_join!(walks, packing)?;
         for (id, fault) in doubled_ids(&mut first).await.map_err(&failed)? {
             let verdict = verdicts.iter_mut().find(|(source, _)| *source == id);
             if let Some((_, verdict)) = verdict {
                 verdict.fault = earlier(verdict.fault.take(), Some(fault));
             }
         }
-        for (id, fault) in wrong_tallies {
+        for (id, fault) in wrong_packing {
             let verdict = verdicts.iter_mut().find(|(source, _)| *source == id);
             // Derived: where the spans are wrong already, it is their fault that is told.
             if let Some((_, verdict)) = verdict {
@@ -213,59 +207,6 @@ async fn doubled_ids(connection: &mut PgConnection) -> sqlx::Result<Vec<(SourceI
     Ok(faults.collect())
 }
 
-/// Instants at which the tally is another than the spans say: the first one of each source.
-async fn wrong_tallies(connection: &mut PgConnection) -> sqlx::Result<Vec<(SourceId, Fault)>> {
-    type Row = (SourceId, Instant, String, String, Option<i64>, Option<i64>, Option<Instant>);
-    let rows: Vec<Row> = sqlx::query_as(
-        "-- store::verify::wrong_tallies
-         select distinct on (1) coalesce(told.source_id, kept.source_id), coalesce(told.at, kept.at),
-                coalesce(told.counts, 'none'), coalesce(kept.counts, 'none'), n.snapshot_id, n.sequence,
-                n.observed_at
-           from (select source_id, at, concat_ws(', ', desktops, connected, disconnected, ready, unregistered, started,
-                        disconnects, ended, reconnects) as counts
-                   from deskledger_data.told) told
-           full join (select source_id, at, concat_ws(', ', desktops, connected, disconnected, ready, unregistered,
-                             started, disconnects, ended, reconnects) as counts
-                        from deskledger_data.tally) kept
-                on kept.source_id = told.source_id and kept.at = told.at
-           -- The snapshot of that instant; where there is none, the next one, or the last.
-           left join lateral (
-                (select s.snapshot_id, s.sequence, s.observed_at
-                   from deskledger_data.snapshot s
-                  where s.source_id = coalesce(told.source_id, kept.source_id)
-                    and s.observed_at >= coalesce(told.at, kept.at)
-                  order by s.observed_at limit 1)
-                 union all
-                (select s.snapshot_id, s.sequence, s.observed_at
-                   from deskledger_data.snapshot s
-                  where s.source_id = coalesce(told.source_id, kept.source_id)
-                  order by s.observed_at desc limit 1)
-                 limit 1) n on true
-          where told.counts is distinct from kept.counts
-            -- Of a pruned month nobody can tell; and at its ends, only half.
-            and not exists (select from deskledger_report.pruned p
-                             where p.source_id = coalesce(told.source_id, kept.source_id)
-                               and p.class in ('spans', 'rollups')
-                               and coalesce(told.at, kept.at) >= p.month_from and coalesce(told.at, kept.at) <= p.month_to)
-          order by 1, 2",
-    )
-    .fetch_all(connection)
-    .await?;
-    let faults =
-        rows.into_iter().map(|(source, at, told, kept, snapshot_id, sequence, observed_at)| {
-            let place = snapshot_id.zip(sequence).zip(observed_at).map(
-                |((snapshot_id, sequence), observed_at)| Place {
-                    snapshot_id: Some(snapshot_id),
-                    sequence,
-                    observed_at,
-                },
-            );
-            let what = format!("`tally` of the desktops at {}", at.to_rfc3339());
-            (source, Fault::at(place, Wrong::new(what, told, kept)))
-        });
-    Ok(faults.collect())
-}
-
 /// What of the packed months is not as packing writes it, though their spans may be right: the first of each source.
 async fn wrong_packing(connection: &mut PgConnection) -> sqlx::Result<Vec<(SourceId, Fault)>> {
     let rows: Vec<(SourceId, Instant, String, i64, i64, Instant)> = sqlx::query_as(
@@ -292,25 +233,6 @@ async fn wrong_packing(connection: &mut PgConnection) -> sqlx::Result<Vec<(Sourc
                                         and s.observed_at <= m.at[cardinality(m.at) - 2]
                                       order by s.observed_at)
                             || array[m.month_to - interval '1 microsecond', m.month_to]
-                  union all
-                 select k.source_id, k.month_from, format('`packed` of desktop number %s', k.desktop_no)
-                   from deskledger_data.packed k
-                  cross join lateral (
-                        select bool_or(e.event >= e.next
-                                       -- One ends, and another begins or none; none ends twice.
-                                       or e.event & 8192 <> 0 and (e.next & 8192 <> 0 or e.event & 255 <> 0)
-                                       or e.next is null and e.event & 8192 = 0
-                                       or e.event >> 14 = 2 and e.event & 128 <> 0) as is_odd,
-                               bool_or(e.event & 8192 = 0 and e.event & 127 = 127) as refers
-                          from (select u.event, lead(u.event) over (order by u.nth) as next
-                                  from unnest(k.events) with ordinality u (event, nth)) e) e
-                  where e.is_odd
-                     or k.events[1] & 8192 <> 0
-                     or (k.events[1] >> 14 = 2) <> (k.first_seen is not null)
-                     or k.events[1] >> 14 <> 2 and k.started_after is not null
-                     or e.refers <> (k.disconnected_at is not null)
-                     or not exists (select from deskledger_data.packed_month m
-                                     where m.source_id = k.source_id and m.month_from = k.month_from)
                   union all
                  select m.source_id, m.month_from, '`packed_group_month`'
                    from deskledger_data.packed_group_month m
@@ -361,22 +283,7 @@ async fn wrong_packing(connection: &mut PgConnection) -> sqlx::Result<Vec<(Sourc
                  select k.source_id, k.month_from, format('`packed_group` of group number %s', k.group_no)
                    from deskledger_data.packed_group k
                   where not exists (select from deskledger_data.packed_group_month m
-                                     where m.source_id = k.source_id and m.month_from = k.month_from)
-                  union all
-                 select k.source_id, k.month_from, format('a sum in `packed` of desktop number %s', k.desktop_no)
-                   from (select m.source_id, m.month_from, m.is_whole, m.at,
-                                deskledger_report.whole(deskledger_data.finishes(m.source_id, m.at)) as finished
-                           from (select source_id, month_from, is_whole, deskledger_report.whole(at) as at
-                                   from deskledger_data.packed_month where at <> '{}') m) m
-                   join deskledger_data.packed k on k.source_id = m.source_id and k.month_from = m.month_from
-                  cross join lateral deskledger_report.sums(
-                            m.at, m.finished, k.events, k.first_seen, k.started_after, k.disconnected_at) s
-                  where (m.is_whole or k.observed is not null)
-                    and (k.observed, k.connected, k.less, k.more, k.last_connected, k.stretches, k.disconnected, k.longest,
-                         k.last_disconnected, k.loose, k.breaks, k.closest, k.edges)
-                        is distinct from
-                        (s.observed, s.connected, s.less, s.more, s.last_connected, s.stretches, s.disconnected, s.longest,
-                         s.last_disconnected, s.loose, s.breaks, s.closest, s.edges)) w
+                                     where m.source_id = k.source_id and m.month_from = k.month_from)) w
            cross join lateral (
                 select s.snapshot_id, s.sequence, s.observed_at
                   from deskledger_data.snapshot s

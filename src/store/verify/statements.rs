@@ -3,10 +3,13 @@
 use super::super::source::SourceId;
 use super::copy::{Fields, Malformed};
 use super::said;
-use crate::domain::audit::{End, GroupEnd, GroupRow, LateRow, SpanRow, UnlistedRow, Visit};
+use crate::domain::audit::{
+    End, GroupEnd, GroupRow, LateRow, SpanRow, TallyRow, UnlistedRow, Visit,
+};
 use crate::domain::beliefs::Run;
 use crate::domain::digest::{NO_BODY, Salt, erased_late, late_commitment};
 use crate::domain::months::next_month;
+use crate::domain::packed::{Month, Row, Sums};
 use crate::domain::{COUNTERS, Counters, Instant};
 
 /// The snapshots in the order of time.
@@ -70,16 +73,15 @@ fn literal(at: Instant) -> String {
     at.format("'%Y-%m-%d %H:%M:%S%.6f+00'::timestamptz").to_string()
 }
 
-/// The filed pieces of spans of a month, packed or not, in the order of their beginnings. They begin in that month too: so the
-/// months, each sorted, are sorted.
+/// The pieces of spans that are filed in a month and not packed, in the order of their beginnings. They begin in that month
+/// too: so the months, each sorted, are sorted.
 pub(super) fn pieces(source: SourceId, month: Instant) -> String {
     let (from, to) = (literal(month), literal(next_month(month)));
     format!(
         "select desktop_no, label_no, status_id, piece_from, first_seen, started_after, connection_first_seen,
                 connection_started_after, disconnected_at, piece_to, last_seen, ended
-           from deskledger_data.filed
+           from deskledger_data.span
           where source_id = {source} and piece_to > {from} and piece_to <= {to}
-            and packed_from <= {from} and packed_to >= {to}
           order by piece_from"
     )
 }
@@ -97,6 +99,116 @@ pub(super) fn piece(row: &mut Fields<'_>) -> Result<SpanRow, Malformed> {
         disconnected_at: row.maybe_instant()?,
         end: End::Filed { to: row.instant()?, last_seen: row.instant()?, ended: row.i16()? },
     })
+}
+
+/// Where the months begin that are packed, or of which something is.
+pub(super) fn packed_months(source: SourceId) -> String {
+    format!(
+        "select month_from from deskledger_data.packed_month where source_id = {source}
+          union select month_from from deskledger_data.packed where source_id = {source}
+          order by 1"
+    )
+}
+
+pub(super) fn packed_month(source: SourceId, month: Instant) -> String {
+    format!(
+        "select at, deskledger_data.finishes(source_id, at), is_whole
+           from (select source_id, is_whole, deskledger_report.whole(at) as at
+                   from deskledger_data.packed_month where source_id = {source} and month_from = {}) m",
+        literal(month)
+    )
+}
+
+/// The instants of a packed month, and whether its sums have to be there.
+pub(super) fn instants(row: &mut Fields<'_>) -> Result<(Month, bool), Malformed> {
+    Ok((Month { at: row.instants()?, finished: row.instants()? }, row.bool()?))
+}
+
+/// What is packed in a month, as it is stored.
+pub(super) fn packed(source: SourceId, month: Instant) -> String {
+    format!(
+        "select desktop_no, label_no, first_seen, started_after, disconnected_at, events, observed, connected, less, more,
+                last_connected, stretches, disconnected, longest, last_disconnected, loose, breaks, closest, edges
+           from deskledger_data.packed where source_id = {source} and month_from = {}",
+        literal(month)
+    )
+}
+
+pub(super) fn packed_row(row: &mut Fields<'_>) -> Result<(Row, Sums), Malformed> {
+    let stored = Row {
+        desktop: row.i32()?,
+        label: row.i32()?,
+        first_seen: row.maybe_instant()?,
+        started_after: row.maybe_instant()?,
+        disconnected_at: row.maybe_instant()?,
+        events: row.maybe_i32s()?.ok_or(Malformed)?.into(),
+    };
+    let sums = Sums {
+        observed: row.maybe_i64()?,
+        connected: row.maybe_i64()?,
+        less: row.maybe_i64()?,
+        more: row.maybe_i64()?,
+        last_connected: row.maybe_instant()?,
+        stretches: row.maybe_i32()?,
+        disconnected: row.maybe_i64()?,
+        longest: row.maybe_i64()?,
+        last_disconnected: row.maybe_instant()?,
+        loose: row.maybe_i32s()?,
+        breaks: row.maybe_i32s()?,
+        closest: row.maybe_i64()?,
+        edges: row.maybe_i32s()?,
+    };
+    Ok((stored, sums))
+}
+
+/// The pieces that SQL unpacks of a month, in any order.
+pub(super) fn unpacked(source: SourceId, month: Instant) -> String {
+    format!(
+        "select desktop_no, label_no, status_id, piece_from, first_seen, started_after, disconnected_at, piece_to,
+                last_seen, ended
+           from deskledger_data.filed where source_id = {source} and packed_from = {}",
+        literal(month)
+    )
+}
+
+/// A packed row of a month of which SQL sums up something else than is stored, among the first hundred that are
+/// summed up: what a function does wrong it does to most.
+pub(super) fn summed_otherwise(source: SourceId, month: Instant) -> String {
+    let month = literal(month);
+    format!(
+        "select k.desktop_no
+           from (select m.at, deskledger_report.whole(deskledger_data.finishes(m.source_id, m.at)) as finished
+                   from (select source_id, deskledger_report.whole(at) as at
+                           from deskledger_data.packed_month where source_id = {source} and month_from = {month}) m) m
+          cross join (select * from deskledger_data.packed
+                       where source_id = {source} and month_from = {month} and observed is not null
+                       order by desktop_no, label_no limit 100) k
+          cross join lateral deskledger_report.sums(
+                    m.at, m.finished, k.events, k.first_seen, k.started_after, k.disconnected_at) s
+          where (k.observed, k.connected, k.less, k.more, k.last_connected, k.stretches, k.disconnected, k.longest,
+                 k.last_disconnected, k.loose, k.breaks, k.closest, k.edges)
+                is distinct from
+                (s.observed, s.connected, s.less, s.more, s.last_connected, s.stretches, s.disconnected, s.longest,
+                 s.last_disconnected, s.loose, s.breaks, s.closest, s.edges)
+          limit 1"
+    )
+}
+
+/// The tally, in the order of time.
+pub(super) fn tally(source: SourceId) -> String {
+    format!(
+        "select at, desktops, connected, disconnected, ready, unregistered, started, disconnects, ended, reconnects
+           from deskledger_data.tally where source_id = {source} order by at"
+    )
+}
+
+pub(super) fn tally_row(row: &mut Fields<'_>) -> Result<TallyRow, Malformed> {
+    let at = row.instant()?;
+    let mut counts = [0; 8];
+    for count in &mut counts {
+        *count = row.i32()?.into();
+    }
+    Ok(TallyRow { at, counts, reconnects: row.maybe_i64s()? })
 }
 
 /// The open spans, in the order of their beginnings.
@@ -157,7 +269,7 @@ pub(super) fn group(row: &mut Fields<'_>) -> Result<StoredGroup, Malformed> {
     for counter in &mut narrow {
         *counter = row.maybe_i16()?;
     }
-    let wide = row.maybe_bytes()?.map(bigints).transpose()?;
+    let wide = row.maybe_i64s()?;
     let is_wide = wide.is_some() && end.is_some();
     let mut counters: Counters = narrow.map(|counter| counter.map(i64::from));
     let mut agrees = true;
@@ -176,29 +288,6 @@ pub(super) fn group(row: &mut Fields<'_>) -> Result<StoredGroup, Malformed> {
     }
     let end = end.map(|(to, last_seen)| GroupEnd { to, last_seen });
     Ok(StoredGroup { row: GroupRow { group, from, is_continued, counters, end }, is_wide, agrees })
-}
-
-/// An array of `bigint`: dimensions, flag, element type, then of each dimension length and lower bound,
-/// then the elements.
-fn bigints(mut bytes: &[u8]) -> Result<Vec<Option<i64>>, Malformed> {
-    let mut word = || {
-        let (word, rest) = bytes.split_first_chunk().ok_or(Malformed)?;
-        bytes = rest;
-        Ok(i32::from_be_bytes(*word))
-    };
-    let (dimensions, _, _) = (word()?, word()?, word()?);
-    if dimensions == 0 {
-        return Ok(Vec::new());
-    }
-    for _ in 0..dimensions {
-        let (_, _) = (word()?, word()?);
-    }
-    let mut fields = Fields::over(bytes);
-    let mut all = Vec::new();
-    while !fields.is_empty() {
-        all.push(fields.maybe_i64()?);
-    }
-    Ok(all)
 }
 
 /// The stretches of partial listings, and the runs of coverage that are over, in the order of their

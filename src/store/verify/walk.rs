@@ -9,15 +9,17 @@ use super::super::StoreError;
 use super::super::prune::standings;
 use super::super::source::SourceId;
 use super::copy::{self, Rows};
+use super::packed::{self, BySql, Mark, PackedMonth, PackedPieces};
 use super::statements::{self as stored, StoredGroup, Stretch};
 use super::{Moment, Progress, earlier, load};
 use crate::domain::Instant;
 use crate::domain::audit::{
     Audit, Checkpoint, ErasureRow, Fault, HeadRow, LateRow, Place, PrunedMonths, PruningRow,
-    SpanRow, Summary, Visit, Wrong,
+    SpanRow, Summary, TallyRow, Visit, Wrong,
 };
 use crate::domain::beliefs::{DesktopNo, LabelNo, StatusId};
 use crate::domain::months::next_month;
+use crate::domain::packed::InOrder;
 
 /// The streams of a source's rows.
 struct Streams {
@@ -26,6 +28,8 @@ struct Streams {
     erasures: VecDeque<ErasureRow>,
     prunings: VecDeque<PruningRow>,
     pieces: Rows<SpanRow>,
+    packed: PackedPieces,
+    tally: Rows<TallyRow>,
     open: std::iter::Peekable<std::vec::IntoIter<SpanRow>>,
     groups: Rows<StoredGroup>,
     stretches: Rows<Stretch>,
@@ -71,14 +75,22 @@ pub(super) async fn source(
     let prunings = load::prunings(&mut control, id).await?;
     let pruned = PrunedMonths::new(&prunings, standings(&mut control, id).await?);
     let audit = Audit::new(name, names, pruned, checkpoint);
-    let streams = open_streams(moment, &mut control, id, erasures, prunings.into()).await?;
+    let packed = packed::months(&mut control, id).await?;
+    let streams =
+        open_streams(moment, &mut control, id, erasures, prunings.into(), packed.clone()).await?;
+    let by_sql = match packed.is_empty() {
+        true => None,
+        false => Some(packed::by_sql(moment.connect().await?, id, packed)),
+    };
 
     let (sampled, mut samples) = mpsc::channel(1);
     let progress = progress.clone();
     let walking = tokio::task::spawn_blocking(move || {
-        let mut walk = Walk { audit, streams, wide, sampled, sampled_until: None, progress };
+        let months = Vec::new();
+        let mut walk =
+            Walk { audit, streams, wide, months, sampled, sampled_until: None, progress };
         let stop = walk.all(head.as_ref()).err();
-        (walk.audit.summary(), stop)
+        (walk.audit.summary(), stop, walk.audit.derived().cloned(), walk.months)
     });
     let mut unlike = None;
     while let Some(sample) = samples.recv().await {
@@ -86,15 +98,39 @@ pub(super) async fn source(
             unlike = compare_with_view(&mut control, id, name, sample).await?;
         }
     }
-    let (summary, stop) = walking.await.map_err(|error| {
+    let broke_off = |error| {
         StoreError::Inconsistent(format!("the check of source number {id} broke off: {error}"))
-    })?;
+    };
+    let (summary, stop, derived, months) = walking.await.map_err(broke_off)?;
     let fault = match stop {
         None => None,
         Some(Stop::Fault(fault)) => Some(fault),
         Some(Stop::Error(error)) => return Err(error),
     };
-    Ok((summary, earlier(fault, unlike)))
+    let mut fault = earlier(fault, unlike);
+    if fault.is_none()
+        && let Some(by_sql) = by_sql
+    {
+        let by_sql = by_sql.await.map_err(broke_off)??;
+        fault = earlier(derived.clone(), unlike_sql(&months, &by_sql));
+    }
+    Ok((summary, fault.or(derived)))
+}
+
+/// The first month of which SQL makes something else than was checked.
+fn unlike_sql(months: &[BegunMonth], by_sql: &[BySql]) -> Option<Fault> {
+    months.iter().zip(by_sql).find_map(|(month, by_sql)| {
+        let name = month.from.format("%Y-%m");
+        let wrong = if by_sql.mark != month.mark {
+            let what = format!("the view `filed` of {name}");
+            Wrong::new(what, "the spans that are packed", "others")
+        } else {
+            let no = by_sql.summed_otherwise?;
+            let what = format!("what the function `sums` says of desktop number {no} in {name}");
+            Wrong::new(what, "the sums that are stored", "others")
+        };
+        Some(Fault::at(month.place, wrong))
+    })
 }
 
 async fn open_streams(
@@ -103,6 +139,7 @@ async fn open_streams(
     id: SourceId,
     erasures: VecDeque<ErasureRow>,
     prunings: VecDeque<PruningRow>,
+    packed: Vec<Instant>,
 ) -> Result<Streams, StoreError> {
     let months = months(control).await?;
     let pieces: Vec<String> = months.iter().map(|month| stored::pieces(id, *month)).collect();
@@ -117,6 +154,10 @@ async fn open_streams(
         for_late.push(moment.connect().await?);
         late.push(stored::late(id));
     }
+    let for_packed = match packed.is_empty() {
+        true => None,
+        false => Some(moment.connect().await?),
+    };
     let open = copy::all(control, &stored::open_pieces(id), stored::open_piece).await?;
     Ok(Streams {
         visits: Rows::read(vec![moment.connect().await?], vec![stored::visits(id)], stored::visit),
@@ -124,6 +165,12 @@ async fn open_streams(
         erasures,
         prunings,
         pieces: Rows::read(connections, pieces, stored::piece),
+        packed: PackedPieces::read(for_packed, id, packed),
+        tally: Rows::read(
+            vec![moment.connect().await?],
+            vec![stored::tally(id)],
+            stored::tally_row,
+        ),
         open: open.into_iter().peekable(),
         groups: Rows::read(vec![moment.connect().await?], vec![stored::groups(id)], stored::group),
         stretches: Rows::read(
@@ -134,8 +181,7 @@ async fn open_streams(
     })
 }
 
-/// The months that have a partition of `span`, or whose spans are packed: all of them, and then the partition may be gone.
-/// Oldest first.
+/// The months that have a partition of `span`, oldest first.
 async fn months(connection: &mut PgConnection) -> Result<Vec<Instant>, StoreError> {
     sqlx::query_scalar(
         "-- store::verify::months
@@ -143,8 +189,6 @@ async fn months(connection: &mut PgConnection) -> Result<Vec<Instant>, StoreErro
            from pg_inherits i
            join pg_class c on c.oid = i.inhrelid
           where i.inhparent = 'deskledger_data.span'::regclass
-          union
-         select month_from from deskledger_data.packed_month
           order by 1",
     )
     .fetch_all(connection)
@@ -219,11 +263,34 @@ async fn compare_with_view(
     }))
 }
 
+/// A packed month that was begun.
+struct BegunMonth {
+    from: Instant,
+    /// What SQL has to unpack of it.
+    mark: Mark,
+    /// The first snapshot in it.
+    place: Option<Place>,
+    /// What packing cannot have written.
+    malformed: Option<Wrong>,
+    /// A sum that the events do not give.
+    wrong_sum: Option<Wrong>,
+}
+
+impl BegunMonth {
+    /// Takes from a month what is to be known of it beside its pieces.
+    fn begin(months: &mut Vec<Self>, month: PackedMonth) -> InOrder {
+        let PackedMonth { from, mark, pieces, malformed, wrong_sum } = month;
+        months.push(Self { from, mark, place: None, malformed, wrong_sum });
+        pieces
+    }
+}
+
 struct Walk {
     audit: Audit,
     streams: Streams,
     /// Rows of wide counters that no piece has taken yet.
     wide: i64,
+    months: Vec<BegunMonth>,
     sampled: mpsc::Sender<Sample>,
     /// When the next listing is to be held against the view.
     sampled_until: Option<Instant>,
@@ -237,14 +304,15 @@ impl Walk {
             self.others_before(visit.sequence)?;
             self.audit.link(&visit)?;
             self.rows_up_to(&visit)?;
-            self.audit.snapshot(&visit)?;
-            self.progress.step();
             let at = visit.observed_at;
             newest = Some(Place {
                 snapshot_id: Some(visit.snapshot_id),
                 sequence: visit.sequence,
                 observed_at: at,
             });
+            self.place_months(Some(at), newest)?;
+            self.audit.snapshot(&visit)?;
+            self.progress.step();
             if visit.desktops_outcome > 0 && self.sampled_until.is_none_or(|next| at >= next) {
                 self.sampled_until = Some(next_month(at));
                 self.sample(newest);
@@ -252,6 +320,7 @@ impl Walk {
         }
         newest = self.others_before(i64::MAX)?.or(newest);
         self.one_row_more()?;
+        self.place_months(None, newest)?;
         let Some(head) = head else {
             let wrong = Wrong::new("the source's row of `head`", "one row", "none");
             return Err(Fault::at(newest, wrong).into());
@@ -297,15 +366,49 @@ impl Walk {
         }
     }
 
+    /// The next piece of a span, packed or not, that begins up to an instant.
+    fn next_piece(&mut self, until: Option<Instant>) -> Result<Option<SpanRow>, StoreError> {
+        let Self { streams: Streams { pieces, packed, .. }, months, .. } = self;
+        let filed = pieces.peek()?.map(|row| row.from);
+        let begins = |month| BegunMonth::begin(months, month);
+        let unpacked = packed.peek(begins)?.map(|row| row.from);
+        let is_due = |at: &Instant| until.is_none_or(|until| *at <= until);
+        match (unpacked.filter(is_due), filed.filter(is_due)) {
+            (Some(unpacked), filed) if filed.is_none_or(|filed| unpacked <= filed) => {
+                Ok(packed.take())
+            }
+            (_, Some(_)) => pieces.take(),
+            _ => Ok(None),
+        }
+    }
+
+    /// Finds the first snapshot of each packed month that has begun by now, or all that have none yet.
+    fn place_months(&mut self, at: Option<Instant>, place: Option<Place>) -> Result<(), Fault> {
+        let unplaced = self.months.iter_mut().rev().take_while(|month| month.place.is_none());
+        for month in unplaced.filter(|month| at.is_none_or(|at| month.from <= at)) {
+            month.place = place;
+            if let Some(wrong) = month.malformed.take() {
+                return Err(Fault::at(place, wrong));
+            }
+            if let Some(wrong) = month.wrong_sum.take() {
+                self.audit.repeats_wrongly(place, wrong);
+            }
+        }
+        Ok(())
+    }
+
     /// Gives the rows that begin up to a snapshot.
     fn rows_up_to(&mut self, visit: &Visit) -> Result<(), Stop> {
         let until = visit.observed_at;
         let is_due = |row: &SpanRow| row.from <= until;
-        while let Some(row) = self.streams.pieces.take_if(is_due)? {
+        while let Some(row) = self.next_piece(Some(until))? {
             self.audit.piece(row);
         }
         while let Some(row) = self.streams.open.next_if(is_due) {
             self.audit.piece(row);
+        }
+        while let Some(row) = self.streams.tally.take_if(|row| row.at <= until)? {
+            self.audit.tally(row);
         }
         while let Some(stretch) = self.streams.stretches.take_if(|row| row.from() <= until)? {
             match stretch {
@@ -332,8 +435,13 @@ impl Walk {
 
     /// Gives one row of each kind that begins after the last snapshot: it is one too many.
     fn one_row_more(&mut self) -> Result<(), StoreError> {
-        if let Some(row) = self.streams.pieces.take()? {
+        if let Some(row) = self.next_piece(None)? {
             self.audit.piece(row);
+        }
+        // Whatever is left of it, it is looked at as a whole.
+        self.streams.packed.drain(|month| BegunMonth::begin(&mut self.months, month))?;
+        while let Some(row) = self.streams.tally.take()? {
+            self.audit.tally(row);
         }
         if let Some(row) = self.streams.open.next() {
             self.audit.piece(row);
