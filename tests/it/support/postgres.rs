@@ -14,6 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 
 use deskledger::store::private::{Durability, Options, Private, acquire};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -111,8 +112,10 @@ impl TestDatabase {
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         let (server, name) = (self.server.clone(), std::mem::take(&mut self.name));
-        // On a thread of its own: the test's runtime is busy with this drop, or gone.
-        let dropped = std::thread::spawn(move || {
+        // On a thread of its own: the test's runtime is busy with this drop, or gone. It is waited for, but not for ever: the
+        // server asks every connection to take note of it, also one that cannot before this very thread goes on to read from it.
+        let (done, is_done) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
             runtime.block_on(async {
@@ -120,10 +123,11 @@ impl Drop for TestDatabase {
                 let drop = format!("drop database if exists {name} with (force)");
                 sqlx::query(AssertSqlSafe(drop)).execute(&mut connection).await.ok()?;
                 connection.close().await.ok()
-            })
+            })?;
+            done.send(()).ok()
         });
         // A database left behind does not make a test fail.
-        let _ = dropped.join();
+        let _ = is_done.recv_timeout(Duration::from_secs(10));
     }
 }
 
