@@ -66,18 +66,6 @@ span as materialized (
       join deskledger_report.status t on t.source_id = a.source_id and t.status_id = p.status_id
      order by a.source_id, a.desktop_no, p.first_seen, p.piece_to desc
 ),
--- Complete listings in a row, for absences: a complete listing between two spans is one that the desktop
--- was absent from, also before its first span.
-complete as (
-    select source_id, observed_at, count(*) filter (where is_first) over seen as run
-      from (select v.source_id, v.observed_at,
-                   coalesce(v.observed_at - lag(v.observed_at) over before
-                       > make_interval(secs => least(v.max_gap, lag(v.max_gap) over before)), true) as is_first
-              from deskledger_report.detailed_visit v
-             where v.desktops_outcome = 2 and v.source_id in (select source_id from asked)
-            window before as (partition by v.source_id order by v.observed_at)) l
-    window seen as (partition by source_id order by observed_at)
-),
 between_spans as (
     select a.source_id, a.desktop_no, s.last_seen as after, s.ended_before as absent_since,
            lead(s.first_seen) over seen as before, lead(s.started_after) over seen as absent_until
@@ -88,15 +76,26 @@ between_spans as (
             select source_id, desktop_no, '-infinity', '-infinity', null, null from asked) s using (source_id, desktop_no)
     window seen as (partition by a.source_id, a.desktop_no order by s.first_seen)
 ),
+-- Complete listings in a row, for absences: a complete listing between two spans is one that the desktop
+-- was absent from, also before its first span.
 absence as (
-    select b.source_id, b.desktop_no, b.after, b.absent_since, b.before, b.absent_until,
-           min(c.observed_at) as first_seen, max(c.observed_at) as last_seen
-      from between_spans b
-      join complete c on c.source_id = b.source_id and c.observed_at > b.after
-                     and (b.before is null or c.observed_at < b.before)
-     -- Between spans that touch there is none; nearly all do.
-     where b.before is null or b.absent_since is distinct from b.before
-     group by b.source_id, b.desktop_no, b.after, b.absent_since, b.before, b.absent_until, c.run
+    select source_id, desktop_no, after, absent_since, before, absent_until,
+           min(observed_at) as first_seen, max(observed_at) as last_seen
+      from (select b.*, c.observed_at,
+                   count(*) filter (where c.is_first) over (partition by b.source_id, b.desktop_no, b.after
+                                                            order by c.observed_at) as run
+              from between_spans b
+             cross join lateral (
+                   select v.observed_at,
+                          coalesce(v.observed_at - lag(v.observed_at) over seen
+                              > make_interval(secs => least(v.max_gap, lag(v.max_gap) over seen)), true) as is_first
+                     from deskledger_report.detailed_visit v
+                    where v.source_id = b.source_id and v.desktops_outcome = 2
+                      and v.observed_at > b.after and v.observed_at < coalesce(b.before, 'infinity')
+                   window seen as (order by v.observed_at)) c
+             -- Between spans that touch there is none; nearly all do.
+             where b.before is null or b.absent_since is distinct from b.before) l
+     group by source_id, desktop_no, after, absent_since, before, absent_until, run
 ),
 observed as (
     select source_id, desktop_no, 'present' as presence, desktop_name, connect_status, users,
