@@ -257,3 +257,32 @@ fn sums_are_of_what_ends_in_the_month_and_name_what_may_reach_beyond_it() {
     let known = month.sums(&pack(&pieces[..5]));
     assert_eq!((known.less, known.more), (minutes(11), minutes(10 + 1)));
 }
+
+/// Connected and disconnected in turn, five times.
+fn in_turn(month: &Month) -> Row {
+    let status = |status: StatusId| u8::try_from(status + 4).expect("it is small");
+    let turn = [
+        (0, 1, CONNECTED, status(DISCONNECTED), true, 2),
+        (0, 1, DISCONNECTED, status(CONNECTED), true, 1),
+    ];
+    let drawn: Vec<Drawn> = std::iter::repeat_n(turn, 5).flatten().collect();
+    pack(&told(month, 1, false, &drawn))
+}
+
+#[test]
+fn of_many_disconnects_the_first_two_and_the_last_two_are_edges() {
+    let month = month(100);
+    assert_eq!(month.sums(&in_turn(&month)).edges, Some(vec![2, 4, 8, 10]));
+}
+
+#[test]
+fn who_speaks_of_another_disconnect_than_the_newest_is_malformed() {
+    let month = month(100);
+    let mut row = in_turn(&month);
+    assert!(month.is_well_formed(&row));
+    let back = |row: &Row| row.events[4] & 127;
+    assert_eq!(back(&row), 2);
+    row.events[4] += 2;
+    assert_eq!(back(&row), 4, "the disconnect before");
+    assert!(!month.is_well_formed(&row));
+}
