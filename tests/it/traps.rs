@@ -93,6 +93,7 @@ async fn buckets(
         ("bucket", bucket),
         ("tz", tz),
         ("source", ""),
+        ("group", ""),
         ("reconnect_within", "15m"),
     ];
     rows(pool, &report_sql(name, &parameters)).await
@@ -344,6 +345,45 @@ async fn what_nothing_followed_holds_for_no_time() {
     recorded(&store, &[visit("2026-10-05T08:30:00Z", &both)]).await;
     let all = hours(&database.pool, "utilisation", "08:00", "08:20").await;
     assert_holds(&all[0], json!({ "desktops_avg": 1, "connected_peak": 1, "listed_pct": 75 }));
+}
+
+/// A counter that the API leaves out is in no average for that time; a share needs all five, and knows no other time.
+#[tokio::test]
+async fn a_counter_that_is_left_out_is_unknown_and_not_zero() {
+    let (database, store) = ledger().await;
+    let counted = |time: &str, counters: Value| {
+        let mut line = visit(&format!("2026-10-05T{time}:00Z"), &[]);
+        line["statics"] = json!([counters]);
+        line
+    };
+    let visits = [
+        counted(
+            "08:00",
+            json!({ "static_name": "pool", "in_use_num": 10, "ready_num": 30, "disconnected_num": 0,
+                    "unregistered_num": 0, "unknown_num": 0, "running_num": 40 }),
+        ),
+        counted(
+            "08:15",
+            json!({ "static_name": "pool", "in_use_num": 20, "disconnected_num": 6, "unregistered_num": 0,
+                    "unknown_num": 0 }),
+        ),
+        counted("08:30", json!({ "static_name": "pool", "ready_num": 8, "running_num": 50 })),
+        visit("2026-10-05T08:45:00Z", &[]),
+    ];
+    recorded(&store, &visits).await;
+    let all = hours(&database.pool, "group-utilisation", "08:00", "09:00").await;
+    assert_eq!(all.len(), 1, "{all:?}");
+    assert_holds(
+        &all[0],
+        json!({ "in_use_avg": 15, "ready_avg": 19, "disconnected_avg": 3, "unregistered_avg": 0, "unknown_avg": 0,
+                "running_avg": 45, "in_use_peak": 20, "in_use_pct": 25, "coverage_pct": 75 }),
+    );
+    // Where none has all five, there is no share.
+    let later = hours(&database.pool, "group-utilisation", "08:15", "08:45").await;
+    assert_holds(
+        &later[0],
+        json!({ "in_use_avg": 20, "ready_avg": 8, "running_avg": 50, "in_use_pct": null, "coverage_pct": 100 }),
+    );
 }
 
 #[tokio::test]
