@@ -222,14 +222,15 @@ impl Cluster {
     }
 
     fn settings(&self, socket: &Path) -> String {
-        let safety = match self.durability {
-            Durability::Durable => "on",
-            Durability::Throwaway => "off",
+        // A run of tests has many ledgers on one throwaway server, each with its recorders.
+        let (safety, connections) = match self.durability {
+            Durability::Durable => ("on", 100),
+            Durability::Throwaway => ("off", 400),
         };
         format!(
             "# Written by deskledger at each start: changes here are lost. Put your own into local.conf beside this\n\
              # file; what is below its inclusion stays as it is.\n\
-             max_connections = 100\n\
+             max_connections = {connections}\n\
              shared_buffers = 128MB\n\
              max_wal_size = 2GB\n\
              checkpoint_timeout = 15min\n\
