@@ -1,6 +1,7 @@
 //! Retention: what is pruned and restored again is what it was, and what is pruned is claimed by nobody.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Months, SecondsFormat, TimeDelta, Utc};
 use deskledger::clock::Clock;
@@ -11,13 +12,16 @@ use deskledger::store::{Progress, Store};
 use nix::sys::signal::Signal;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::exchange::views;
 use crate::oracle::generate::histories;
 use crate::support::ledger::{keep_late_lines, ledger, pack, record};
-use crate::support::program::Home;
+use crate::support::program::{Done, Home, until};
 
 /// All that a ledger holds of filed months, row by row.
 async fn tables(pool: &PgPool) -> BTreeMap<&'static str, Vec<String>> {
@@ -717,4 +721,102 @@ async fn a_month_is_archived_and_pruned_and_nobody_claims_to_know_it_and_it_come
     );
     let shown = as_text(&home, &utilisation).await;
     assert!(shown.contains("counts from 2026-03-01 UTC on"), "{shown}");
+}
+
+/// How often a command is killed before it may end.
+const KILLS: u32 = 6;
+
+/// Runs a command that is killed at random moments of the time that it takes, and then again until it ends by itself with `done`;
+/// looks after each time whether all is well.
+async fn through_kills(
+    home: &Home,
+    dice: &mut StdRng,
+    arguments: &[&str],
+    takes: Duration,
+    done: impl Fn(&Done) -> bool,
+    mut looks_well: impl AsyncFnMut(),
+) {
+    let mut killed = 0;
+    for _ in 0..KILLS {
+        let running = home.start(arguments);
+        tokio::time::sleep(takes.mul_f64(dice.random())).await;
+        running.signal(Signal::SIGKILL);
+        killed += u32::from(running.end().await.code.is_none());
+        looks_well().await;
+    }
+    assert!(killed > 0, "{arguments:?} was over each time before it was killed");
+    // What a killed one began PostgreSQL may not have given up yet.
+    until("the command ends", async || done(&home.run(arguments).await)).await;
+    looks_well().await;
+}
+
+/// Whoever packs, prunes or restores may be killed at any moment: no answer changes by it, and whoever comes next goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_packs_prunes_or_restores_may_be_killed_at_any_moment() {
+    const SEED: u64 = 20_261_127;
+    println!("seed {SEED}");
+    let mut dice = StdRng::seed_from_u64(SEED);
+    // How long each takes that nobody kills.
+    let (twin, twin_store) = ledger().await;
+    let twin_home = Home::new(&twin);
+    record(&twin_store, &winter(), 50, usize::MAX).await;
+    let time = async |arguments: &[&str]| {
+        let began = Instant::now();
+        twin_home.run(arguments).await.expect(0);
+        began.elapsed()
+    };
+    let compact = ["compact"];
+    let prune =
+        ["prune", "--spans", "1d", "--groups", "1d", "--rollups", "1d", "--archive", "archive"];
+    let first = ["restore", "archive/prod-2026-03.json"];
+    let took = (time(&compact).await, time(&prune).await, time(&first).await);
+
+    let (database, store) = ledger().await;
+    let home = Home::new(&database);
+    record(&store, &winter(), 50, usize::MAX).await;
+    let before = (views(&database.pool).await, tables(&database.pool).await);
+    let is_as_before = async || {
+        let now = (views(&database.pool).await, tables(&database.pool).await);
+        assert!(now == before, "another answer than before");
+        assert_verifies(&store, "killed").await;
+    };
+    let is_done = |done: &Done| done.out.starts_with("nothing to pack");
+    through_kills(&home, &mut dice, &compact, took.0, is_done, is_as_before).await;
+
+    let verifies = async || assert_verifies(&store, "killed").await;
+    let is_done = |done: &Done| done.code == Some(0) && !done.out.contains("prod-2026");
+    through_kills(&home, &mut dice, &prune, took.1, is_done, verifies).await;
+    let left: i64 = sqlx::query_scalar(
+        "select count(*) from deskledger_data.filed where piece_to < '2026-04-01'",
+    )
+    .fetch_one(&database.pool)
+    .await
+    .unwrap();
+    assert_eq!(left, 0);
+
+    // Of a month that was archived twice, the chain names one.
+    let named: Vec<(DateTime<Utc>, Vec<u8>)> = sqlx::query_as(
+        "select distinct month_from, archive from deskledger_data.pruning order by month_from desc",
+    )
+    .fetch_all(&database.pool)
+    .await
+    .unwrap();
+    assert_eq!(named.len(), 3);
+    let files = std::fs::read_dir(home.path().join("archive")).unwrap();
+    let manifests: Vec<String> = files
+        .map(|file| format!("archive/{}", file.unwrap().file_name().to_str().unwrap()))
+        .filter(|file| file.ends_with(".json"))
+        .collect();
+    for (month, archive) in named {
+        let is_named = |file: &&String| {
+            let bytes = std::fs::read(home.path().join(file)).unwrap();
+            Sha256::digest(bytes).as_slice() == archive
+        };
+        let manifest = manifests.iter().find(is_named).unwrap();
+        assert!(manifest.contains(&month.format("prod-%Y-%m").to_string()), "{manifest}");
+        let is_done = |done: &Done| done.code == Some(0);
+        let restore = ["restore", manifest.as_str()];
+        through_kills(&home, &mut dice, &restore, took.2, is_done, verifies).await;
+    }
+    is_as_before().await;
 }
