@@ -47,10 +47,13 @@ span as materialized (
            a.source, a.source_id, a.desktop_no, a.desktop_id, p.desktop_name,
            t.status as connect_status, p.users, p.first_seen,
            case when p.is_last then p.last_seen
-                else (select max(l.observed_at)
-                        from deskledger.desktop_snapshots l
-                       where l.source = a.source and l.desktop_id = a.desktop_id
-                         and l.observed_at >= p.piece_from and l.observed_at < p.piece_to) end as last_seen,
+                else (select max(v.observed_at)
+                        from deskledger_report.visit v
+                       where v.source_id = a.source_id and v.desktops_outcome > 0
+                         and v.observed_at >= p.piece_from and v.observed_at < p.piece_to
+                         and not exists (select from deskledger_report.unlisted u
+                                          where u.source_id = a.source_id and u.desktop_no = a.desktop_no
+                                            and u.from_at <= v.observed_at and u.to_at >= v.observed_at)) end as last_seen,
            p.piece_to as held_until, p.started_after,
            case when p.ended not in (-4, -5) then p.piece_to end as ended_before
       from asked a

@@ -47,8 +47,8 @@ async fn compare_views(store: &Store, oracle: &Ledger) -> Result<(), String> {
     Ok(())
 }
 
-/// What each report says to a question, and what it should.
-fn questions(oracle: &Ledger, asked: &Question) -> Vec<(String, Vec<Row>)> {
+/// What each report says to a question that is asked `now`, and what it should.
+fn questions(oracle: &Ledger, asked: &Question, now: Micros) -> Vec<(String, Vec<Row>)> {
     let range = asked.buckets.range;
     let (from, to) = (parameter(range.from), parameter(range.to));
     let zone = asked.buckets.tz;
@@ -132,7 +132,7 @@ fn questions(oracle: &Ledger, asked: &Question) -> Vec<(String, Vec<Row>)> {
         ),
         (
             sql("user-hours", &[("overlap", if asked.once { "once" } else { "each" })]),
-            reports::user_hours(oracle, range, source, asked.once),
+            reports::user_hours(oracle, range, source, asked.once, now),
         ),
         (sql("connected-at", &[]), reports::connected_at(oracle, asked.at, source)),
         (
@@ -165,8 +165,14 @@ fn idle_desktops(hundredths: Micros, until: Micros, source: &str) -> String {
 
 /// Compares every report, in the order of its rows.
 async fn compare_reports(store: &Store, oracle: &Ledger, asked: &Question) -> Result<(), String> {
-    for (sql, expected) in questions(oracle, asked) {
-        let actual: Vec<Map<String, Value>> = rows(store.pool(), &sql).await;
+    // In one transaction, in which it is one moment.
+    let mut moment = store.pool().begin().await.unwrap();
+    let now: Micros = sqlx::query_scalar("select (extract(epoch from now()) * 1000000)::bigint")
+        .fetch_one(&mut *moment)
+        .await
+        .unwrap();
+    for (sql, expected) in questions(oracle, asked, now) {
+        let actual: Vec<Map<String, Value>> = rows(&mut *moment, &sql).await;
         if let Some(difference) = difference(&expected, &actual) {
             let title = sql.lines().next().unwrap_or_default();
             return Err(format!("{title}: {difference}\nasked {asked:?}"));

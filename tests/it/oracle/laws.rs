@@ -41,7 +41,7 @@ fn answers(ledger: &Ledger, ask: &Question) -> Vec<(&'static str, Vec<Row>)> {
         ("distribution", reports::distribution(ledger, range, source, ask.bins)),
         ("comparison", reports::comparison(ledger, range, other, source)),
         ("user-days", reports::user_days(ledger, "", range, buckets.tz, source)),
-        ("user-hours", reports::user_hours(ledger, range, source, ask.once)),
+        ("user-hours", reports::user_hours(ledger, range, source, ask.once, ask.now)),
     ]
 }
 
@@ -208,7 +208,7 @@ fn corners(history: &History, ask: &Question, found: &mut BTreeSet<String>) {
         found.insert(format!("several covered at once: {}", hours && ledger.sources.len() > 1));
     }
     let hours = |is_once| {
-        let rows = reports::user_hours(&ledger, range, "", is_once);
+        let rows = reports::user_hours(&ledger, range, "", is_once, ask.now);
         rows.iter().filter_map(|row| row["connected_hours"].as_f64()).sum::<f64>()
     };
     found.insert(format!("several desktops at once: {}", hours(true) < hours(false) - 1e-3));

@@ -9,7 +9,9 @@ use deskledger::exchange::{Line, Parser, bare_line};
 use deskledger::store::{Late, Packable, Recorder, Store, StoreError};
 use serde_json::{Map, Value, json};
 use sqlx::postgres::{PgRow, types::PgInterval};
-use sqlx::{AssertSqlSafe, Column as _, PgPool, Row as _, TypeInfo as _, ValueRef as _};
+use sqlx::{
+    AssertSqlSafe, Column as _, PgExecutor, PgPool, Row as _, TypeInfo as _, ValueRef as _,
+};
 
 use super::postgres::{TestDatabase, database_from};
 
@@ -131,8 +133,8 @@ pub async fn record_with_late(
 }
 
 /// The rows of a query, each value as the oracle writes it.
-pub async fn rows(pool: &PgPool, sql: &str) -> Vec<Map<String, Value>> {
-    let rows = sqlx::query(AssertSqlSafe(sql.to_owned())).fetch_all(pool).await;
+pub async fn rows<'e>(database: impl PgExecutor<'e>, sql: &str) -> Vec<Map<String, Value>> {
+    let rows = sqlx::query(AssertSqlSafe(sql.to_owned())).fetch_all(database).await;
     let rows = rows.unwrap_or_else(|error| panic!("{error}\n{sql}"));
     rows.iter().map(row).collect()
 }

@@ -197,10 +197,16 @@ fn slacks(source: &Source, part: Period, now: Micros) -> BTreeMap<(Person<'_>, u
 
 /// A row for each person and grade with any held time. With `is_once` an instant counts once for a person, under the
 /// surest grade.
-pub fn user_hours(ledger: &Ledger, range: Period, source: &str, is_once: bool) -> Vec<Row> {
+///
+/// `now`: when it is asked; what goes on may have lasted until then.
+pub fn user_hours(
+    ledger: &Ledger,
+    range: Period,
+    source: &str,
+    is_once: bool,
+    now: Micros,
+) -> Vec<Row> {
     let mut rows = Vec::new();
-    #[expect(clippy::disallowed_methods, reason = "the report looks at the clock, too")]
-    let now = chrono::Utc::now().timestamp_micros();
     for source in ledger.asked(source) {
         let slacks = slacks(source, range, now);
         for (person, uses) in uses(source, range) {

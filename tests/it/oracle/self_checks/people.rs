@@ -38,12 +38,12 @@ fn an_instant_on_two_desktops_counts_once_under_the_surest_grade() {
         listed("08:20:00", &state(false, false, true)),
         listed("08:30:00", &state(false, false, false)),
     ]);
-    let rows = reports::user_hours(&ledger, morning(), "", true);
+    let rows = reports::user_hours(&ledger, morning(), "", true, morning().to);
     assert_eq!(column(&rows, "user_name"), json!(["anna", "anna", "anna", "ben"]));
     assert_eq!(column(&rows, "attribution"), json!(["exclusive", "shared", "group", "shared"]));
     let hours = [10.0 / 60.0, 10.0 / 60.0, 10.0 / 60.0, 20.0 / 60.0];
     assert_eq!(column(&rows, "connected_hours"), json!(hours));
-    let rows = reports::user_hours(&ledger, morning(), "", false);
+    let rows = reports::user_hours(&ledger, morning(), "", false, morning().to);
     let hours = [10.0 / 60.0, 20.0 / 60.0, 20.0 / 60.0, 20.0 / 60.0];
     assert_eq!(column(&rows, "connected_hours"), json!(hours));
     assert_eq!(column(&rows, "coverage_pct"), json!([50.0, 50.0, 50.0, 50.0]));
@@ -66,7 +66,7 @@ fn a_group_is_no_person() {
         listed("08:10:00", &[("d", true, vec![])]),
         listed("08:20:00", &[("d", false, vec![])]),
     ]);
-    assert_eq!(reports::user_hours(&ledger, morning(), "", true), []);
+    assert_eq!(reports::user_hours(&ledger, morning(), "", true, morning().to), []);
     assert_eq!(reports::user_days(&ledger, "", morning(), Tz::UTC, ""), []);
 }
 
@@ -87,5 +87,5 @@ fn seen_once_is_seen_that_day_but_for_no_hours() {
     let rows = reports::user_days(&ledger, "", morning(), Tz::UTC, "");
     assert_eq!(column(&rows, "last_connected"), json!([at("08:00:00")]));
     assert_eq!(column(&rows, "connected_hours"), json!([0.0]));
-    assert_eq!(reports::user_hours(&ledger, morning(), "", false), []);
+    assert_eq!(reports::user_hours(&ledger, morning(), "", false, morning().to), []);
 }
