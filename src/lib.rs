@@ -53,8 +53,8 @@
 //! 6. After a month is over, what is still open is cut at its end, in transactions of its own.
 //!    From then on the month can be packed: [`store::Store::pack`], by the recorder's housekeeping or `deskledger compact`.
 //!    Whoever reads filed spans reads them through the view `filed`, which unpacks them; who needs no more than sums over
-//!    whole months finds them beside. Only checking unpacks by itself, by [`domain::packed`], and holds the view against it. When it is old enough it is archived, told again from its archive, and pruned:
-//!    [`retention`].
+//!    whole months finds them beside. Only checking unpacks by itself, by [`domain::packed`], and holds the view against it.
+//!    When it is old enough it is archived, told again from its archive, and pruned: [`retention`].
 //!
 //! # What never breaks
 //!
