@@ -44,9 +44,8 @@ visited as (
            count(*) as snapshots,
            count(*) filter (where v.desktops_outcome = 0) as failed,
            count(*) filter (where v.desktops_outcome = 1) as partial
-      from deskledger_report.visit v
-     where v.observed_at >= (select deskledger.instant(:'from', :'tz'))
-       and v.observed_at < (select deskledger.instant(:'to', :'tz'))
+      from deskledger_report.visits((select deskledger.instant(:'from', :'tz')), (select deskledger.instant(:'to', :'tz'))) v
+     where v.observed_at < (select deskledger.instant(:'to', :'tz'))
      group by grouping sets ((v.source_id, 2), (2))
 ),
 listed as (

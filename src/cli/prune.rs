@@ -40,6 +40,9 @@ pub struct Args {
     /// How old the counts may grow that utilisation is reckoned from.
     #[arg(long, value_name = "AGE", value_parser = age)]
     pub rollups: Option<TimeDelta>,
+    /// How old the headers of snapshots may grow; their digests stay.
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    pub headers: Option<TimeDelta>,
     /// The folder that months are archived to before they go; `off` is `--no-archive`.
     #[arg(long, value_name = "DIR", conflicts_with = "no_archive")]
     pub archive: Option<PathBuf>,
@@ -97,6 +100,7 @@ fn ages(args: &Args, configured: &RetentionSettings) -> anyhow::Result<Ages> {
         spans: args.spans.or(configured.ages.spans),
         groups: args.groups.or(configured.ages.groups),
         rollups: args.rollups.or(configured.ages.rollups),
+        headers: args.headers.or(configured.ages.headers),
     };
     if ages.keep_all() {
         return Err(usage(anyhow::anyhow!(
@@ -171,26 +175,36 @@ pub(crate) async fn carry_out(
         if classes.is_empty() {
             continue;
         }
-        let names: Vec<&str> = classes.iter().map(|class| class.as_str()).collect();
-        let line = match prune(store, month, &classes, folder, now).await? {
-            Outcome::Gone(rows, archive) => {
-                months += 1;
-                let archived = archive.map_or_else(String::new, |path| {
-                    format!(", archived as {}", harmless(&path.display().to_string()))
-                });
-                format!("{rows} rows pruned{archived}")
+        // Headers have an archive of their own, and go last.
+        let (headers, rest): (Vec<Class>, Vec<Class>) =
+            classes.into_iter().partition(|class| *class == Class::Headers);
+        let mut is_gone = false;
+        for classes in [rest, headers].iter().filter(|classes| !classes.is_empty()) {
+            let outcome = prune(store, month, classes, folder, now).await?;
+            is_gone |= matches!(outcome, Outcome::Gone(..));
+            let line = match &outcome {
+                Outcome::Gone(rows, None) => format!("{rows} rows pruned"),
+                Outcome::Gone(rows, Some(path)) => {
+                    let path = path.display().to_string();
+                    format!("{rows} rows pruned, archived as {}", harmless(&path))
+                }
+                Outcome::Busy => {
+                    "kept for now: someone else packs, prunes or restores it, or it was held just now"
+                        .to_owned()
+                }
+            };
+            let names: Vec<&str> = classes.iter().map(|class| class.as_str()).collect();
+            say(&format!(
+                "{}  {}, {}: {line}",
+                month.month.format("%Y-%m"),
+                harmless(&month.source),
+                names.join(", ")
+            ));
+            if outcome == Outcome::Busy {
+                break;
             }
-            Outcome::Busy => {
-                "kept for now: someone else packs, prunes or restores it, or it was held just now"
-                    .to_owned()
-            }
-        };
-        say(&format!(
-            "{}  {}, {}: {line}",
-            month.month.format("%Y-%m"),
-            harmless(&month.source),
-            names.join(", ")
-        ));
+        }
+        months += usize::from(is_gone);
     }
     // Whatever is in use stays for the next time.
     if let Err(error) = store.drop_empty_partitions().await {

@@ -161,8 +161,11 @@ table! {
             .says("how old the counts of groups may grow")
             .more("; not less than `spans`");
         rollups: Located<String> = LENGTH.without("for ever")
-            .says("how old the sums of packed months may grow")
+            .says("how old the counts may grow that utilisation is reckoned from")
             .more("; not less than `spans`");
+        headers: Located<String> = LENGTH.without("for ever")
+            .says("how old the headers of snapshots may grow")
+            .more("; not less than all of these");
         archive: Located<String> = Key::new(Takes::Words("a folder, or `off`"))
             .without("none: nothing goes by itself")
             .says("where months are archived to before they go");

@@ -41,12 +41,14 @@ impl RetentionSettings {
             spans: age(&raw.spans)?,
             groups: age(&raw.groups)?,
             rollups: age(&raw.rollups)?,
+            headers: age(&raw.headers)?,
         };
         if let Err(wrong) = ages.check() {
             let key = match wrong.sooner {
                 Class::Spans => &raw.spans,
                 Class::Groups => &raw.groups,
                 Class::Rollups => &raw.rollups,
+                Class::Headers => &raw.headers,
             };
             let key = key.as_ref().expect("only what has an age can go too soon");
             return Err(key.refuse(wrong.to_string()));

@@ -1,4 +1,4 @@
-//! Months in UTC: spans are filed in pieces that end with the month.
+//! Months and days in UTC: spans are filed in pieces that end with the month.
 
 use chrono::{Datelike, Months, NaiveDate, TimeDelta, TimeZone, Utc};
 
@@ -17,6 +17,12 @@ pub fn month_start(at: Instant) -> Instant {
 #[must_use]
 pub fn next_month(at: Instant) -> Instant {
     month_start(at) + Months::new(1)
+}
+
+/// The first instant of the day (UTC) that `at` lies in.
+#[must_use]
+pub fn day_start(at: Instant) -> Instant {
+    Utc.from_utc_datetime(&at.date_naive().and_time(chrono::NaiveTime::MIN))
 }
 
 /// The part of a hold that lies in one month.

@@ -17,11 +17,13 @@ pub enum Class {
     Groups,
     /// How many desktops were in which state, instant by instant.
     Rollups,
+    /// What is known of each visit beside its digest, its instants and its outcomes: rows of `snapshot`.
+    Headers,
 }
 
 impl Class {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Spans, Self::Groups, Self::Rollups];
+    pub const ALL: [Self; 4] = [Self::Spans, Self::Groups, Self::Rollups, Self::Headers];
 
     /// Its name.
     #[must_use]
@@ -30,6 +32,18 @@ impl Class {
             Self::Spans => "spans",
             Self::Groups => "groups",
             Self::Rollups => "rollups",
+            Self::Headers => "headers",
+        }
+    }
+
+    /// The classes that go before it, or with it: the archive of the spans holds the counters too, rollups are made of
+    /// spans, and all of them are told from visits.
+    #[must_use]
+    pub fn needs_gone(self) -> &'static [Self] {
+        match self {
+            Self::Spans => &[],
+            Self::Groups | Self::Rollups => &[Self::Spans],
+            Self::Headers => &[Self::Spans, Self::Groups, Self::Rollups],
         }
     }
 }
@@ -57,6 +71,8 @@ pub struct Ages {
     pub groups: Option<TimeDelta>,
     /// See [`Class::Rollups`].
     pub rollups: Option<TimeDelta>,
+    /// See [`Class::Headers`].
+    pub headers: Option<TimeDelta>,
 }
 
 /// A class that would go before one that needs it.
@@ -79,6 +95,7 @@ impl Ages {
             Class::Spans => self.spans,
             Class::Groups => self.groups,
             Class::Rollups => self.rollups,
+            Class::Headers => self.headers,
         }
     }
 
@@ -88,18 +105,16 @@ impl Ages {
         Class::ALL.into_iter().all(|class| self.of(class).is_none())
     }
 
-    /// Checks that nothing goes before what needs it: the archive of the spans holds the counters too, and rollups
-    /// are made of spans.
+    /// Checks that nothing goes before what needs it.
     ///
     /// # Errors
     /// The first that would.
     pub fn check(&self) -> Result<(), OutOfOrder> {
-        for sooner in [Class::Groups, Class::Rollups] {
-            let needs_it = Class::Spans;
-            if let Some(age) = self.of(sooner)
-                && self.of(needs_it).is_none_or(|other| other > age)
-            {
-                return Err(OutOfOrder { sooner, needs_it });
+        for sooner in Class::ALL {
+            let Some(age) = self.of(sooner) else { continue };
+            let longer = |needs_it: &&Class| self.of(**needs_it).is_none_or(|other| other > age);
+            if let Some(needs_it) = sooner.needs_gone().iter().find(longer) {
+                return Err(OutOfOrder { sooner, needs_it: *needs_it });
             }
         }
         Ok(())
@@ -119,8 +134,10 @@ pub struct Pruning {
     pub month: Instant,
     /// How many rows went, or came back.
     pub rows: i64,
-    /// The SHA-256 of the archive's manifest; `None`: there is no archive.
+    /// The SHA-256 of the archive's manifest, or of the file of headers; `None`: there is no archive.
     pub archive: Option<Digest>,
+    /// Of pruned headers, the hash of what stays of them: [`kept_hash`]. Of anything else none.
+    pub kept: Option<Digest>,
 }
 
 impl Pruning {
@@ -134,8 +151,84 @@ impl Pruning {
         hasher.instant(self.month);
         hasher.number(self.rows);
         hasher.option(self.archive.as_ref(), |hasher, digest| hasher.bytes(digest));
+        if self.class == Class::Headers {
+            hasher.option(self.kept.as_ref(), |hasher, digest| hasher.bytes(digest));
+        }
         hasher.finish()
     }
+}
+
+/// What stays of a visit whose header is pruned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptVisit {
+    /// Where its day begins (UTC).
+    pub day: Instant,
+    /// The day's newest tick.
+    pub ticked_at: Option<Instant>,
+    /// Its place in the source's chain.
+    pub sequence: i64,
+    /// See [`super::Snapshot::observed_at`].
+    pub observed_at: Instant,
+    /// See [`super::Snapshot::finished_at`].
+    pub finished_at: Instant,
+    /// Seconds.
+    pub max_gap: i32,
+    /// 0 failed, 1 partial, 2 complete.
+    pub desktops_outcome: i16,
+    /// 0 failed, 2 complete.
+    pub groups_outcome: i16,
+    /// The API's `total_count`.
+    pub desktops_total: Option<i64>,
+    /// The desktops recorded.
+    pub desktops_recorded: Option<i32>,
+    /// Its digest, as it is stored.
+    pub digest: Vec<u8>,
+}
+
+/// The hash of what stays of a month's headers, visit by visit in the order of time.
+pub struct KeptHash(Hasher);
+
+impl fmt::Debug for KeptHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("KeptHash").finish_non_exhaustive()
+    }
+}
+
+impl Default for KeptHash {
+    fn default() -> Self {
+        Self(Hasher::new("deskledger.pruning.headers.1"))
+    }
+}
+
+impl KeptHash {
+    /// Takes the next visit.
+    pub fn add(&mut self, visit: &KeptVisit) {
+        let hasher = &mut self.0;
+        hasher.number(visit.sequence);
+        hasher.instant(visit.observed_at);
+        hasher.instant(visit.finished_at);
+        hasher.number(visit.max_gap.into());
+        hasher.number(visit.desktops_outcome.into());
+        hasher.number(visit.groups_outcome.into());
+        hasher.option(visit.desktops_total, Hasher::number);
+        hasher.option(visit.desktops_recorded.map(i64::from), Hasher::number);
+        hasher.bytes(&visit.digest);
+        hasher.option(visit.ticked_at, Hasher::instant);
+    }
+
+    /// The hash of those that were taken.
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        self.0.finish()
+    }
+}
+
+/// The hash of all of a month's visits.
+#[must_use]
+pub fn kept_hash<'a>(visits: impl IntoIterator<Item = &'a KeptVisit>) -> Digest {
+    let mut hash = KeptHash::default();
+    visits.into_iter().for_each(|visit| hash.add(visit));
+    hash.finish()
 }
 
 #[cfg(test)]
@@ -145,19 +238,23 @@ mod tests {
     #[test]
     fn nothing_goes_before_what_needs_it() {
         let days = |days| Some(TimeDelta::days(days));
-        let ages = |spans, groups, rollups| Ages { spans, groups, rollups };
+        let ages = |spans, groups, rollups, headers| Ages { spans, groups, rollups, headers };
         for right in [
-            ages(None, None, None),
-            ages(days(400), None, None),
-            ages(days(400), days(400), days(800)),
-            ages(days(30), days(40), days(50)),
+            ages(None, None, None, None),
+            ages(days(400), None, None, None),
+            ages(days(400), days(400), days(800), None),
+            ages(days(400), days(400), days(800), days(800)),
+            ages(days(30), days(40), days(50), days(60)),
         ] {
             assert_eq!(right.check(), Ok(()), "{right:?}");
         }
         for (wrong, sooner, needs_it) in [
-            (ages(None, days(9), None), Class::Groups, Class::Spans),
-            (ages(days(10), days(9), None), Class::Groups, Class::Spans),
-            (ages(days(10), None, days(9)), Class::Rollups, Class::Spans),
+            (ages(None, days(9), None, None), Class::Groups, Class::Spans),
+            (ages(days(10), days(9), None, None), Class::Groups, Class::Spans),
+            (ages(days(10), None, days(9), None), Class::Rollups, Class::Spans),
+            (ages(None, None, None, days(9)), Class::Headers, Class::Spans),
+            (ages(days(8), None, days(9), days(9)), Class::Headers, Class::Groups),
+            (ages(days(8), days(9), days(10), days(9)), Class::Headers, Class::Rollups),
         ] {
             assert_eq!(wrong.check(), Err(OutOfOrder { sooner, needs_it }), "{wrong:?}");
         }

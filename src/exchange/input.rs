@@ -108,6 +108,12 @@ impl Input {
         self.progress.clone()
     }
 
+    /// The decompressed bytes, of what is no file of snapshots.
+    #[must_use]
+    pub fn into_lines(self) -> impl BufRead + Send {
+        self.bytes
+    }
+
     /// The name and the decompressed bytes.
     pub(super) fn into_parts(self) -> (String, Box<dyn BufRead + Send>) {
         (self.name, self.bytes)

@@ -68,8 +68,18 @@ pub(super) async fn read_sampling(
                        (array_agg(max_gap order by observed_at desc))[1]::bigint * 1000000
                   from (select observed_at, max_gap, lag(observed_at) over (order by observed_at) as before
                           from (select observed_at, max_gap
-                                  from deskledger_report.visit
-                                 where source_id = s.source_id and observed_at <= coalesce($1, now())
+                                  from (select observed_at, max_gap
+                                          from deskledger_report.visit
+                                         where source_id = s.source_id and observed_at <= coalesce($1, now())
+                                         union all
+                                        select observed_at, max_gap
+                                          from deskledger_report.pruned_visit
+                                         where source_id = s.source_id and observed_at <= coalesce($1, now())
+                                           and day_from in (select day_from
+                                                              from deskledger_report.pruned_day
+                                                             where source_id = s.source_id and day_from <= coalesce($1, now())
+                                                             order by day_from desc
+                                                             limit 2)) visit
                                  order by observed_at desc
                                  limit $2) newest) visit) v (usual, max_gap)
           cross join lateral (

@@ -38,6 +38,14 @@ pub enum ArchiveError {
         /// Why.
         why: String,
     },
+    /// It is no file of headers.
+    #[error("`{path}` is no archive of headers: {why}")]
+    NoHeaders {
+        /// Which.
+        path: String,
+        /// Why.
+        why: String,
+    },
 }
 
 impl ArchiveError {
@@ -217,7 +225,7 @@ pub(super) fn part_file(path: &Path) -> io::Result<File> {
 }
 
 /// How files of snapshots end.
-const ENDING: &str = ".ndjson.zst";
+pub(super) const ENDING: &str = ".ndjson.zst";
 
 fn manifest_of(lines: &Path) -> PathBuf {
     let name = lines.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -225,7 +233,12 @@ fn manifest_of(lines: &Path) -> PathBuf {
 }
 
 /// A new file for a source's month; and the one that it is written to until it is whole. No archive is ever written over.
-pub(super) fn new_files(folder: &Path, source: &str, month: Instant) -> (PathBuf, PathBuf) {
+pub(super) fn new_files(
+    folder: &Path,
+    source: &str,
+    month: Instant,
+    ending: &str,
+) -> (PathBuf, PathBuf) {
     let name: String = source
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '_' })
@@ -233,10 +246,10 @@ pub(super) fn new_files(folder: &Path, source: &str, month: Instant) -> (PathBuf
     let stem = format!("{name}-{}", month.format("%Y-%m"));
     let stems = std::iter::once(stem.clone()).chain((2..).map(|nth: u32| format!("{stem}.{nth}")));
     let lines = stems
-        .map(|stem| folder.join(format!("{stem}{ENDING}")))
+        .map(|stem| folder.join(format!("{stem}{ending}")))
         .find(|lines| !lines.exists() && !manifest_of(lines).exists())
         .expect("there are more numbers than files");
-    (lines, folder.join(format!("{stem}.part{ENDING}")))
+    (lines, folder.join(format!("{stem}.part{ending}")))
 }
 
 /// The checksum of a file.

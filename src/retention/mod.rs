@@ -3,10 +3,12 @@
 //!
 //! An archive is two files of a folder: what `export` writes of the month, compressed, which `import` and everyone else reads;
 //! and a manifest with its checksum, what stood when the month began, and how those spans ended that went on beyond it. The
-//! manifest's own checksum is in the source's chain. So nobody can alter an archive and have it believed.
+//! manifest's own checksum is in the source's chain. The headers of a month's snapshots have an archive of their own. So nobody can alter an archive and have it believed.
 
 mod archive;
+mod headers;
 mod month;
 
 pub use archive::{Archive, ArchiveError};
+pub use headers::{Headers, restore_headers};
 pub use month::{Outcome, Restored, RetentionError, prune, restore};

@@ -6,7 +6,8 @@ use std::path::Path;
 use chrono::TimeDelta;
 use tokio::sync::mpsc;
 
-use super::archive::{Archive, ArchiveError, Place, new_files, part_file, sha256_of};
+use super::archive::{Archive, ArchiveError, ENDING, Place, new_files, part_file, sha256_of};
+use super::headers;
 use crate::domain::Instant;
 use crate::domain::audit::Visit;
 use crate::domain::erasure::Veil;
@@ -15,7 +16,7 @@ use crate::domain::pruning::Class;
 use crate::domain::retell::{Retelling, Told, Unlike};
 use crate::exchange::{Input, Lines, Output, bare_line, parse_line, write_line};
 use crate::store::prune::{Month, Pruned, Stored, Sum};
-use crate::store::{Replay, Store, StoreError};
+use crate::store::{Replay, SourceId, Store, StoreError};
 
 /// Why a month was neither pruned nor restored; nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +62,16 @@ pub enum RetentionError {
         /// The month.
         month: String,
     },
+    /// What the month is told from is pruned too.
+    #[error(
+        "the headers of source `{source_name}` in {month} are pruned: restore those first, from the file of headers of that month"
+    )]
+    HeadersFirst {
+        /// The source.
+        source_name: String,
+        /// The month.
+        month: String,
+    },
     /// There is no such source.
     #[error("there is no source `{0}` in the ledger")]
     NoSource(String),
@@ -86,7 +97,7 @@ pub enum Outcome {
     Busy,
 }
 
-/// Prunes a month of `classes`. Where its spans are among them, it is told again before, from its archive in `folder`, or without
+/// Prunes a month of `classes`; its headers alone, or what is not its headers. Where its spans are among them, it is told again before, from its archive in `folder`, or without
 /// one from the ledger; and only what was told may go.
 ///
 /// # Errors
@@ -98,6 +109,9 @@ pub async fn prune(
     folder: Option<&Path>,
     now: Instant,
 ) -> Result<Outcome, RetentionError> {
+    if classes == [Class::Headers] {
+        return headers::prune(store, month, folder, now).await;
+    }
     if !classes.contains(&Class::Spans) {
         let archive = store
             .pruned(month)
@@ -122,7 +136,7 @@ pub async fn prune(
         None => (tell_stored(store, month, &visits, telling, &mut sum).await?, None),
         Some(folder) => {
             make_folder(folder)?;
-            let (lines, part) = new_files(folder, &month.source, month.month);
+            let (lines, part) = new_files(folder, &month.source, month.month, ENDING);
             write_lines(store, month, &part).await?;
             std::fs::rename(&part, &lines).map_err(ArchiveError::at(&lines))?;
             let (told, telling) = {
@@ -194,13 +208,15 @@ pub async fn restore(
     archive: Archive,
     now: Instant,
 ) -> Result<Restored, RetentionError> {
-    let sources = store.sources().await?;
-    let source_id = sources
-        .into_iter()
-        .find_map(|(id, source)| (source.name == archive.source).then_some(id))
-        .ok_or_else(|| RetentionError::NoSource(archive.source.clone()))?;
+    let source_id = source_named(store, &archive.source).await?;
     let month = Month { source_id, source: archive.source.clone(), month: archive.month };
     let pruned = store.pruned(&month).await?;
+    if pruned.iter().any(|pruned| pruned.class == Class::Headers) {
+        return Err(RetentionError::HeadersFirst {
+            source_name: month.source,
+            month: month.month.format("%Y-%m").to_string(),
+        });
+    }
     let classes = restorable(store, &month, pruned.iter().map(|pruned| pruned.class)).await?;
     let lacks_counts = pruned.iter().any(|pruned| !classes.contains(&pruned.class));
     let of = |class: Class| pruned.iter().find(|pruned| pruned.class == class);
@@ -217,10 +233,7 @@ pub async fn restore(
                 restoring.commit(None, &Sum::default(), archive.digest, now).await?;
                 Ok(Restored { rows: None, lacks_counts: false })
             }
-            _ => Err(RetentionError::NotPruned {
-                source_name: month.source,
-                month: month.month.format("%Y-%m").to_string(),
-            }),
+            _ => Err(not_pruned(&month)),
         };
     };
     let beliefs = store.load_beliefs(source_id).await?;
@@ -287,6 +300,22 @@ pub async fn restore(
     Ok(Restored { rows: Some(rows), lacks_counts })
 }
 
+/// The number of a source.
+pub(super) async fn source_named(store: &Store, name: &str) -> Result<SourceId, RetentionError> {
+    let sources = store.sources().await?;
+    sources
+        .into_iter()
+        .find_map(|(id, source)| (source.name == name).then_some(id))
+        .ok_or_else(|| RetentionError::NoSource(name.to_owned()))
+}
+
+pub(super) fn not_pruned(month: &Month) -> RetentionError {
+    RetentionError::NotPruned {
+        source_name: month.source.clone(),
+        month: month.month.format("%Y-%m").to_string(),
+    }
+}
+
 /// What a late snapshot says without the names of the erased; `None`: it names none.
 fn without_erased(line: &str, source: &str, veil: &Veil) -> Option<String> {
     let snapshot = parse_line(line.as_bytes(), TimeDelta::minutes(15)).ok()?.snapshot;
@@ -312,6 +341,7 @@ async fn restorable(
         .filter(|class| match class {
             Class::Spans | Class::Groups => true,
             Class::Rollups => is_later_kept,
+            Class::Headers => false,
         })
         .collect())
 }
@@ -377,7 +407,7 @@ async fn write_lines(store: &Store, month: &Month, path: &Path) -> Result<(), Re
 }
 
 /// Makes the folder where it is not there: for nobody else, since archives name people.
-fn make_folder(folder: &Path) -> Result<(), ArchiveError> {
+pub(super) fn make_folder(folder: &Path) -> Result<(), ArchiveError> {
     use std::os::unix::fs::DirBuilderExt as _;
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o700).create(folder).map_err(ArchiveError::at(folder))
@@ -405,7 +435,7 @@ fn unlike(visit: &Visit, why: &Unlike) -> RetentionError {
     differs(visit, &why.to_string())
 }
 
-fn differs(visit: &Visit, why: &str) -> RetentionError {
+pub(super) fn differs(visit: &Visit, why: &str) -> RetentionError {
     RetentionError::Differs {
         snapshot_id: visit.snapshot_id,
         sequence: visit.sequence,
@@ -414,7 +444,7 @@ fn differs(visit: &Visit, why: &str) -> RetentionError {
     }
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, RetentionError> {
     tokio::task::spawn_blocking(work).await.map_err(broken)

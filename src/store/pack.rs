@@ -251,9 +251,7 @@ async fn note_instants(connection: &mut PgConnection, what: &Packable) -> sqlx::
          insert into deskledger_data.packed_month (source_id, month_from, month_to, at)
          select $1, $2, $3,
                 case when cardinality(v.at) < 131000
-                     then array[coalesce((select max(observed_at) from deskledger_data.snapshot
-                                           where source_id = $1 and desktops_outcome > 0 and observed_at < $2), '-infinity'),
-                                $2] || v.at || array[$3 - interval '1 microsecond', $3]
+                     then array[coalesce(deskledger_data.visit_before($1, $2, false), '-infinity'), $2] || v.at || array[$3 - interval '1 microsecond', $3]
                      else '{}' end
            from (select array(select observed_at from deskledger_data.snapshot
                                where source_id = $1 and desktops_outcome > 0 and observed_at >= $2 and observed_at < $3
@@ -274,8 +272,7 @@ async fn note_group_instants(connection: &mut PgConnection, what: &Packable) -> 
         "-- store::pack::note_group_instants
          insert into deskledger_data.packed_group_month (source_id, month_from, month_to, at)
          select $1, $2, $3,
-                array[coalesce((select max(observed_at) from deskledger_data.snapshot
-                                 where source_id = $1 and groups_outcome > 0 and observed_at < $2), '-infinity'), $2]
+                array[coalesce(deskledger_data.visit_before($1, $2, true), '-infinity'), $2]
                 || array(select observed_at from deskledger_data.snapshot
                           where source_id = $1 and groups_outcome > 0 and observed_at >= $2 and observed_at < $3
                           order by observed_at)

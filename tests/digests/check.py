@@ -64,10 +64,13 @@ class Source:
     def __init__(self, tables, source):
         self.name = source["name"]
         self.rows = lambda table: [row for row in tables[table] if row["source_id"] == source["source_id"]]
-        self.snapshots = sorted(self.rows("snapshot"), key=lambda row: row["sequence"])
+        # Of a snapshot whose header is pruned there are the columns that stay.
+        self.kept = self.kept_of_pruned()
+        self.snapshots = sorted(self.rows("snapshot") + self.kept, key=lambda row: row["sequence"])
         # Each entry with its kind.
         prunings = sorted(self.rows("pruning"), key=lambda row: row["sequence"])
         entries = [(row, b"S") for row in self.snapshots] + [(row, b"L") for row in self.rows("late")]
+        self.kept_hashes(prunings)
         entries += [(row, b"E") for row in self.rows("erasure")]
         entries += [(row, b"P") for row in prunings]
         self.entries = sorted(entries, key=lambda entry: entry[0]["sequence"])
@@ -89,6 +92,42 @@ class Source:
 
     def instants(self, wanted):
         return sorted(micros(row["observed_at"]) for row in self.snapshots if wanted(row))
+
+    # Pruned headers.
+
+    def kept_of_pruned(self):
+        columns = [
+            "sequence", "observed_at", "finished_at", "max_gap", "desktops_outcome", "groups_outcome", "desktops_total",
+            "desktops_recorded",
+        ]
+        kept = []
+        for day in sorted(self.rows("pruned_day"), key=lambda day: day["day_from"]):
+            digests = data(day["digest"])
+            for place, values in enumerate(zip(*(day[column] for column in columns), strict=True)):
+                digest = digests[32 * place : 32 * place + 32].hex()
+                row = dict(zip(columns, values), digest=digest, ticked_at=day["scheduled_at"], is_kept=True)
+                if row["observed_at"][:10] + "T00:00:00+00:00" != day["day_from"]:
+                    raise Wrong(f"entry {row['sequence']} is not of the day {day['day_from']}")
+                kept.append(row)
+        return kept
+
+    def kept_hashes(self, prunings):
+        """What stays of the headers of a month is what the newest entry about them says."""
+        newest = {row["month_from"][:7]: row for row in prunings if row["class"] == "headers"}
+        expected = {month: data(row["kept"]) for month, row in newest.items() if not row["is_restored"]}
+        records = {month: [] for month in expected}
+        for row in self.kept:
+            records.setdefault(row["observed_at"][:7], []).append(
+                number(row["sequence"]) + number(micros(row["observed_at"])) + number(micros(row["finished_at"]))
+                + number(row["max_gap"]) + number(row["desktops_outcome"]) + number(row["groups_outcome"])
+                + optional(number, row["desktops_total"]) + optional(number, row["desktops_recorded"])
+                + data(row["digest"]) + optional(number, micros(row["ticked_at"]))
+            )
+        for month, parts in records.items():
+            if sha("deskledger.pruning.headers.1", *parts) != expected.get(month):
+                raise Wrong(f"what stays of the headers of {month} is not what its pruning says")
+        if any("is_kept" not in row and row["observed_at"][:7] in expected for row in self.snapshots):
+            raise Wrong("a snapshot has a header in a month whose headers are pruned")
 
     # Names.
 
@@ -208,9 +247,13 @@ class Source:
             if kind == b"E":
                 place += f" (erasure of {row['erased_at']})"
             elif kind != b"P":
-                place += f" (snapshot {row['snapshot_id']} of {row['observed_at']})"
+                place += f" (snapshot {row.get('snapshot_id', 'without header')} of {row['observed_at']})"
             if row["sequence"] != sequence:
                 raise Wrong(f"entry {sequence} is missing before {place}")
+            if "is_kept" in row:
+                self.records.pop(micros(row["observed_at"]), None)
+                digest, self.is_untold = data(row["digest"]), True
+                continue
             if kind == b"S":
                 body, header = self.changed(row, place), sha("deskledger.header.1", *self.own_row(row, row["changes"]))
             elif kind == b"E":
@@ -223,7 +266,8 @@ class Source:
                 way = b"R" if row["is_restored"] else b"P"
                 header = sha(
                     "deskledger.pruning.header.1", number(micros(row["at"])), way, text(row["class"]),
-                    number(micros(row["month_from"])), number(row["rows"]), archive
+                    number(micros(row["month_from"])), number(row["rows"]), archive,
+                    optional(lambda digest: digest, data(row["kept"])) if row["class"] == "headers" else b"",
                 )
             else:
                 received = number(micros(row["received_at"]))
@@ -318,7 +362,7 @@ def main():
         try:
             entries, digest = Source(tables, source).check()
             print(f"{source['name']}: ok, {entries} entries, digest {digest.hex()}")
-        except (Wrong, KeyError, TypeError, ValueError) as wrong:
+        except (Wrong, AttributeError, KeyError, TypeError, ValueError) as wrong:
             # A number that is not registered, or a column that is not of its type.
             said = wrong if isinstance(wrong, Wrong) else f"the rows do not fit one another: {wrong!r}"
             print(f"{source['name']}: WRONG, {said}")

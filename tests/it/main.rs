@@ -21,6 +21,7 @@ mod erasure;
 mod exchange;
 mod fleet_reports;
 mod forecasts;
+mod headers;
 mod installed;
 mod late;
 mod long_texts;

@@ -19,6 +19,8 @@ use crate::domain::digest::{
     Body, Digest, Erased, Header, Kind, NO_BODY, entry_digest, erasure_body, genesis,
 };
 use crate::domain::history::is_late;
+use crate::domain::months::{day_start, month_start};
+use crate::domain::pruning::{KeptHash, KeptVisit};
 use crate::domain::{Instant, Outcome};
 
 /// A place of the chain that is known from elsewhere.
@@ -58,6 +60,10 @@ pub struct Summary {
 pub struct Audit {
     names: Names,
     pruned: PrunedMonths,
+    /// The months whose headers are pruned and that are not gone through yet, with the hash of what stays of them; and that of
+    /// what there is of the first.
+    without_headers: VecDeque<(Instant, Option<Digest>)>,
+    kept: KeptHash,
     /// Whether spans, and whether counters, were pruned of the month of the visit before.
     were_pruned: (bool, bool),
     /// Stretches that begin in pruned months, of which some end in others.
@@ -106,6 +112,8 @@ impl Audit {
             desktops: Desktops::new(&names),
             groups: Groups::new(&names),
             names,
+            without_headers: pruned.without_headers().collect(),
+            kept: KeptHash::default(),
             pruned,
             were_pruned: (false, false),
             straddling: Vec::new(),
@@ -188,6 +196,25 @@ impl Audit {
         }
     }
 
+    /// Looks whether a snapshot whose header is pruned can be the next one, before rows are given that would belong to it.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub fn link_kept(&mut self, visit: &KeptVisit) -> Result<(), Fault> {
+        self.check_kept_link(visit).map_err(|wrong| Fault::at(Some(place_of_kept(visit)), wrong))
+    }
+
+    /// The next snapshot, of which the header is pruned.
+    ///
+    /// # Errors
+    /// It is not what recording would have written, as far as that can be said.
+    pub fn kept(&mut self, visit: &KeptVisit) -> Result<(), Fault> {
+        let place = Some(place_of_kept(visit));
+        self.check_kept(visit).map_err(|wrong| Fault::at(place, wrong))?;
+        self.check_tally(place, Some(visit.observed_at));
+        Ok(())
+    }
+
     /// The next entry, which is a late snapshot.
     ///
     /// # Errors
@@ -267,15 +294,14 @@ impl Audit {
 
     fn check_link(&mut self, visit: &Visit) -> Result<(), Wrong> {
         self.check_number(visit.sequence)?;
-        let later = |column: &str, before: Option<Instant>, at: Option<Instant>| match (before, at)
-        {
-            (Some(before), Some(at)) if at <= before => Err(Wrong::new(
-                format!("`{column}` of the snapshot"),
-                format!("an instant after {}", before.shown()),
-                at.shown(),
-            )),
-            _ => Ok(()),
-        };
+        self.close_kept(Some(visit.observed_at))?;
+        if self.pruned.has_no_headers(visit.observed_at) {
+            return Err(Wrong::new(
+                "the row of `snapshot`",
+                "none in a month whose headers are pruned",
+                "one",
+            ));
+        }
         later("observed_at", self.head.newest.map(|mark| mark.at), Some(visit.observed_at))?;
         later("scheduled_at", self.head.scheduled_at, visit.scheduled_at)?;
         self.check_id(visit)
@@ -303,6 +329,66 @@ impl Audit {
         }
     }
 
+    fn check_kept_link(&mut self, visit: &KeptVisit) -> Result<(), Wrong> {
+        self.check_number(visit.sequence)?;
+        self.close_kept(Some(visit.observed_at))?;
+        let month = month_start(visit.observed_at);
+        if self.without_headers.front().is_none_or(|(of, _)| *of != month) {
+            return Err(Wrong::new(
+                format!("what stays of the headers of {}", month.format("%Y-%m")),
+                "nothing, since they are not pruned",
+                "something",
+            ));
+        }
+        same(&day_start(visit.observed_at), &visit.day, || {
+            "`day_from` of the row of `pruned_day`".to_owned()
+        })?;
+        self.kept.add(visit);
+        // Ticks of the day that came before its late snapshots are not known one by one.
+        self.head.scheduled_at = self.head.scheduled_at.max(visit.ticked_at);
+        later("observed_at", self.head.newest.map(|mark| mark.at), Some(visit.observed_at))
+    }
+
+    /// What stays of headers, of months before the one of an instant, is what the chain says it is.
+    fn close_kept(&mut self, until: Option<Instant>) -> Result<(), Wrong> {
+        let is_over = |of: &(Instant, _)| until.is_none_or(|until| of.0 < month_start(until));
+        while let Some((month, expected)) = self.without_headers.pop_front_if(|of| is_over(of)) {
+            let found = std::mem::take(&mut self.kept).finish();
+            same(&expected, &Some(found), || {
+                format!(
+                    "the hash of what stays of the headers of {}, beside `kept`",
+                    month.format("%Y-%m")
+                )
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check_kept(&mut self, visit: &KeptVisit) -> Result<(), Wrong> {
+        let at = visit.observed_at;
+        if self.turn(at)? != (true, true) {
+            return Err(Wrong::new(
+                "the header of the snapshot",
+                "there, since spans or counters of its month are kept",
+                "pruned",
+            ));
+        }
+        self.check_pruned(at)?;
+        self.check_pruned_groups()?;
+        self.names.check_order()?;
+        let mark = Mark { at, max_gap: TimeDelta::seconds(visit.max_gap.into()) };
+        if visit.groups_outcome > 0 {
+            self.head.groups = Some(mark);
+        }
+        if visit.desktops_outcome > 0 {
+            let is_complete = visit.desktops_outcome == 2;
+            self.cover(Now { mark, sequence: visit.sequence, is_complete })?;
+        }
+        self.head.first_at.get_or_insert(at);
+        self.head.newest = Some(mark);
+        self.step_to(place_of_kept(visit), &visit.digest)
+    }
+
     fn check_snapshot(&mut self, visit: &Visit) -> Result<(), Wrong> {
         self.check_own_row(visit, None)?;
         let mark =
@@ -310,15 +396,15 @@ impl Audit {
         let is_complete = visit.desktops_outcome == 2;
         let now = Now { mark, sequence: visit.sequence, is_complete };
         let mut body = Body::new();
-        let (no_spans, no_groups) = self.turn(visit)?;
+        let (no_spans, no_groups) = self.turn(visit.observed_at)?;
         let changes = if no_spans {
-            self.check_pruned(visit)?;
+            self.check_pruned(visit.observed_at)?;
             usize::try_from(visit.changes).unwrap_or(0)
         } else {
             self.check_desktops(visit, now, &mut body)?
         };
         if no_groups {
-            self.check_pruned_groups(visit)?;
+            self.check_pruned_groups()?;
             if visit.groups_outcome > 0 {
                 self.head.groups = Some(mark);
             }
@@ -349,11 +435,11 @@ impl Audit {
     }
 
     /// Whether spans and counters of the visit's month are pruned. Behind months that are, what stood then is believed again.
-    fn turn(&mut self, visit: &Visit) -> Result<(bool, bool), Wrong> {
-        let now = self.pruned.at(visit.observed_at);
+    fn turn(&mut self, at: Instant) -> Result<(bool, bool), Wrong> {
+        let now = self.pruned.at(at);
         let before = std::mem::replace(&mut self.were_pruned, now);
         if (before.0 && !now.0) || (before.1 && !now.1) {
-            let Some(standing) = self.pruned.standing(visit.observed_at) else {
+            let Some(standing) = self.pruned.standing(at) else {
                 return Err(Wrong::new(
                     "the row of `standing` that the history goes on from after a pruned month",
                     "one",
@@ -379,7 +465,7 @@ impl Audit {
     }
 
     /// Of a visit to a month whose spans are pruned none may be there.
-    fn check_pruned(&mut self, visit: &Visit) -> Result<(), Wrong> {
+    fn check_pruned(&mut self, at: Instant) -> Result<(), Wrong> {
         if let Some(row) = self.pieces.first() {
             return Err(Wrong::new(
                 format!("a span of desktop number {} from {}", row.desktop, row.from.shown()),
@@ -387,7 +473,7 @@ impl Audit {
                 "one",
             ));
         }
-        if let Some(row) = self.unlisted.iter().find(|row| row.from != visit.observed_at) {
+        if let Some(row) = self.unlisted.iter().find(|row| row.from != at) {
             return Err(out_of_place("a row of `unlisted` of desktop", row.desktop, row.from));
         }
         self.straddling.append(&mut self.unlisted);
@@ -395,7 +481,7 @@ impl Audit {
     }
 
     /// And counters likewise.
-    fn check_pruned_groups(&mut self, _: &Visit) -> Result<(), Wrong> {
+    fn check_pruned_groups(&mut self) -> Result<(), Wrong> {
         match self.group_pieces.first() {
             None => Ok(()),
             Some(row) => Err(Wrong::new(
@@ -518,36 +604,9 @@ impl Audit {
     /// The digest of the snapshot's own row and of the stored hash of its body; of a late one with when it was
     /// received.
     fn check_own_row(&self, visit: &Visit, received_at: Option<Instant>) -> Result<(), Wrong> {
-        let outcome = |code| match code {
-            0 => Outcome::Failed,
-            1 => Outcome::Partial,
-            _ => Outcome::Complete,
-        };
-        let header = Header {
-            observed_at: visit.observed_at,
-            finished_at: visit.finished_at,
-            scheduled_at: visit.scheduled_at,
-            max_gap: visit.max_gap.into(),
-            desktops_outcome: outcome(visit.desktops_outcome),
-            groups_outcome: outcome(visit.groups_outcome),
-            total: visit.desktops_total,
-            desktops_recorded: visit.desktops_recorded.map(Into::into),
-            groups_recorded: visit.groups_recorded.map(Into::into),
-            changes: visit.changes,
-            error_code: visit.error_code.as_deref(),
-            error_message: visit.error_message.as_deref(),
-        };
-        let body = match &visit.body_hash {
-            None => NO_BODY,
-            Some(hash) => digest(hash).filter(|hash| *hash != NO_BODY).ok_or_else(|| {
-                Wrong::new("`body_hash` of the snapshot", "a hash", "something else")
-            })?,
-        };
-        let (kind, header) = match received_at {
-            None => (Kind::Snapshot, header.hash()),
-            Some(at) => (Kind::Late, header.late_hash(at)),
-        };
-        let expected = entry_digest(&self.head.digest, visit.sequence, kind, &header, &body);
+        let expected = visit
+            .entry_digest(&self.head.digest, received_at)
+            .ok_or_else(|| Wrong::new("`body_hash` of the snapshot", "a hash", "something else"))?;
         same(&Some(expected), &digest(&visit.digest), || {
             "the digest of the snapshot, worked out from its own row and the digest before it"
                 .to_owned()
@@ -664,6 +723,7 @@ impl Audit {
         if self.head.sequence == 0 {
             self.check_checkpoint()?;
         }
+        self.close_kept(None)?;
         let head = &self.head;
         let of = |column: &'static str| move || format!("`{column}` of the source's `head`");
         same(&head.sequence, &stored.sequence, || {
@@ -705,10 +765,79 @@ impl Audit {
     }
 }
 
+impl Visit {
+    /// The digest that the row gives after the digest before it; of a late one with when it was received. `None`: its
+    /// `body_hash` is none.
+    #[must_use]
+    pub fn entry_digest(&self, before: &Digest, received_at: Option<Instant>) -> Option<Digest> {
+        let outcome = |code| match code {
+            0 => Outcome::Failed,
+            1 => Outcome::Partial,
+            _ => Outcome::Complete,
+        };
+        let header = Header {
+            observed_at: self.observed_at,
+            finished_at: self.finished_at,
+            scheduled_at: self.scheduled_at,
+            max_gap: self.max_gap.into(),
+            desktops_outcome: outcome(self.desktops_outcome),
+            groups_outcome: outcome(self.groups_outcome),
+            total: self.desktops_total,
+            desktops_recorded: self.desktops_recorded.map(Into::into),
+            groups_recorded: self.groups_recorded.map(Into::into),
+            changes: self.changes,
+            error_code: self.error_code.as_deref(),
+            error_message: self.error_message.as_deref(),
+        };
+        let body = match &self.body_hash {
+            None => NO_BODY,
+            Some(hash) => digest(hash).filter(|hash| *hash != NO_BODY)?,
+        };
+        let (kind, header) = match received_at {
+            None => (Kind::Snapshot, header.hash()),
+            Some(at) => (Kind::Late, header.late_hash(at)),
+        };
+        Some(entry_digest(before, self.sequence, kind, &header, &body))
+    }
+
+    /// What stays of it once its header is pruned. `ticked_at`: its day's newest tick.
+    #[must_use]
+    pub fn kept(&self, ticked_at: Option<Instant>) -> KeptVisit {
+        KeptVisit {
+            day: day_start(self.observed_at),
+            ticked_at,
+            sequence: self.sequence,
+            observed_at: self.observed_at,
+            finished_at: self.finished_at,
+            max_gap: self.max_gap,
+            desktops_outcome: self.desktops_outcome,
+            groups_outcome: self.groups_outcome,
+            desktops_total: self.desktops_total,
+            desktops_recorded: self.desktops_recorded,
+            digest: self.digest.clone(),
+        }
+    }
+}
+
 impl SpanRow {
     fn is_open(&self) -> bool {
         matches!(self.end, super::rows::End::Open { .. })
     }
+}
+
+fn later(column: &str, before: Option<Instant>, at: Option<Instant>) -> Result<(), Wrong> {
+    match (before, at) {
+        (Some(before), Some(at)) if at <= before => Err(Wrong::new(
+            format!("`{column}` of the snapshot"),
+            format!("an instant after {}", before.shown()),
+            at.shown(),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn place_of_kept(visit: &KeptVisit) -> Place {
+    Place { snapshot_id: None, sequence: visit.sequence, observed_at: visit.observed_at }
 }
 
 fn place(visit: &Visit) -> Place {

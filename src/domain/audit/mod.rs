@@ -22,6 +22,7 @@ use std::fmt;
 
 use chrono::SecondsFormat;
 
+pub use crate::domain::pruning::KeptVisit;
 pub use chain::{Audit, Checkpoint, Summary};
 pub use names::Names;
 pub use pruned::PrunedMonths;

@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 
 use super::rows::PruningRow;
 use crate::domain::Instant;
+use crate::domain::digest::Digest;
 use crate::domain::months::month_start;
 use crate::domain::pruning::Class;
 use crate::domain::retell::Standing;
@@ -27,6 +28,8 @@ pub struct PrunedMonths {
     spans: BTreeSet<Instant>,
     groups: BTreeSet<Instant>,
     rollups: BTreeSet<Instant>,
+    /// With the hash of what stays of them.
+    headers: BTreeMap<Instant, Option<Digest>>,
     /// Those of which spans were pruned once, whether or not they came back.
     ever: BTreeSet<Instant>,
     standings: BTreeMap<Instant, Standing>,
@@ -45,6 +48,14 @@ impl PrunedMonths {
                 Class::Spans => &mut pruned.spans,
                 Class::Groups => &mut pruned.groups,
                 Class::Rollups => &mut pruned.rollups,
+                Class::Headers => {
+                    if entry.pruning.is_restored {
+                        pruned.headers.remove(&entry.pruning.month);
+                    } else {
+                        pruned.headers.insert(entry.pruning.month, entry.pruning.kept);
+                    }
+                    continue;
+                }
             };
             if entry.pruning.is_restored {
                 months.remove(&entry.pruning.month);
@@ -60,6 +71,16 @@ impl PrunedMonths {
     pub(super) fn at(&self, at: Instant) -> (bool, bool) {
         let month = month_start(at);
         (self.spans.contains(&month), self.groups.contains(&month))
+    }
+
+    /// Whether the headers of the month of an instant are pruned.
+    pub(super) fn has_no_headers(&self, at: Instant) -> bool {
+        self.headers.contains_key(&month_start(at))
+    }
+
+    /// The months whose headers are pruned, oldest first, each with the hash of what stays of them.
+    pub(super) fn without_headers(&self) -> impl Iterator<Item = (Instant, Option<Digest>)> {
+        self.headers.iter().map(|(month, kept)| (*month, *kept))
     }
 
     /// Whether the month of an instant was pruned of its spans, and of what late snapshots of it said.

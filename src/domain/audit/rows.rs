@@ -6,7 +6,7 @@ use crate::domain::pruning::Pruning;
 use crate::domain::{AttachUsers, Counters, Instant};
 
 /// A row of `snapshot`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Visit {
     /// Unique in the ledger.
     pub snapshot_id: i64,

@@ -6,6 +6,7 @@
 //! entry of the chain that says so. What stays for ever: the chain. Where a pruned month ends and one begins that is not, there
 //! stays what stood then ([`Standing`]), which the later history goes on from.
 
+mod headers;
 mod hold;
 mod plan;
 mod rows;
@@ -15,6 +16,7 @@ use futures_util::TryStreamExt as _;
 use sqlx::types::Json;
 use sqlx::{PgConnection, Postgres, Transaction};
 
+pub(super) use headers::kept_visits;
 pub use hold::{Hold, NewHold, Seen};
 pub use plan::{Due, Kept};
 pub use rows::{Stored, Sum};
@@ -283,12 +285,17 @@ impl Store {
                 Class::Spans => delete_spans(&mut transaction, month).await,
                 Class::Groups => delete_groups(&mut transaction, month).await,
                 Class::Rollups => delete_rollups(&mut transaction, month).await,
+                Class::Headers => {
+                    return Err(StoreError::Inconsistent(
+                        "headers go by themselves: `prune_headers`".to_owned(),
+                    ));
+                }
             }
             .map_err(&failed)?;
             let expected = told.map(|(told, _)| match class {
                 Class::Spans => told.spans,
                 Class::Groups => told.groups,
-                Class::Rollups => rows,
+                Class::Rollups | Class::Headers => rows,
             });
             if expected.is_some_and(|expected| expected != rows) {
                 return Err(StoreError::PrunedWrong {
@@ -301,8 +308,15 @@ impl Store {
         // Last, since from here on nobody records this source until it is over.
         for (class, rows) in &gone {
             let (class, rows) = (*class, *rows);
-            let pruning =
-                Pruning { at, is_restored: false, class, month: month.month, rows, archive };
+            let pruning = Pruning {
+                at,
+                is_restored: false,
+                class,
+                month: month.month,
+                rows,
+                archive,
+                kept: None,
+            };
             append(&mut transaction, month.source_id, &pruning).await?;
         }
         if let Some((_, standing)) = told {
@@ -352,7 +366,8 @@ impl Store {
              select c.relname::text
                from pg_inherits i
                join pg_class c on c.oid = i.inhrelid
-              where i.inhparent in ('deskledger_data.span'::regclass, 'deskledger_data.group_span'::regclass)
+              where i.inhparent in ('deskledger_data.span'::regclass, 'deskledger_data.group_span'::regclass,
+                                    'deskledger_data.snapshot'::regclass)
                 and (select min(at) from deskledger_data.pruning) is not null
                 and right(c.relname, 7) < to_char((select min(observed_at) from deskledger_data.head
                                                     where observed_at is not null) at time zone 'UTC', 'YYYY_MM')
@@ -489,6 +504,11 @@ impl Restoring {
                 Class::Rollups => {
                     insert_rollups(&mut self.transaction, &self.month).await.map_err(&failed)?
                 }
+                Class::Headers => {
+                    return Err(StoreError::Inconsistent(
+                        "headers come back by themselves: `restore_headers`".to_owned(),
+                    ));
+                }
             };
             let pruning = Pruning {
                 at,
@@ -497,6 +517,7 @@ impl Restoring {
                 month: self.month.month,
                 rows,
                 archive: Some(archive),
+                kept: None,
             };
             append(&mut self.transaction, source_id, &pruning).await?;
         }
@@ -803,10 +824,10 @@ async fn append(
         "-- store::prune::append
          with entry as (
              insert into deskledger_data.pruning
-                    (source_id, sequence, at, month_from, is_restored, class, rows, archive, digest)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+                    (source_id, sequence, at, month_from, is_restored, class, rows, archive, kept, digest)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
          )
-         update deskledger_data.head set sequence = $2, digest = $9 where source_id = $1",
+         update deskledger_data.head set sequence = $2, digest = $10 where source_id = $1",
     )
     .bind(source_id)
     .bind(sequence)
@@ -816,6 +837,7 @@ async fn append(
     .bind(pruning.class.as_str())
     .bind(pruning.rows)
     .bind(pruning.archive.map(Vec::from))
+    .bind(pruning.kept.map(Vec::from))
     .bind(digest.as_slice())
     .execute(connection)
     .await

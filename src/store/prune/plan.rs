@@ -40,6 +40,8 @@ pub enum Kept {
     Needed(Class),
     /// An older month of the class stays, whose figures are reckoned from here.
     Older,
+    /// The newest listing or statistics are of it, or of a month before it.
+    Newest,
 }
 
 impl fmt::Display for Kept {
@@ -51,6 +53,7 @@ impl fmt::Display for Kept {
             Self::Open => f.write_str("a span that is open reaches into it"),
             Self::Needed(class) => write!(f, "its {class} stay"),
             Self::Older => f.write_str("those of an older month stay"),
+            Self::Newest => f.write_str("nothing newer was read"),
         }
     }
 }
@@ -61,6 +64,7 @@ struct Candidate {
     source: String,
     month_from: Instant,
     is_open: bool,
+    is_newest: bool,
     pruned: Vec<String>,
 }
 
@@ -83,6 +87,7 @@ impl Store {
                              where o.source_id = h.source_id and o.piece_from < m.month_to)
                     or exists (select from deskledger_data.open_group_span o
                                 where o.source_id = h.source_id and o.from_at < m.month_to) as is_open,
+                    coalesce(least(h.usable_at, h.complete_at, h.groups_at) < m.month_to, false) as is_newest,
                     array(select p.class from deskledger_report.pruned p
                            where p.source_id = h.source_id and p.month_from = m.month_from) as pruned
                from deskledger_data.head h
@@ -134,11 +139,11 @@ impl Store {
                     of_month = Some(held.or(candidate.is_open.then_some(Kept::Open)));
                 }
                 let has_gone = |class: Class| is_pruned(class) || going.contains(&class);
-                let kept = of_month.clone().flatten().or_else(|| match class {
-                    Class::Groups | Class::Rollups if !has_gone(Class::Spans) => {
-                        Some(Kept::Needed(Class::Spans))
-                    }
-                    Class::Rollups if rollups_stay => Some(Kept::Older),
+                let needed = || class.needs_gone().iter().copied().find(|class| !has_gone(*class));
+                let kept = of_month.clone().flatten().or_else(|| match (needed(), class) {
+                    (Some(needed), _) => Some(Kept::Needed(needed)),
+                    (None, Class::Rollups) if rollups_stay => Some(Kept::Older),
+                    (None, Class::Headers) if candidate.is_newest => Some(Kept::Newest),
                     _ => None,
                 });
                 if kept.is_none() {
@@ -150,6 +155,7 @@ impl Store {
                     Class::Groups => GROUPS,
                     Class::Rollups => ROLLUPS,
                     Class::Spans => SPANS,
+                    Class::Headers => HEADERS,
                 })
                 .bind(month.source_id)
                 .bind(month.month)
@@ -187,3 +193,7 @@ const GROUPS: &str = "-- store::prune::plan
 const ROLLUPS: &str = "-- store::prune::plan
     select count(*), coalesce(sum(pg_column_size(t)), 0)::bigint from deskledger_data.tally t
      where t.source_id = $1 and t.at > $2 and t.at < $3";
+
+const HEADERS: &str = "-- store::prune::plan
+    select count(*), coalesce(sum(pg_column_size(n)), 0)::bigint from deskledger_data.snapshot n
+     where n.source_id = $1 and n.observed_at >= $2 and n.observed_at < $3";

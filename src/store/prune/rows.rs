@@ -238,7 +238,9 @@ impl Stored {
         let is_read_then: bool = sqlx::query_scalar(
             "-- store::prune::rows::read
              select exists (select from deskledger_data.snapshot
-                             where source_id = $1 and observed_at = $2 and groups_outcome > 0)",
+                             where source_id = $1 and observed_at = $2 and groups_outcome > 0)
+                 or exists (select from deskledger_data.pruned_day
+                             where source_id = $1 and day_from = $2 and observed_at[1] = $2 and groups_outcome[1] > 0)",
         )
         .bind(month.source_id)
         .bind(to)

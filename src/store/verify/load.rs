@@ -293,10 +293,11 @@ pub(super) async fn prunings(
     connection: &mut PgConnection,
     source: SourceId,
 ) -> Result<Vec<PruningRow>, StoreError> {
-    type Row = (i64, Instant, Instant, bool, String, i64, Option<Vec<u8>>, Vec<u8>);
+    type Row =
+        (i64, Instant, Instant, bool, String, i64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<u8>);
     let rows: Vec<Row> = sqlx::query_as(
         "-- store::verify::prunings
-         select sequence, at, month_from, is_restored, class, rows, archive, digest from deskledger_data.pruning
+         select sequence, at, month_from, is_restored, class, rows, archive, kept, digest from deskledger_data.pruning
           where source_id = $1 order by sequence",
     )
     .bind(source)
@@ -304,11 +305,12 @@ pub(super) async fn prunings(
     .await
     .map_err(StoreError::while_trying("read what was pruned"))?;
     rows.into_iter()
-        .map(|(sequence, at, month, is_restored, class, rows, archive, digest)| {
+        .map(|(sequence, at, month, is_restored, class, rows, archive, kept, digest)| {
             let odd = || StoreError::Inconsistent(format!("entry {sequence}, a pruning"));
             let class = class.parse().map_err(|()| odd())?;
             let archive = archive.map(Digest::try_from).transpose().map_err(|_| odd())?;
-            let pruning = Pruning { at, is_restored, class, month, rows, archive };
+            let kept = kept.map(Digest::try_from).transpose().map_err(|_| odd())?;
+            let pruning = Pruning { at, is_restored, class, month, rows, archive, kept };
             Ok(PruningRow { sequence, pruning, digest })
         })
         .collect()

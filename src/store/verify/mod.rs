@@ -223,9 +223,8 @@ async fn wrong_packing(connection: &mut PgConnection) -> sqlx::Result<Vec<(Sourc
                                          where o.source_id = m.source_id and o.piece_from < m.month_to))
                      or m.at <> '{}'
                         and m.at is distinct from
-                            array[coalesce((select max(s.observed_at) from deskledger_data.snapshot s
-                                             where s.source_id = m.source_id and s.desktops_outcome > 0
-                                               and s.observed_at < m.month_from), '-infinity'), m.month_from]
+                            array[coalesce(deskledger_data.visit_before(m.source_id, m.month_from, false), '-infinity'),
+                                  m.month_from]
                             || array(select s.observed_at from deskledger_data.snapshot s
                                       where s.source_id = m.source_id and s.desktops_outcome > 0
                                         and s.observed_at >= m.month_from and s.observed_at < m.month_to
@@ -238,9 +237,8 @@ async fn wrong_packing(connection: &mut PgConnection) -> sqlx::Result<Vec<(Sourc
                    from deskledger_data.packed_group_month m
                   where m.month_to <> deskledger_report.month_end(m.month_from)
                      or m.at is distinct from
-                        array[coalesce((select max(s.observed_at) from deskledger_data.snapshot s
-                                         where s.source_id = m.source_id and s.groups_outcome > 0
-                                           and s.observed_at < m.month_from), '-infinity'), m.month_from]
+                        array[coalesce(deskledger_data.visit_before(m.source_id, m.month_from, true), '-infinity'),
+                              m.month_from]
                         || array(select s.observed_at from deskledger_data.snapshot s
                                   where s.source_id = m.source_id and s.groups_outcome > 0
                                     and s.observed_at >= m.month_from and s.observed_at < m.month_to

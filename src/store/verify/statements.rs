@@ -4,7 +4,7 @@ use super::super::source::SourceId;
 use super::copy::{Fields, Malformed};
 use super::said;
 use crate::domain::audit::{
-    End, GroupEnd, GroupRow, LateRow, SpanRow, TallyRow, UnlistedRow, Visit,
+    End, GroupEnd, GroupRow, KeptVisit, LateRow, SpanRow, TallyRow, UnlistedRow, Visit,
 };
 use crate::domain::beliefs::Run;
 use crate::domain::digest::{NO_BODY, Salt, erased_late, late_commitment};
@@ -98,6 +98,23 @@ pub(super) fn piece(row: &mut Fields<'_>) -> Result<SpanRow, Malformed> {
         connection_started_after: row.maybe_instant()?,
         disconnected_at: row.maybe_instant()?,
         end: End::Filed { to: row.instant()?, last_seen: row.instant()?, ended: row.i16()? },
+    })
+}
+
+/// What [`kept_visits`](super::super::prune::kept_visits) asks for.
+pub(super) fn kept_visit(row: &mut Fields<'_>) -> Result<KeptVisit, Malformed> {
+    Ok(KeptVisit {
+        day: row.instant()?,
+        ticked_at: row.maybe_instant()?,
+        sequence: row.i64()?,
+        observed_at: row.instant()?,
+        finished_at: row.instant()?,
+        max_gap: row.i32()?,
+        desktops_outcome: row.i16()?,
+        groups_outcome: row.i16()?,
+        desktops_total: row.maybe_i64()?,
+        desktops_recorded: row.maybe_i32()?,
+        digest: row.bytes()?.to_vec(),
     })
 }
 

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use tokio::sync::mpsc;
 
 use super::super::StoreError;
-use super::super::prune::standings;
+use super::super::prune::{kept_visits, standings};
 use super::super::source::SourceId;
 use super::copy::{self, Rows};
 use super::packed::{self, BySql, Mark, PackedMonth, PackedPieces};
@@ -14,8 +14,8 @@ use super::statements::{self as stored, StoredGroup, Stretch};
 use super::{Moment, Progress, earlier, load};
 use crate::domain::Instant;
 use crate::domain::audit::{
-    Audit, Checkpoint, ErasureRow, Fault, HeadRow, LateRow, Place, PrunedMonths, PruningRow,
-    SpanRow, Summary, TallyRow, Visit, Wrong,
+    Audit, Checkpoint, ErasureRow, Fault, HeadRow, KeptVisit, LateRow, Place, PrunedMonths,
+    PruningRow, SpanRow, Summary, TallyRow, Visit, Wrong,
 };
 use crate::domain::beliefs::{DesktopNo, LabelNo, StatusId};
 use crate::domain::months::next_month;
@@ -24,6 +24,7 @@ use crate::domain::packed::InOrder;
 /// The streams of a source's rows.
 struct Streams {
     visits: Rows<Visit>,
+    kept: Rows<KeptVisit>,
     late: Rows<LateRow>,
     erasures: VecDeque<ErasureRow>,
     prunings: VecDeque<PruningRow>,
@@ -154,6 +155,11 @@ async fn open_streams(
         for_late.push(moment.connect().await?);
         late.push(stored::late(id));
     }
+    let (mut for_kept, mut kept) = (Vec::new(), Vec::new());
+    if has_kept(control, id).await? {
+        for_kept.push(moment.connect().await?);
+        kept.push(kept_visits(id));
+    }
     let for_packed = match packed.is_empty() {
         true => None,
         false => Some(moment.connect().await?),
@@ -161,6 +167,7 @@ async fn open_streams(
     let open = copy::all(control, &stored::open_pieces(id), stored::open_piece).await?;
     Ok(Streams {
         visits: Rows::read(vec![moment.connect().await?], vec![stored::visits(id)], stored::visit),
+        kept: Rows::read(for_kept, kept, stored::kept_visit),
         late: Rows::read(for_late, late, stored::late_row),
         erasures,
         prunings,
@@ -205,6 +212,17 @@ async fn has_late(connection: &mut PgConnection, id: SourceId) -> Result<bool, S
     .fetch_one(connection)
     .await
     .map_err(StoreError::while_trying("look for late snapshots"))
+}
+
+async fn has_kept(connection: &mut PgConnection, id: SourceId) -> Result<bool, StoreError> {
+    sqlx::query_scalar(
+        "-- store::verify::has_kept
+         select exists (select from deskledger_data.pruned_day where source_id = $1)",
+    )
+    .bind(id)
+    .fetch_one(connection)
+    .await
+    .map_err(StoreError::while_trying("look for pruned headers"))
 }
 
 async fn wide_rows(connection: &mut PgConnection, id: SourceId) -> Result<i64, StoreError> {
@@ -300,16 +318,24 @@ struct Walk {
 impl Walk {
     fn all(&mut self, head: Option<&HeadRow>) -> Result<(), Stop> {
         let mut newest = None;
-        while let Some(visit) = self.streams.visits.take()? {
+        loop {
+            let next = self.streams.visits.peek()?.map(|visit| visit.observed_at);
+            let is_before = |visit: &KeptVisit| next.is_none_or(|next| visit.observed_at <= next);
+            if let Some(visit) = self.streams.kept.take_if(is_before)? {
+                newest = Some(self.kept(&visit)?);
+                continue;
+            }
+            let Some(visit) = self.streams.visits.take()? else { break };
             self.others_before(visit.sequence)?;
             self.audit.link(&visit)?;
-            self.rows_up_to(&visit)?;
             let at = visit.observed_at;
-            newest = Some(Place {
+            let place = Place {
                 snapshot_id: Some(visit.snapshot_id),
                 sequence: visit.sequence,
                 observed_at: at,
-            });
+            };
+            self.rows_up_to(place)?;
+            newest = Some(place);
             self.place_months(Some(at), newest)?;
             self.audit.snapshot(&visit)?;
             self.progress.step();
@@ -335,6 +361,19 @@ impl Walk {
             return Err(Fault::at(newest, wrong).into());
         }
         Ok(())
+    }
+
+    /// Goes on to a snapshot of which the header is pruned.
+    fn kept(&mut self, visit: &KeptVisit) -> Result<Place, Stop> {
+        self.others_before(visit.sequence)?;
+        self.audit.link_kept(visit)?;
+        let at = visit.observed_at;
+        let place = Place { snapshot_id: None, sequence: visit.sequence, observed_at: at };
+        self.rows_up_to(place)?;
+        self.place_months(Some(at), Some(place))?;
+        self.audit.kept(visit)?;
+        self.progress.step();
+        Ok(place)
     }
 
     /// Gives the late snapshots, the erasures and the prunings that stand in the chain before an entry; says where the last of
@@ -398,8 +437,8 @@ impl Walk {
     }
 
     /// Gives the rows that begin up to a snapshot.
-    fn rows_up_to(&mut self, visit: &Visit) -> Result<(), Stop> {
-        let until = visit.observed_at;
+    fn rows_up_to(&mut self, place: Place) -> Result<(), Stop> {
+        let until = place.observed_at;
         let is_due = |row: &SpanRow| row.from <= until;
         while let Some(row) = self.next_piece(Some(until))? {
             self.audit.piece(row);
@@ -419,13 +458,11 @@ impl Walk {
         while let Some(group) = self.streams.groups.take_if(|group| group.row.from <= until)? {
             self.wide -= i64::from(group.is_wide);
             if !group.agrees {
-                let Visit { snapshot_id, sequence, observed_at, .. } = *visit;
                 let wrong = Wrong::new(
                     format!("the wide counters of group number {}", group.row.group),
                     "13 counters of which one needs them, and the same where they fit two bytes",
                     "others",
                 );
-                let place = Place { snapshot_id: Some(snapshot_id), sequence, observed_at };
                 return Err(Fault::at(Some(place), wrong).into());
             }
             self.audit.group(group.row);

@@ -47,7 +47,8 @@ async fn tables(pool: &PgPool) -> Vec<String> {
             and not c.relispartition
             -- Which migrations were applied, who ran what, by what the erased are known again, and what must not be pruned is no
             -- history; and what is pruned is changed in `retention.rs`.
-            and c.relname not in ('migration', 'access', 'erased_key', 'erased_text', 'hold', 'pruning', 'standing')
+            and c.relname not in ('migration', 'access', 'erased_key', 'erased_text', 'hold', 'pruning', 'standing',
+                                  'pruned_day')
           order by c.relname",
     )
     .fetch_all(pool)
