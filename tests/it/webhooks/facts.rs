@@ -1,6 +1,6 @@
 //! What is told is what the ledger and its reports say, to receivers that know no more than the documents.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
@@ -170,11 +170,19 @@ async fn a_recorder_that_takes_over_tells_the_same_and_the_end() {
         receiver.messages().iter().take(2).map(|message| message.id().to_owned()).collect()
     };
     assert_eq!(ids(&one), ids(&other));
-    // The first comes again, and learns of the end that it has not seen: the same.
+    // The first comes again, and learns of the end that it has not seen: the same. What it was killed over, once it was taken and
+    // before that was written down, comes again by its id.
     let again = first.start(&["collect"]);
-    assert_eq!(one.takes(4).await, OUTAGE);
+    let told = |receiver: &Receiver| {
+        let mut seen = HashSet::new();
+        let messages = receiver.messages().into_iter();
+        messages.filter(|message| seen.insert(message.id().to_owned())).collect::<Vec<_>>()
+    };
+    until("it tells the end", async || told(&one).len() >= 4).await;
+    let kinds: Vec<String> = told(&one).iter().map(|message| message.kind().to_owned()).collect();
+    assert_eq!(kinds, OUTAGE);
     let ends = |receiver: &Receiver| -> Vec<String> {
-        receiver.messages()[2..].iter().map(|message| message.text.clone()).collect()
+        told(receiver)[2..].iter().map(|message| message.text.clone()).collect()
     };
     assert_eq!(ends(&one), ends(&other));
     for running in [standby, again] {
