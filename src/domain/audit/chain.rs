@@ -295,13 +295,6 @@ impl Audit {
     fn check_link(&mut self, visit: &Visit) -> Result<(), Wrong> {
         self.check_number(visit.sequence)?;
         self.close_kept(Some(visit.observed_at))?;
-        if self.pruned.has_no_headers(visit.observed_at) {
-            return Err(Wrong::new(
-                "the row of `snapshot`",
-                "none in a month whose headers are pruned",
-                "one",
-            ));
-        }
         later("observed_at", self.head.newest.map(|mark| mark.at), Some(visit.observed_at))?;
         later("scheduled_at", self.head.scheduled_at, visit.scheduled_at)?;
         self.check_id(visit)

@@ -73,11 +73,6 @@ impl PrunedMonths {
         (self.spans.contains(&month), self.groups.contains(&month))
     }
 
-    /// Whether the headers of the month of an instant are pruned.
-    pub(super) fn has_no_headers(&self, at: Instant) -> bool {
-        self.headers.contains_key(&month_start(at))
-    }
-
     /// The months whose headers are pruned, oldest first, each with the hash of what stays of them.
     pub(super) fn without_headers(&self) -> impl Iterator<Item = (Instant, Option<Digest>)> {
         self.headers.iter().map(|(month, kept)| (*month, *kept))
