@@ -327,7 +327,8 @@ async fn a_failed_part_is_recorded_with_its_code_and_message() {
     let simulator = simulator(30).await;
     let database = database().await;
     let home = Home::configured(&database, &source("prod", &simulator.endpoint(), "1s"));
-    simulator.set_faults(vec![Rule::new(Fault::Throttle(None)).on(On::Statistics)]);
+    // It asks for a longer wait than a visit has time for, and so is given up at once.
+    simulator.set_faults(vec![Rule::new(Fault::Throttle(Some(600))).on(On::Statistics)]);
     let done = home.run(&["collect", "--once"]).await.expect(3);
     assert_eq!(done.errors().len(), 1, "{}", done.err);
     assert!(done.errors()[0].contains("source `prod`"), "{}", done.err);

@@ -244,11 +244,6 @@ fn corners(history: &History, ask: &Question, found: &mut BTreeSet<String>) {
 #[test]
 fn the_histories_reach_the_corners() {
     let mut runner = TestRunner::deterministic();
-    let mut found = BTreeSet::new();
-    for _ in 0..400 {
-        let (history, ask) = cases().new_tree(&mut runner).unwrap().current();
-        corners(&history, &ask, &mut found);
-    }
     let wanted = [
         "desktops_outcome complete",
         "desktops_outcome partial",
@@ -307,7 +302,16 @@ fn the_histories_reach_the_corners() {
         "apart 1000000",
         "apart -1000000",
     ];
-    let missing: Vec<_> = wanted.iter().filter(|each| !found.contains(**each)).collect();
+    let mut found = BTreeSet::new();
+    let mut missing = Vec::from(wanted);
+    for _ in 0..400 {
+        let (history, ask) = cases().new_tree(&mut runner).unwrap().current();
+        corners(&history, &ask, &mut found);
+        missing.retain(|each| !found.contains(*each));
+        if missing.is_empty() {
+            break;
+        }
+    }
     assert!(missing.is_empty(), "never reached: {missing:#?}");
 }
 

@@ -215,7 +215,7 @@ async fn a_signal_ends_it_even_while_some_are_not_answered() {
     let database = example().await;
     let home = Home::new(&database);
     own_reports(&home, &[("sleep", SLEEP)]);
-    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+    let ends_by = async |signal| {
         let serving = Serving::start(&home, &["--queries", "own", "--timeout", "10m"]).await;
         serving.get("/reports").await.expect(200);
         // One that says half of what it wants, one that says nothing, and one that waits for long.
@@ -236,5 +236,6 @@ async fn a_signal_ends_it_even_while_some_are_not_answered() {
         assert_eq!(short.await.unwrap().unwrap().status().as_u16(), 200);
         assert!(waiting.await.unwrap().is_err());
         drop((half, silent));
-    }
+    };
+    tokio::join!(ends_by(Signal::SIGTERM), ends_by(Signal::SIGINT));
 }

@@ -108,6 +108,20 @@ impl Cell {
 }
 
 impl Cell {
+    /// Whose history it belongs to; `None`: a change of it may be one of any source's.
+    pub async fn source(&self, pool: &PgPool) -> Option<String> {
+        let Self { table, column, row, .. } = self;
+        if table == "source" || column == "source_id" {
+            return None;
+        }
+        let name = format!(
+            "select s.name from deskledger_data.source s
+               join (select source_id from deskledger_data.{table} o
+                      order by o::text collate \"C\" offset {row} limit 1) o using (source_id)"
+        );
+        Some(sqlx::query_scalar(AssertSqlSafe(name)).fetch_one(pool).await.unwrap())
+    }
+
     /// Puts its table back, of all that were saved.
     pub async fn restore(&self, pool: &PgPool, _: &Saved) {
         run(pool, &put_back(&self.table)).await;
