@@ -118,13 +118,14 @@ impl<'a> Scan<'a> {
     fn next_token(&mut self) -> Result<Option<(Token<'a>, &'a str)>, StatementError> {
         let rest = self.rest();
         let Some(first) = rest.chars().next() else { return Ok(None) };
-        let open = StatementError::Open(self.line_of(self.at));
+        // Worked out only where it is wanted: to count lines for each token would take longer than all else.
+        let open = || StatementError::Open(self.line_of(self.at));
         let (kind, length) = if first.is_whitespace() {
             (Token::Space, rest.find(|c: char| !c.is_whitespace()).unwrap_or(rest.len()))
         } else if rest.starts_with("--") {
             (Token::Space, rest.find('\n').unwrap_or(rest.len()))
         } else if rest.starts_with("/*") {
-            (Token::Space, block_comment(rest).ok_or(open)?)
+            (Token::Space, block_comment(rest).ok_or_else(open)?)
         } else if rest.starts_with("::") {
             (Token::Other, 2)
         } else if let Some(name) = parameter(rest) {
@@ -132,16 +133,17 @@ impl<'a> Scan<'a> {
         } else if first == ';' {
             (Token::Semicolon, 1)
         } else if first == '\'' {
-            (Token::Other, quoted(rest, '\'', false).ok_or(open)?)
+            (Token::Other, quoted(rest, '\'', false).ok_or_else(open)?)
         } else if first == '"' {
-            (Token::Other, quoted(rest, '"', false).ok_or(open)?)
+            (Token::Other, quoted(rest, '"', false).ok_or_else(open)?)
         } else if first == '$' {
-            (Token::Other, dollar_quoted(rest, open)?)
+            (Token::Other, dollar_quoted(rest).ok_or_else(open)?)
         } else if begins_name(first) {
             let name = rest.find(|c| !continues_name(c)).unwrap_or(rest.len());
             // The prefix of a literal is a name to the eye; only E changes how the literal is read.
             let escapes = matches!(&rest[..name], "e" | "E") && rest[name..].starts_with('\'');
-            let literal = if escapes { quoted(&rest[name..], '\'', true).ok_or(open)? } else { 0 };
+            let literal =
+                if escapes { quoted(&rest[name..], '\'', true).ok_or_else(open)? } else { 0 };
             (Token::Other, name + literal)
         } else {
             (Token::Other, first.len_utf8())
@@ -208,16 +210,16 @@ fn quoted(text: &str, quote: char, escapes: bool) -> Option<usize> {
 }
 
 /// The length of the dollar-quoted text that begins the text; 1 if it is only a dollar sign (`$1`).
-fn dollar_quoted(text: &str, open: StatementError) -> Result<usize, StatementError> {
-    let Some(tag_end) = text[1..].find('$').map(|at| at + 1) else { return Ok(1) };
+fn dollar_quoted(text: &str) -> Option<usize> {
+    let Some(tag_end) = text[1..].find('$').map(|at| at + 1) else { return Some(1) };
     let tag = &text[1..tag_end];
     let is_tag = tag.is_empty() || tag.starts_with(begins_name) && tag.chars().all(continues_name);
     if !is_tag {
-        return Ok(1);
+        return Some(1);
     }
     let delimiter = &text[..=tag_end];
     let body = &text[delimiter.len()..];
-    body.find(delimiter).map(|at| at + 2 * delimiter.len()).ok_or(open)
+    body.find(delimiter).map(|at| at + 2 * delimiter.len())
 }
 
 #[cfg(test)]
