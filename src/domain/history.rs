@@ -556,11 +556,7 @@ impl Beliefs {
         let usable = self.head.usable?;
         for no in self.desktops.numbers() {
             let Some(span) = self.desktops[no].open else { continue };
-            let last_seen = span.unlisted.map_or(usable.at, |(mark, _)| mark.at);
-            let month = month_start(last_seen);
-            if span.piece_from >= month {
-                continue;
-            }
+            let Some((last_seen, month)) = over(&span, usable) else { continue };
             // Into the month that goes on, so that each piece before it is one that goes on too.
             let filed = pieces(span.piece_from, last_seen, month + TimeDelta::microseconds(1));
             for piece in filed.filter(|piece| piece.goes_on) {
@@ -591,6 +587,28 @@ impl Beliefs {
         }
         (!cut.opened.is_empty() || !cut.opened_groups.is_empty()).then_some(cut)
     }
+
+    /// Whether nothing is left to [`Self::cut`].
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        let desktops = self.head.usable.is_none_or(|usable| {
+            let open = |no: DesktopNo| self.desktops[no].open;
+            self.desktops.numbers().filter_map(open).all(|span| over(&span, usable).is_none())
+        });
+        let groups = self.head.groups.is_none_or(|groups| {
+            let month = month_start(groups.at);
+            let open = |no: GroupNo| self.groups[no].open;
+            self.groups.numbers().filter_map(open).all(|open| open.from >= month)
+        });
+        desktops && groups
+    }
+}
+
+/// Until when an open span was seen, and where the month begins that goes on; `None`: the span does not begin before it.
+fn over(span: &OpenSpan, usable: Mark) -> Option<(Instant, Instant)> {
+    let last_seen = span.unlisted.map_or(usable.at, |(mark, _)| mark.at);
+    let month = month_start(last_seen);
+    (span.piece_from < month).then_some((last_seen, month))
 }
 
 /// The pieces of open spans that lie in months that are over, and what stays open.

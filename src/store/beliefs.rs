@@ -1,12 +1,15 @@
 //! Reads a source's beliefs back, as a recorder left them.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use futures_util::TryStreamExt as _;
-use sqlx::PgConnection;
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection as _, PgConnection, Postgres};
 
+use super::copy;
 use super::prune::standings;
 use super::source::SourceId;
 use super::{Store, StoreError};
@@ -25,12 +28,10 @@ impl Store {
     /// The database is away, or holds rows that cannot be.
     pub async fn load_beliefs(&self, source_id: SourceId) -> Result<Beliefs, StoreError> {
         let failed = StoreError::while_trying("read back what is believed of a source");
-        let mut transaction = self.pool.begin().await.map_err(&failed)?;
+        let mut lent = Lent(Some(self.pool.acquire().await.map_err(&failed)?));
         // All from one moment, also while another recorder goes on.
-        sqlx::query("set transaction isolation level repeatable read, read only")
-            .execute(&mut *transaction)
-            .await
-            .map_err(&failed)?;
+        let begin = "begin isolation level repeatable read, read only";
+        let mut transaction = lent.begin_with(begin).await.map_err(&failed)?;
         let head = load_head(&mut transaction, source_id).await?;
         let persons = load_persons(&mut transaction, source_id).await?;
         let assignments = load_assignments(&mut transaction, source_id, &persons).await?;
@@ -43,7 +44,41 @@ impl Store {
             persons,
             assignments,
         };
+        transaction.commit().await.map_err(&failed)?;
+        lent.give_back();
         Ok(Beliefs::restore(restored))
+    }
+}
+
+/// A connection of the pool that goes back there only once it is given back. A COPY that was left in its midst, by an error
+/// or by who waited for it no longer, is nothing that anybody else can go on from.
+struct Lent(Option<PoolConnection<Postgres>>);
+
+impl Lent {
+    fn give_back(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Deref for Lent {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        self.0.as_ref().expect("it is here until it is given back")
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        self.0.as_mut().expect("it is here until it is given back")
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            drop(connection.detach());
+        }
     }
 }
 
@@ -92,7 +127,7 @@ async fn load_head(connection: &mut PgConnection, source_id: SourceId) -> Result
     };
     Ok(Head {
         sequence: row.sequence,
-        digest: digest(row.digest, "head.digest")?,
+        digest: digest(&row.digest, "head.digest")?,
         first_at: row.first_at,
         newest: mark(row.observed_at, row.max_gap),
         scheduled_at: row.scheduled_at,
@@ -124,27 +159,24 @@ async fn load_persons(
     connection: &mut PgConnection,
     source_id: SourceId,
 ) -> Result<Vec<Person>, StoreError> {
-    type Row = (i32, Option<String>, Option<String>, Option<String>, Vec<u8>);
-    let failed = StoreError::while_trying("read the persons of a source");
-    let mut rows = sqlx::query_as::<_, Row>(
+    let statement = format!(
         "-- store::beliefs::load_persons
          select person_no, type, id, name, commitment from deskledger_data.person
-          where source_id = $1 order by person_no",
-    )
-    .bind(source_id)
-    .fetch(connection);
+          where source_id = {source_id} order by person_no"
+    );
     let (mut persons, mut common) = (Vec::new(), Common::default());
-    while let Some(row) = rows.try_next().await.map_err(&failed)? {
-        let (no, kind, id, name, commitment) = row;
-        check_number(no, persons.len(), "person")?;
+    copy::each(connection, &statement, "read the persons of a source", |row| {
+        check_number(row.i32()?, persons.len(), "person")?;
         let user = AttachUser {
-            kind: kind.map(|kind| common.of(&kind)),
-            id: id.map(Arc::from),
-            name: name.map(Arc::from),
+            kind: row.maybe_text()?.map(|kind| common.of(kind)),
+            id: row.maybe_text()?.map(Arc::from),
+            name: row.maybe_text()?.map(Arc::from),
             user_group: None,
         };
-        persons.push(Person { user, commitment: digest(commitment, "person.commitment")? });
-    }
+        persons.push(Person { user, commitment: digest(row.bytes()?, "person.commitment")? });
+        Ok(())
+    })
+    .await?;
     Ok(persons)
 }
 
@@ -153,22 +185,27 @@ async fn load_assignments(
     source_id: SourceId,
     persons: &[Person],
 ) -> Result<Vec<Assignment>, StoreError> {
-    type Row = (i32, sqlx::types::Json<Vec<StoredUser>>, Vec<i32>, Vec<i32>, Option<Vec<i32>>);
-    let failed = StoreError::while_trying("read the assignments of a source");
-    let mut rows = sqlx::query_as::<_, Row>(
+    // (Not as jsonb, of which PostgreSQL makes a text all the same.)
+    let statement = format!(
         "-- store::beliefs::load_assignments
-         select assignment_no, attach_users, person_nos, entry_person_nos, chain_order from deskledger_data.assignment
-          where source_id = $1 order by assignment_no",
-    )
-    .bind(source_id)
-    .fetch(connection);
+         select assignment_no, attach_users::text, person_nos, entry_person_nos, chain_order
+           from deskledger_data.assignment
+          where source_id = {source_id} order by assignment_no"
+    );
     let (mut assignments, mut common) = (Vec::new(), Common::default());
-    while let Some(row) = rows.try_next().await.map_err(&failed)? {
-        let (no, entries, person_nos, entry_person_nos, chain_order) = row;
+    copy::each(connection, &statement, "read the assignments of a source", |row| {
+        let no = row.i32()?;
         check_number(no, assignments.len(), "assignment")?;
+        let entries: Vec<EntryText<'_>> =
+            serde_json::from_str(row.maybe_text()?.unwrap_or_default()).map_err(|_| {
+                StoreError::Inconsistent(format!("the entries of assignment number {no}"))
+            })?;
+        let person_nos = row.maybe_i32s()?.unwrap_or_default();
+        let entry_person_nos = row.maybe_i32s()?.unwrap_or_default();
+        let chain_order = row.maybe_i32s()?;
         let person = |no: &i32| {
-            usize::try_from(no - 1)
-                .ok()
+            no.checked_sub(1)
+                .and_then(|at| usize::try_from(at).ok())
                 .and_then(|at| persons.get(at))
                 .ok_or_else(|| StoreError::Inconsistent(format!("there is no person number {no}")))
         };
@@ -176,12 +213,12 @@ async fn load_assignments(
             entry_person_nos.iter().map(person).collect::<Result<_, _>>()?;
         // With the texts of the persons, so that a fleet's users are not in memory twice.
         let mut of_entry = of_entries.iter();
-        let users = entries.0.into_iter().map(AttachUser::from).map(|user| match of_entry.next() {
-            Some(person) if person.user.is_same_user(&user) => {
-                let user_group = user.user_group.map(|group| common.of(&group));
-                AttachUser { user_group, ..person.user.clone() }
-            }
-            _ => user,
+        let users = entries.into_iter().map(|entry| match of_entry.next() {
+            Some(person) if entry.is_of(&person.user) => AttachUser {
+                user_group: entry.user_group.map(|group| common.of(&group)),
+                ..person.user.clone()
+            },
+            _ => entry.into(),
         });
         let users = AttachUsers::new(users.collect());
         let commitments: Vec<Digest> = of_entries.iter().map(|person| person.commitment).collect();
@@ -194,8 +231,43 @@ async fn load_assignments(
             }
         };
         assignments.push(Assignment { users, persons: person_nos, hash });
-    }
+        Ok(())
+    })
+    .await?;
     Ok(assignments)
+}
+
+/// An entry of `attach_users` as it stands in its text.
+#[derive(serde::Deserialize)]
+struct EntryText<'a> {
+    #[serde(borrow)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    r#type: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    user_group: Option<Cow<'a, str>>,
+}
+
+impl EntryText<'_> {
+    /// Whether it names this person.
+    fn is_of(&self, user: &AttachUser) -> bool {
+        (self.r#type.as_deref(), self.id.as_deref(), self.name.as_deref())
+            == (user.kind.as_deref(), user.id.as_deref(), user.name.as_deref())
+    }
+}
+
+impl From<EntryText<'_>> for AttachUser {
+    fn from(entry: EntryText<'_>) -> Self {
+        let text = |text: Option<Cow<'_, str>>| text.map(Arc::from);
+        Self {
+            kind: text(entry.r#type),
+            id: text(entry.id),
+            name: text(entry.name),
+            user_group: text(entry.user_group),
+        }
+    }
 }
 
 /// An entry of `attach_users` as it is stored.
@@ -222,37 +294,25 @@ async fn load_labels(
     connection: &mut PgConnection,
     source_id: SourceId,
 ) -> Result<Vec<Label>, StoreError> {
-    let failed = StoreError::while_trying("read the labels of a source");
-    let mut rows = sqlx::query_as::<_, (i32, Option<String>, i32, Vec<u8>)>(
+    let statement = format!(
         "-- store::beliefs::load_labels
          select label_no, desktop_name, assignment_no, commitment from deskledger_data.label
-          where source_id = $1 order by label_no",
-    )
-    .bind(source_id)
-    .fetch(connection);
+          where source_id = {source_id} order by label_no"
+    );
     let mut labels = Vec::new();
-    while let Some((no, name, assignment, commitment)) = rows.try_next().await.map_err(&failed)? {
-        check_number(no, labels.len(), "label")?;
-        let commitment = digest(commitment, "label.commitment")?;
-        labels.push(Label { name: name.map(Arc::from), assignment, commitment });
-    }
+    copy::each(connection, &statement, "read the labels of a source", |row| {
+        check_number(row.i32()?, labels.len(), "label")?;
+        let name = row.maybe_text()?.map(Arc::from);
+        let assignment = row.i32()?;
+        labels.push(Label {
+            name,
+            assignment,
+            commitment: digest(row.bytes()?, "label.commitment")?,
+        });
+        Ok(())
+    })
+    .await?;
     Ok(labels)
-}
-
-#[derive(sqlx::FromRow)]
-struct OpenSpanRow {
-    desktop_no: i32,
-    label_no: i32,
-    status_id: i16,
-    piece_from: Instant,
-    first_seen: Instant,
-    last_seen: Option<Instant>,
-    unlisted_since: Option<Instant>,
-    unlisted_gap: Option<i32>,
-    started_after: Option<Instant>,
-    connection_first_seen: Option<Instant>,
-    connection_started_after: Option<Instant>,
-    disconnected_at: Option<Instant>,
 }
 
 async fn load_desktops(
@@ -260,45 +320,51 @@ async fn load_desktops(
     source_id: SourceId,
     head: &Head,
 ) -> Result<Vec<DesktopBelief>, StoreError> {
-    let failed = StoreError::while_trying("read the desktops of a source");
-    let mut rows = sqlx::query_as::<_, (i32, String, Vec<u8>)>(
+    let attempt = "read the desktops of a source";
+    let failed = StoreError::while_trying(attempt);
+    let statement = format!(
         "-- store::beliefs::load_desktops
          select desktop_no, desktop_id, commitment from deskledger_data.desktop
-          where source_id = $1 order by desktop_no",
-    )
-    .bind(source_id)
-    .fetch(&mut *connection);
+          where source_id = {source_id} order by desktop_no"
+    );
     let mut desktops = Vec::new();
-    while let Some((no, id, commitment)) = rows.try_next().await.map_err(&failed)? {
-        check_number(no, desktops.len(), "desktop")?;
-        let commitment = digest(commitment, "desktop.commitment")?;
-        desktops.push(DesktopBelief::restored(Arc::from(id), commitment));
-    }
-    drop(rows);
-    let mut open = sqlx::query_as::<_, OpenSpanRow>(
+    copy::each(connection, &statement, attempt, |row| {
+        check_number(row.i32()?, desktops.len(), "desktop")?;
+        let id = Arc::from(row.maybe_text()?.unwrap_or_default());
+        desktops.push(DesktopBelief::restored(id, digest(row.bytes()?, "desktop.commitment")?));
+        Ok(())
+    })
+    .await?;
+    let statement = format!(
         "-- store::beliefs::load_desktops
-         select o.*, s.max_gap as unlisted_gap
+         select o.desktop_no, o.label_no, o.status_id, o.piece_from, o.first_seen, o.last_seen, o.unlisted_since,
+                s.max_gap, o.started_after, o.connection_first_seen, o.connection_started_after, o.disconnected_at
            from deskledger_data.open_span o
            left join deskledger_data.snapshot s on s.source_id = o.source_id and s.observed_at = o.last_seen
-          where o.source_id = $1",
-    )
-    .bind(source_id)
-    .fetch(&mut *connection);
-    while let Some(row) = open.try_next().await.map_err(&failed)? {
-        belief(&mut desktops, row.desktop_no)?.open = Some(OpenSpan {
-            status: row.status_id,
-            label: row.label_no,
-            piece_from: row.piece_from,
-            first_seen: row.first_seen,
-            started_after: row.started_after,
-            unlisted: mark(row.last_seen, row.unlisted_gap).zip(row.unlisted_since),
-            connection: row
-                .connection_first_seen
-                .map(|first| (first, row.connection_started_after)),
-            disconnected_at: row.disconnected_at,
+          where o.source_id = {source_id}"
+    );
+    copy::each(connection, &statement, attempt, |row| {
+        let open = &mut belief(&mut desktops, row.i32()?)?.open;
+        let (label, status) = (row.i32()?, row.i16()?);
+        let (piece_from, first_seen) = (row.instant()?, row.instant()?);
+        let (last_seen, unlisted_since) = (row.maybe_instant()?, row.maybe_instant()?);
+        let unlisted = mark(last_seen, row.maybe_i32()?).zip(unlisted_since);
+        let started_after = row.maybe_instant()?;
+        let (connection_first_seen, connection_started_after) =
+            (row.maybe_instant()?, row.maybe_instant()?);
+        *open = Some(OpenSpan {
+            status,
+            label,
+            piece_from,
+            first_seen,
+            started_after,
+            unlisted,
+            connection: connection_first_seen.map(|first| (first, connection_started_after)),
+            disconnected_at: row.maybe_instant()?,
         });
-    }
-    drop(open);
+        Ok(())
+    })
+    .await?;
     // Those that are absent without a gap since they left: a disconnect before may yet be followed
     // by a reconnect.
     let absent: HashMap<i32, (Instant, i16, Option<Instant>)> = sqlx::query_as(
@@ -398,7 +464,7 @@ fn mark(at: Option<Instant>, max_gap: Option<i32>) -> Option<Mark> {
     Some(Mark { at: at?, max_gap: TimeDelta::seconds(i64::from(max_gap?)) })
 }
 
-fn digest(bytes: Vec<u8>, column: &str) -> Result<Digest, StoreError> {
+fn digest(bytes: &[u8], column: &str) -> Result<Digest, StoreError> {
     Digest::try_from(bytes)
         .map_err(|_| StoreError::Inconsistent(format!("{column} has not 32 bytes")))
 }

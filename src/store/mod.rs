@@ -5,6 +5,7 @@
 
 mod access;
 mod beliefs;
+mod copy;
 mod erasure;
 mod error;
 mod facts;

@@ -116,10 +116,32 @@ impl Recorder {
             let lease = Lease { epoch, seconds: candidate.term.as_secs_f64() };
             let heartbeat = self.store.heart.keep(&self.store.pool, self.source_id, candidate);
             self.lead = Some((candidate.clone(), lease, heartbeat));
-            // Whoever led before has recorded since.
-            self.forget();
+            // Whoever led before may have recorded since; and nobody else does from here on.
+            if !self.is_up_to_date().await {
+                self.forget();
+            }
         }
         Ok(leadership)
+    }
+
+    /// Whether the ledger is known to hold what is believed and nothing more. Each entry of the chain moves the head; a
+    /// month's end is cut without one, so that beliefs with something left to cut may be older than they look.
+    async fn is_up_to_date(&self) -> bool {
+        let Some(beliefs) = self.beliefs.as_ref().filter(|beliefs| beliefs.is_cut()) else {
+            return false;
+        };
+        let is_written = beliefs.head.sequence == self.built_on;
+        let head: Result<(i64, Vec<u8>), sqlx::Error> = sqlx::query_as(
+            "-- store::recorder::is_up_to_date
+             select sequence, digest from deskledger_data.head where source_id = $1",
+        )
+        .bind(self.source_id)
+        .fetch_one(self.store.pool())
+        .await;
+        // Where there is no answer they are read back, which says why.
+        head.is_ok_and(|(sequence, digest)| {
+            is_written && sequence == self.built_on && digest == beliefs.head.digest
+        })
     }
 
     /// Gives the lease back, if one is held.

@@ -4,7 +4,6 @@
 //! several sources are looked at side by side. All connections see the ledger as of the same moment, so a
 //! recorder may go on meanwhile.
 
-mod copy;
 mod load;
 mod packed;
 mod said;

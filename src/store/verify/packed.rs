@@ -12,13 +12,13 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::StoreError;
+use super::super::copy::{self, Fields};
 use super::super::source::SourceId;
-use super::copy::{self, Fields, Malformed};
 use super::statements as stored;
 use crate::domain::Instant;
 use crate::domain::audit::{End, SpanRow, Wrong};
 use crate::domain::beliefs::DesktopNo;
-use crate::domain::packed::{InOrder, Row, Sums};
+use crate::domain::packed::InOrder;
 
 /// All pieces of a month, told by their number and the sum of their hashes: the same ones give the same in any order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -136,11 +136,12 @@ async fn read(
         let what = format!("{what} in {}", from.format("%Y-%m"));
         Wrong::new(what, "as packing writes it", "otherwise")
     };
-    let take = |(row, sums): (Row, Sums)| {
+    let take = |fields: &mut Fields<'_>| {
+        let (row, sums) = stored::packed_row(fields)?;
         if !month.is_well_formed(&row) {
             let what = || wrong(format!("`packed` of desktop number {}", row.desktop));
             malformed.get_or_insert_with(what);
-            return;
+            return Ok(());
         }
         if (is_whole || sums.observed.is_some()) && month.sums(&row) != sums {
             let what = || wrong(format!("a sum in `packed` of desktop number {}", row.desktop));
@@ -152,8 +153,9 @@ async fn read(
             mark.add(hash(&bytes));
         }
         rows.push(row);
+        Ok(())
     };
-    copy::each(connection, &stored::packed(source, from), stored::packed_row, take).await?;
+    copy::each(connection, &stored::packed(source, from), copy::ATTEMPT, take).await?;
     Ok(PackedMonth { from, mark, pieces: InOrder::new(month, rows), malformed, wrong_sum })
 }
 
@@ -176,17 +178,17 @@ pub(super) fn by_sql(
         for month in months {
             let mut mark = Mark::default();
             let statement = stored::unpacked(source, month);
-            copy::each(&mut connection, &statement, hashed, |hash| mark.add(hash)).await?;
+            copy::each(&mut connection, &statement, copy::ATTEMPT, |row| {
+                mark.add(hash(row.rest()));
+                Ok(())
+            })
+            .await?;
             let statement = stored::summed_otherwise(source, month);
             let odd = copy::all(&mut connection, &statement, |row| row.i32()).await?;
             all.push(BySql { mark, summed_otherwise: odd.first().copied() });
         }
         Ok(all)
     }))
-}
-
-fn hashed(row: &mut Fields<'_>) -> Result<u64, Malformed> {
-    Ok(hash(row.rest()))
 }
 
 fn hash(bytes: &[u8]) -> u64 {

@@ -1,7 +1,7 @@
 //! What is read of a source, in which order, and how its rows are to be understood.
 
+use super::super::copy::{Fields, Malformed};
 use super::super::source::SourceId;
-use super::copy::{Fields, Malformed};
 use super::said;
 use crate::domain::audit::{
     End, GroupEnd, GroupRow, KeptVisit, LateRow, SpanRow, TallyRow, UnlistedRow, Visit,

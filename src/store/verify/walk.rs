@@ -6,9 +6,9 @@ use sqlx::PgConnection;
 use tokio::sync::mpsc;
 
 use super::super::StoreError;
+use super::super::copy::{self, Rows};
 use super::super::prune::{kept_visits, standings};
 use super::super::source::SourceId;
-use super::copy::{self, Rows};
 use super::packed::{self, BySql, Mark, PackedMonth, PackedPieces};
 use super::statements::{self as stored, StoredGroup, Stretch};
 use super::{Moment, Progress, earlier, load};

@@ -1,14 +1,15 @@
 //! Of several recorders one leads.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use deskledger::collector::{Kept, Standing, Step, Written};
-use deskledger::store::{Candidate, Leadership, Recorder, StoreError};
+use deskledger::store::{Candidate, Leadership, Progress, Recorder, StoreError};
 
 use super::{prod, recording, recording_with, set_away};
 use crate::support::cycle::{is_recorded, spool, visited};
-use crate::support::ledger::{ledger, lines, rows};
+use crate::support::ledger::{ledger, lines, record, rows};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -157,6 +158,73 @@ async fn what_is_recorded_under_an_old_lease_is_refused_though_nobody_else_recor
     assert!(!one.leads());
     assert_eq!(rows(&database.pool, "select * from deskledger.snapshots").await.len(), 0);
     other.record(snapshot).await.unwrap();
+}
+
+/// What was read back before the lease was taken is what is recorded on, unless somebody has recorded since.
+#[tokio::test]
+async fn what_is_believed_is_read_back_once_unless_another_one_has_recorded_since() {
+    let (database, store) = ledger().await;
+    let candidate = |name: &str| Candidate { name: name.into(), term: MINUTE };
+    let line = |minute: u32| {
+        let line = format!(
+            r#"{{"source":"prod","observed_at":"2026-10-05T08:{minute:02}:00Z","desktops":[],"statics":[]}}"#
+        );
+        lines(&line)[0].snapshot.clone()
+    };
+    let mut one = Recorder::open(&store, &prod()).await.unwrap();
+    let mut other = Recorder::open(&store, &prod()).await.unwrap();
+    // Nobody could read it back now.
+    let rename = async |from: &str, to: &str| {
+        let sql = format!("alter table deskledger_data.{from} rename to {to}");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&database.pool).await.unwrap();
+    };
+    rename("label", "away").await;
+    one.lead(&candidate("one")).await.unwrap();
+    assert_eq!(one.beliefs().await.unwrap().head.sequence, 0);
+    rename("away", "label").await;
+    one.record(&line(0)).await.unwrap();
+    one.step_down().await.unwrap();
+    // Recorded at once: what the other one believed does not have to be refused first.
+    other.lead(&candidate("other")).await.unwrap();
+    assert_eq!(other.beliefs().await.unwrap().head.sequence, 1);
+    other.record(&line(5)).await.unwrap();
+}
+
+/// To cut what a month's end cuts moves no head.
+#[tokio::test]
+async fn what_another_one_has_cut_meanwhile_is_read_back() {
+    let (database, store) = ledger().await;
+    let line = |at: &str, status: &str| {
+        format!(
+            r#"{{"source":"prod","observed_at":"{at}","desktops":[{{"desktop_id":"d-1","desktop_name":"A","connect_status":"{status}","attach_users":[]}}],"total_count":1,"statics":[]}}"#
+        )
+    };
+    // The first one that is to cut cannot.
+    let in_the_way = "create function no() returns trigger language plpgsql as 'begin raise exception ''no''; end';
+         create trigger no before insert on deskledger_data.span for each row execute function no()";
+    sqlx::raw_sql(in_the_way).execute(&database.pool).await.unwrap();
+    let history =
+        ["2026-10-31T23:55:00Z", "2026-11-01T00:05:00Z"].map(|at| line(at, "CONNECTED")).join("\n");
+    record(&store, &history, 1, usize::MAX).await;
+    sqlx::raw_sql("drop function no cascade").execute(&database.pool).await.unwrap();
+    let pieces = async || {
+        let begun = "select piece_from from deskledger_data.open_span";
+        let filed = rows(&database.pool, "select * from deskledger_data.span").await.len();
+        (rows(&database.pool, begun).await[0]["piece_from"].as_i64().unwrap(), filed)
+    };
+    let october = lines(&history)[0].snapshot.observed_at.timestamp_micros();
+    assert_eq!(pieces().await, (october, 0));
+
+    let mut one = Recorder::open(&store, &prod()).await.unwrap();
+    let mut other = Recorder::open(&store, &prod()).await.unwrap();
+    other.commit().await.unwrap();
+    let (begun, filed) = pieces().await;
+    assert!(begun > october && filed == 1, "{begun}, {filed}");
+    one.lead(&Candidate { name: "one".into(), term: MINUTE }).await.unwrap();
+    let next = line("2026-11-01T00:10:00Z", "DISCONNECTED");
+    one.record(&lines(&next)[0].snapshot).await.unwrap();
+    let verdicts = store.verify(None, &BTreeMap::new(), &Progress::default()).await.unwrap();
+    assert_eq!(verdicts[0].fault, None);
 }
 
 /// The leader leads on, though somebody handed in a late one, which moves the source's head.

@@ -3,10 +3,12 @@
 
 use chrono::DateTime;
 use futures_util::TryStreamExt as _;
+use futures_util::stream::BoxStream;
 use sqlx::PgConnection;
 use tokio::sync::mpsc;
+use tokio_util::bytes::Bytes;
 
-use super::super::StoreError;
+use super::StoreError;
 use crate::domain::Instant;
 
 /// How many rows travel together, and how many such batches may wait.
@@ -25,9 +27,18 @@ const NEWEST: i64 = 253_370_764_799_999_999;
 /// Reads a row out of its fields, in their order.
 pub(super) type Decode<T> = fn(&mut Fields<'_>) -> Result<T, Malformed>;
 
+/// What fails where nothing is said of what was read.
+pub(super) const ATTEMPT: &str = "read the ledger's rows";
+
 /// A row that is not what its statement asked for.
 #[derive(Debug)]
 pub(super) struct Malformed;
+
+impl From<Malformed> for StoreError {
+    fn from(_: Malformed) -> Self {
+        Self::Inconsistent("a row is not as it was asked for".to_owned())
+    }
+}
 
 /// One row.
 pub(super) struct Fields<'a> {
@@ -264,31 +275,28 @@ pub(super) async fn all<T>(
     decode: Decode<T>,
 ) -> Result<Vec<T>, StoreError> {
     let mut rows = Vec::new();
-    each(connection, statement, decode, |row| rows.push(row)).await?;
+    each(connection, statement, ATTEMPT, |row| {
+        rows.push(decode(row)?);
+        Ok(())
+    })
+    .await?;
     Ok(rows)
 }
 
-/// Gives each row of a statement to `take`, and keeps none.
-pub(super) async fn each<T>(
+/// Gives each row of a statement to `take`, and keeps none; what fails, fails to `attempt`.
+pub(super) async fn each(
     connection: &mut PgConnection,
     statement: &str,
-    decode: Decode<T>,
-    mut take: impl FnMut(T),
+    attempt: &'static str,
+    mut take: impl FnMut(&mut Fields<'_>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    let (sender, mut receiver) = mpsc::channel(BATCHES);
-    let sending = async move {
-        let sent = send(connection, statement, decode, &sender).await;
-        drop(sender);
-        sent
-    };
-    let taking = async {
-        while let Some(batch) = receiver.recv().await {
-            batch?.into_iter().for_each(&mut take);
+    let mut parts = Parts::of(connection, statement, attempt).await?;
+    while parts.more().await? {
+        while let Some(mut row) = parts.row() {
+            take(&mut row)?;
         }
-        Ok(())
-    };
-    let (sent, taken) = tokio::join!(sending, taking);
-    sent.and(taken)
+    }
+    Ok(())
 }
 
 /// Sends what a statement gives; ends early, without an error, when nobody listens.
@@ -298,32 +306,11 @@ async fn send<T>(
     decode: Decode<T>,
     sender: &mpsc::Sender<Result<Vec<T>, StoreError>>,
 ) -> Result<(), StoreError> {
-    let failed = StoreError::while_trying("read the ledger's rows");
-    let copy = format!("copy ({statement}) to stdout (format binary)");
-    let mut stream = connection.copy_out_raw(&copy).await.map_err(&failed)?;
-    let mut bytes: Vec<u8> = Vec::new();
     let mut rows = Vec::with_capacity(ROWS_AT_ONCE);
-    let mut has_begun = false;
-    let malformed = |_| StoreError::Inconsistent("a row is not as it was asked for".to_owned());
-    loop {
-        let part = stream.try_next().await.map_err(&failed)?;
-        let is_last = part.is_none();
-        bytes.extend_from_slice(part.as_deref().unwrap_or_default());
-        if bytes.len() < ENOUGH && !is_last {
-            continue;
-        }
-        let mut rest = &bytes[..];
-        if !has_begun {
-            rest = rest
-                .strip_prefix(SIGNATURE)
-                .and_then(|rest| rest.get(8..))
-                .ok_or(Malformed)
-                .map_err(malformed)?;
-            has_begun = true;
-        }
-        while let Some((row, after)) = split(rest) {
-            rows.push(decode(&mut Fields::over(row)).map_err(malformed)?);
-            rest = after;
+    let mut parts = Parts::of(connection, statement, ATTEMPT).await?;
+    while parts.more().await? {
+        while let Some(mut row) = parts.row() {
+            rows.push(decode(&mut row)?);
             if rows.len() == ROWS_AT_ONCE {
                 let full = std::mem::replace(&mut rows, Vec::with_capacity(ROWS_AT_ONCE));
                 if sender.send(Ok(full)).await.is_err() {
@@ -331,13 +318,65 @@ async fn send<T>(
                 }
             }
         }
-        if is_last {
-            // Whoever does not listen any more needs no rest.
-            let _ = sender.send(Ok(rows)).await;
-            return Ok(());
+    }
+    // Whoever does not listen any more needs no rest.
+    let _ = sender.send(Ok(rows)).await;
+    Ok(())
+}
+
+/// What a statement gives, a part at a time.
+struct Parts<'c> {
+    stream: BoxStream<'c, sqlx::Result<Bytes>>,
+    attempt: &'static str,
+    bytes: Vec<u8>,
+    /// Where the first row begins that was not taken.
+    at: usize,
+    has_begun: bool,
+    is_last: bool,
+}
+
+impl<'c> Parts<'c> {
+    async fn of(
+        connection: &'c mut PgConnection,
+        statement: &str,
+        attempt: &'static str,
+    ) -> Result<Self, StoreError> {
+        let copy = format!("copy ({statement}) to stdout (format binary)");
+        let stream =
+            connection.copy_out_raw(&copy).await.map_err(StoreError::while_trying(attempt))?;
+        let (bytes, at) = (Vec::with_capacity(ENOUGH), 0);
+        Ok(Self { stream, attempt, bytes, at, has_begun: false, is_last: false })
+    }
+
+    /// Waits until there are more rows to be taken; `false`: all were given.
+    async fn more(&mut self) -> Result<bool, StoreError> {
+        if self.is_last {
+            return Ok(false);
         }
-        let left = rest.len();
-        bytes.drain(..bytes.len() - left);
+        self.bytes.drain(..self.at);
+        self.at = 0;
+        while self.bytes.len() < ENOUGH && !self.is_last {
+            let part = self.stream.try_next().await;
+            match part.map_err(StoreError::while_trying(self.attempt))? {
+                Some(part) => self.bytes.extend_from_slice(&part),
+                None => self.is_last = true,
+            }
+        }
+        if !self.has_begun {
+            let header = SIGNATURE.len() + 8;
+            if !self.bytes.starts_with(SIGNATURE) || self.bytes.len() < header {
+                return Err(Malformed.into());
+            }
+            (self.at, self.has_begun) = (header, true);
+        }
+        Ok(true)
+    }
+
+    /// The next row, if it is there as a whole.
+    fn row(&mut self) -> Option<Fields<'_>> {
+        let (row, after) = split(self.bytes.get(self.at..)?)?;
+        self.at = self.bytes.len() - after.len();
+        Some(Fields::over(row))
     }
 }
 
