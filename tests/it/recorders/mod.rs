@@ -1,5 +1,6 @@
 //! Several recorders of one source, and what somebody does to their clocks.
 
+mod beliefs;
 mod clocks;
 // A small disk is a mount of the recorder's own.
 #[cfg(target_os = "linux")]
