@@ -175,8 +175,7 @@ async fn a_month_that_goes_on_from_the_one_before_is_packed_as_well_as_that() {
         0
     );
     assert_eq!(views(&database.pool).await, before);
-    let verdicts =
-        store.verify(None, &BTreeMap::new(), &Progress::default()).await;
+    let verdicts = store.verify(None, &BTreeMap::new(), &Progress::default()).await;
     assert!(verdicts.unwrap().iter().all(|verdict| verdict.fault.is_none()));
 }
 
@@ -225,8 +224,7 @@ async fn what_does_not_come_out_as_it_went_in_stays_as_it_was() {
     let stay = number(&database.pool, SPANS).await;
     assert!(packed.packed < 10 && packed.left > 800, "{packed:?}");
     assert_eq!(stay.unsigned_abs() + packed.packed, spans.unsigned_abs());
-    let verdicts =
-        store.verify(None, &BTreeMap::new(), &Progress::default()).await;
+    let verdicts = store.verify(None, &BTreeMap::new(), &Progress::default()).await;
     assert!(verdicts.unwrap().iter().all(|verdict| verdict.fault.is_none()));
 }
 
@@ -238,8 +236,7 @@ async fn a_server_that_unpacks_something_else_than_was_packed_is_found() {
     let months = store.packable(None).await.unwrap();
     store.pack(&months[0], async |_, _| ()).await.unwrap().unwrap();
     let faults = async || {
-        let verdicts =
-            store.verify(None, &BTreeMap::new(), &Progress::default()).await;
+        let verdicts = store.verify(None, &BTreeMap::new(), &Progress::default()).await;
         verdicts.unwrap().into_iter().filter_map(|verdict| verdict.fault).collect::<Vec<_>>()
     };
     assert_eq!(faults().await, []);
