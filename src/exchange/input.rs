@@ -110,7 +110,7 @@ impl Input {
 
     /// The decompressed bytes, of what is no file of snapshots.
     #[must_use]
-    pub fn into_lines(self) -> impl BufRead + Send {
+    pub fn into_reader(self) -> impl BufRead + Send {
         self.bytes
     }
 

@@ -133,7 +133,7 @@ impl Headers {
             return Err(failed(std::io::Error::other("it is no file")));
         }
         let wrong = |why: String| ArchiveError::NoHeaders { path: path.display().to_string(), why };
-        let mut lines = Input::open(path).map_err(&failed)?.into_lines().lines();
+        let mut lines = Input::open(path).map_err(&failed)?.into_reader().lines();
         let top = lines.next().transpose().map_err(&failed)?.unwrap_or_default();
         let top: Top = serde_json::from_str(&top).map_err(|error| wrong(error.to_string()))?;
         if top.deskledger_headers != VERSION {

@@ -85,8 +85,11 @@ class Source:
         newest = {(row["class"], row["month_from"]): row["is_restored"] for row in prunings}
         self.gone = {(what, at[:7]) for (what, at), back in newest.items() if not back}
         self.pruned = {month for what, month in self.gone if what in ("spans", "groups")}
-        # Those of which spans were, whether or not they came back: who was erased meanwhile did not.
-        self.ever = {row["month_from"][:7] for row in prunings if row["class"] == "spans"}
+        # Those of which spans were, whether or not they came back, and by which entry: who was erased meanwhile did not. What came
+        # late after it is as it came.
+        self.ever = {
+            row["month_from"][:7]: row["sequence"] for row in prunings if row["class"] == "spans" and not row["is_restored"]
+        }
         self.is_untold = False
         self.names()
 
@@ -303,11 +306,12 @@ class Source:
     def said(self, row, place):
         """The body of a late one; where its line was erased, as it is stored."""
         body, salt, month = data(row["body_hash"]), data(row["salt"]), row["observed_at"][:7]
-        if ("spans", month) in self.gone:
+        was_pruned = row["sequence"] < self.ever.get(month, 0)
+        if was_pruned and ("spans", month) in self.gone:
             if salt is not None or row["line"] is not None:
                 raise Wrong(f"{place}: its month is pruned, and it says something")
             return body
-        if salt is None and month in self.ever:
+        if salt is None and was_pruned:
             return body
         if self.is_replaced("L", row["sequence"], salt, "deskledger.erased.late.1", optional(text, row["line"])):
             return body

@@ -8,13 +8,13 @@ use deskledger::clock::Clock;
 use deskledger::domain::audit::Checkpoint;
 use deskledger::domain::pruning::Class;
 use deskledger::retention::{Archive, restore};
-use deskledger::store::{Progress, Store};
+use deskledger::store::{Late, Progress, Recorder, Store};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::exchange::views;
 use crate::retention::{assert_verifies, header_rows, instant, prune_all, prune_headers};
-use crate::support::ledger::{keep_late_lines, ledger, record};
+use crate::support::ledger::{keep_late, keep_late_lines, ledger, lines, record, source};
 use crate::support::postgres::TestDatabase;
 use crate::support::program::Home;
 
@@ -190,6 +190,17 @@ async fn what_stays_of_pruned_headers_tells_what_they_did_and_they_come_back() {
         assert_eq!(verdicts[0].fault.is_none(), is_right, "{:?}", verdicts[0].fault);
         assert_eq!(verdicts[0].summary.passed_checkpoint, is_right);
     }
+
+    // What comes again is known by what is left of it; what is not the same is kept as late.
+    let mut recorder = Recorder::open(&store, &source("prod")).await.unwrap();
+    for mut line in lines(&spring()).into_iter().take(300).step_by(25) {
+        let again = keep_late(&mut recorder, "prod", &line.snapshot).await.unwrap();
+        assert!(!matches!(again, Late::Kept { .. }), "{again:?}");
+        line.snapshot.finished_at += TimeDelta::seconds(1);
+        let other = keep_late(&mut recorder, "prod", &line.snapshot).await.unwrap();
+        assert!(matches!(other, Late::Kept { .. }), "{other:?}");
+    }
+    drop(recorder);
 
     // It goes on.
     record(&store, LATER, 1, 1).await;

@@ -576,7 +576,7 @@ impl Audit {
                 visit.observed_at.shown(),
             ));
         }
-        let month = self.pruned.late_at(visit.observed_at);
+        let month = self.pruned.late_at(visit.observed_at, visit.sequence);
         self.names.late(visit.sequence, &row.now, row.is_salted, month)?;
         if row.is_salted {
             let stored = visit.body_hash.as_deref().and_then(digest);

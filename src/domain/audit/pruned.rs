@@ -30,8 +30,8 @@ pub struct PrunedMonths {
     rollups: BTreeSet<Instant>,
     /// With the hash of what stays of them.
     headers: BTreeMap<Instant, Option<Digest>>,
-    /// Those of which spans were pruned once, whether or not they came back.
-    ever: BTreeSet<Instant>,
+    /// Those of which spans were pruned once, whether or not they came back, and the number of the newest entry that says so.
+    ever: BTreeMap<Instant, i64>,
     standings: BTreeMap<Instant, Standing>,
 }
 
@@ -41,8 +41,8 @@ impl PrunedMonths {
     pub fn new(entries: &[PruningRow], standings: Vec<Standing>) -> Self {
         let mut pruned = Self::default();
         for entry in entries {
-            if entry.pruning.class == Class::Spans {
-                pruned.ever.insert(entry.pruning.month);
+            if entry.pruning.class == Class::Spans && !entry.pruning.is_restored {
+                pruned.ever.insert(entry.pruning.month, entry.sequence);
             }
             let months = match entry.pruning.class {
                 Class::Spans => &mut pruned.spans,
@@ -78,15 +78,15 @@ impl PrunedMonths {
         self.headers.iter().map(|(month, kept)| (*month, *kept))
     }
 
-    /// Whether the month of an instant was pruned of its spans, and of what late snapshots of it said.
-    pub(super) fn late_at(&self, at: Instant) -> LateIn {
+    /// What became of the month of an instant, and of what its late snapshots said, since the late one with this number came.
+    pub(super) fn late_at(&self, at: Instant, sequence: i64) -> LateIn {
         let month = month_start(at);
-        if self.spans.contains(&month) {
-            LateIn::Pruned
-        } else if self.ever.contains(&month) {
-            LateIn::Restored
-        } else {
+        if self.ever.get(&month).is_none_or(|pruning| *pruning < sequence) {
             LateIn::Kept
+        } else if self.spans.contains(&month) {
+            LateIn::Pruned
+        } else {
+            LateIn::Restored
         }
     }
 
