@@ -79,7 +79,8 @@ fn told<T>(result: Result<T, RetentionError>, args: &Args) -> anyhow::Result<T> 
             error if error.is_refusal() => refusal(error),
             RetentionError::NotPruned { .. }
             | RetentionError::NoSource(_)
-            | RetentionError::HeadersFirst { .. } => usage(error),
+            | RetentionError::HeadersFirst { .. }
+            | RetentionError::HeadersThere { .. } => usage(error),
             error => error.into(),
         })
         .with_context(|| format!("restore `{}`", args.file.display()))

@@ -78,7 +78,7 @@ pub struct Ages {
 /// A class that would go before one that needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{sooner}` may not go before `{needs_it}`: give it an age that is no shorter than theirs, or none"
+    "`{sooner}` may not go before `{needs_it}`: give `{needs_it}` an age that is no longer, or `{sooner}` none"
 )]
 pub struct OutOfOrder {
     /// What would go.

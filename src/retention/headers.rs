@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::archive::{ArchiveError, new_files, part_file, sha256_of};
 use super::month::{
-    Outcome, RetentionError, blocking, differs, make_folder, not_pruned, source_named,
+    Outcome, RetentionError, another, blocking, differs, make_folder, source_named,
 };
 use crate::domain::Instant;
 use crate::domain::audit::Visit;
@@ -134,7 +134,10 @@ impl Headers {
         }
         let wrong = |why: String| ArchiveError::NoHeaders { path: path.display().to_string(), why };
         let mut lines = Input::open(path).map_err(&failed)?.into_reader().lines();
-        let top = lines.next().transpose().map_err(&failed)?.unwrap_or_default();
+        let cut = |error: std::io::Error| wrong(format!("it was cut off or altered: {error}"));
+        let Some(top) = lines.next().transpose().map_err(cut)? else {
+            return Err(wrong("it is empty".to_owned()));
+        };
         let top: Top = serde_json::from_str(&top).map_err(|error| wrong(error.to_string()))?;
         if top.deskledger_headers != VERSION {
             return Err(wrong("it is of another version".to_owned()));
@@ -143,7 +146,7 @@ impl Headers {
         let month = month.parse().map_err(|_| wrong("`month` is none".to_owned()))?;
         let mut visits = Vec::new();
         for line in lines {
-            let line: Line = serde_json::from_str(&line.map_err(&failed)?)
+            let line: Line = serde_json::from_str(&line.map_err(cut)?)
                 .map_err(|error| wrong(format!("line {}: {error}", visits.len() + 2)))?;
             visits.push(Visit::try_from(line).map_err(|error| wrong(error.to_string()))?);
         }
@@ -229,7 +232,10 @@ pub async fn restore_headers(
     let month = Month { source_id, source, month };
     let pruned = store.pruned(&month).await?;
     let Some(pruned) = pruned.into_iter().find(|pruned| pruned.class == Class::Headers) else {
-        return Err(not_pruned(&month));
+        return Err(RetentionError::HeadersThere {
+            source_name: month.source,
+            month: month.month.format("%Y-%m").to_string(),
+        });
     };
     let kept = store.kept_visits(&month).await?;
     let is_other = |(visit, kept): &(&Visit, _)| visit.kept(None) != *kept;
@@ -247,7 +253,7 @@ pub async fn restore_headers(
     }
     check_digests(&visits)?;
     if pruned.archive != Some(digest) {
-        return Err(RetentionError::Another);
+        return Err(another(&month, pruned.archive));
     }
     match store.restore_headers(&month, &visits, digest, now).await? {
         true => Ok(pruned.rows),

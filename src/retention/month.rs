@@ -10,6 +10,7 @@ use super::archive::{Archive, ArchiveError, ENDING, Place, new_files, part_file,
 use super::headers;
 use crate::domain::Instant;
 use crate::domain::audit::Visit;
+use crate::domain::digest::Digest;
 use crate::domain::erasure::Veil;
 use crate::domain::months::next_month;
 use crate::domain::pruning::Class;
@@ -72,6 +73,24 @@ pub enum RetentionError {
         /// The month.
         month: String,
     },
+    /// The headers are there.
+    #[error("the headers of source `{source_name}` in {month} are there already")]
+    HeadersThere {
+        /// The source.
+        source_name: String,
+        /// The month.
+        month: String,
+    },
+    /// The chain names no archive for the month.
+    #[error(
+        "what is pruned of source `{source_name}` in {month} went without an archive: the chain names none, and nothing proves that this is it"
+    )]
+    NoArchive {
+        /// The source.
+        source_name: String,
+        /// The month.
+        month: String,
+    },
     /// There is no such source.
     #[error("there is no source `{0}` in the ledger")]
     NoSource(String),
@@ -84,7 +103,14 @@ impl RetentionError {
     /// Whether the archive is to blame.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Differs { .. } | Self::More(_) | Self::Altered(_) | Self::Another)
+        matches!(
+            self,
+            Self::Differs { .. }
+                | Self::More(_)
+                | Self::Altered(_)
+                | Self::Another
+                | Self::NoArchive { .. }
+        )
     }
 }
 
@@ -224,7 +250,7 @@ pub async fn restore(
         return match of(Class::Rollups) {
             Some(counts) if classes.contains(&Class::Rollups) => {
                 if counts.archive != Some(archive.digest) {
-                    return Err(RetentionError::Another);
+                    return Err(another(&month, counts.archive));
                 }
                 let Some(restoring) = store.begin_restoring(&month, &[Class::Rollups]).await?
                 else {
@@ -276,7 +302,7 @@ pub async fn restore(
         return Err(RetentionError::Altered("its file is not the one that its manifest names"));
     }
     if spans.archive != Some(archive.digest) {
-        return Err(RetentionError::Another);
+        return Err(another(&month, spans.archive));
     }
     if (sum.spans, sum.groups) != (archive.spans, archive.groups) || sum.spans != spans.rows {
         return Err(RetentionError::Altered("it does not come to as many rows as were pruned"));
@@ -307,6 +333,17 @@ pub(super) async fn source_named(store: &Store, name: &str) -> Result<SourceId, 
         .into_iter()
         .find_map(|(id, source)| (source.name == name).then_some(id))
         .ok_or_else(|| RetentionError::NoSource(name.to_owned()))
+}
+
+/// Why an archive is not the one that the chain names.
+pub(super) fn another(month: &Month, named: Option<Digest>) -> RetentionError {
+    if named.is_some() {
+        return RetentionError::Another;
+    }
+    RetentionError::NoArchive {
+        source_name: month.source.clone(),
+        month: month.month.format("%Y-%m").to_string(),
+    }
 }
 
 pub(super) fn not_pruned(month: &Month) -> RetentionError {

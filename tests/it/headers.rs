@@ -153,8 +153,26 @@ async fn what_stays_of_pruned_headers_tells_what_they_did_and_they_come_back() {
     ]);
     let plan = plan.await.expect(0).out;
     assert_eq!(plan.matches("headers").count(), 3, "{plan}");
+    let sealed = async |name: &str| {
+        home.run(&["verify", "--seal", name, "--key", "key.pem"]).await.expect(0);
+    };
+    home.run(&["verify", "--new-key", "key.pem"]).await.expect(0);
+    sealed("before.seal").await;
     let headers = prune_headers(&store, &home.path().join("kept")).await;
     assert_eq!(headers.len(), 3);
+    sealed("after.seal").await;
+    // What is left of visits is held by what came after the first seal.
+    for (seal, is_lost) in [("before.seal", true), ("after.seal", false)] {
+        let done = home.run(&["verify", "--against", seal]).await.expect(0);
+        assert!(done.out.contains("headers from 2026-04-01T00:00:00Z on"), "{}", done.out);
+        let but = "unchanged, but for visits whose headers were pruned after it";
+        assert_eq!(done.out.contains(but), is_lost, "{}", done.out);
+        let done = home.run(&["verify", "--against", seal, "--format", "json"]).await.expect(0);
+        let done: Value = serde_json::from_str(&done.out).unwrap();
+        assert_eq!(done["sources"][0]["seal_holds"], true);
+        assert_eq!(done["sources"][0]["headers_pruned_since_seal"], is_lost);
+        assert_eq!(done["sources"][0]["headers_from"], "2026-04-01T00:00:00Z");
+    }
     assert_verifies(&store, "without headers").await;
     let (code, said) = crate::verify::digests::check(pool).await;
     assert_eq!(code, Some(0), "{said}");
@@ -216,7 +234,7 @@ async fn what_stays_of_pruned_headers_tells_what_they_did_and_they_come_back() {
         assert!(done.out.contains("headers are back, and come to the digests"), "{}", done.out);
         assert_verifies(&store, "some are back").await;
         let again = home.run(&["restore", &file]).await.expect(2);
-        assert!(again.errors()[0].contains("is pruned"), "{}", again.err);
+        assert!(again.errors()[0].contains("are there already"), "{}", again.err);
     }
     assert!(before.2.is_subset(&header_rows(pool).await));
     let (code, said) = crate::verify::digests::check(pool).await;
@@ -374,7 +392,9 @@ async fn headers_that_were_altered_do_not_come_back() {
         (altered(&|lines| lines[0]["deskledger_headers"] = json!(2)), "another version", 2),
         (altered(&|lines| lines[0]["month"] = json!("2026-13")), "`month` is none", 2),
         (altered(&|lines| lines[0]["source"] = json!("other")), "no source `other`", 2),
-        (packed[..packed.len() / 2].to_vec(), "", 2),
+        (packed[..packed.len() / 2].to_vec(), "it was cut off or altered", 2),
+        ([&packed[..], &b"x"[..]].concat(), "it was cut off or altered", 2),
+        (Vec::new(), "it is empty", 2),
     ];
     for (bytes, words, code) in cases {
         std::fs::write(&file, bytes).unwrap();

@@ -54,10 +54,20 @@ pub(super) fn as_text(
                 instant(from)
             );
         }
+        if let Some((from, _)) = summary.headers_from {
+            text += &format!(
+                "  headers from {} on: of older visits that are pruned the digest was taken for granted, as the pruning left it\n",
+                instant(from)
+            );
+        }
         if is_as_sealed(verdict, seal) {
-            text += match &verdict.fault {
-                None => "  the history up to the seal is unchanged\n",
-                Some(_) => "  up to the seal every digest is as it was sealed\n",
+            text += match (&verdict.fault, lost_since(verdict, seal)) {
+                (None, false) => "  the history up to the seal is unchanged\n",
+                (None, true) => {
+                    "  the history up to the seal is unchanged, but for visits whose headers were pruned after it: what is left of them no \
+                     digest before the pruning tells; the archive and a seal made since do\n"
+                }
+                (Some(_), _) => "  up to the seal every digest is as it was sealed\n",
             };
         }
         for (column, value) in pinned_since(verdict, seal) {
@@ -101,6 +111,14 @@ fn is_as_sealed(verdict: &Verdict, seal: Option<&Seal>) -> bool {
     verdict.summary.passed_checkpoint && verdict.fault.as_ref().is_none_or(is_later)
 }
 
+/// Whether headers of before the seal were pruned after it: then it says nothing of what is left of them.
+fn lost_since(verdict: &Verdict, seal: Option<&Seal>) -> bool {
+    let head =
+        seal.and_then(|seal| seal.heads.iter().find(|head| head.source == verdict.source.name));
+    let pruning = verdict.summary.headers_from.map(|(_, entry)| entry);
+    head.zip(pruning).is_some_and(|(head, pruning)| pruning > head.sequence)
+}
+
 /// The verdicts as one JSON object.
 pub(super) fn as_json(verdicts: &[Verdict], missing: &[String], seal: Option<&Seal>) -> String {
     let rows = verdicts.iter().map(|verdict| {
@@ -114,12 +132,14 @@ pub(super) fn as_json(verdicts: &[Verdict], missing: &[String], seal: Option<&Se
             "first_at": summary.first_at.map(instant),
             "newest_at": summary.newest_at.map(instant),
             "detail_from": summary.detail_from.map(instant),
+            "headers_from": summary.headers_from.map(|(from, _)| instant(from)),
             "digest": hex::encode(summary.digest),
             "set_since_seal": pinned_since(verdict, seal)
                 .into_iter()
                 .map(|(column, value)| (column.to_owned(), Value::from(value)))
                 .collect::<serde_json::Map<_, _>>(),
             "seal_holds": seal.map(|_| is_as_sealed(verdict, seal)),
+            "headers_pruned_since_seal": seal.map(|_| lost_since(verdict, seal)),
             "wrong": verdict.fault.as_ref().map(wrong),
         })
     });
@@ -157,7 +177,11 @@ pub(super) fn fault(fault: &Fault) -> String {
         Some(place) => format!(
             "{}{} of {} (entry {}): {wrong}",
             if fault.is_after { "after " } else { "" },
-            place.snapshot_id.map_or_else(|| "erasure".to_owned(), |id| format!("snapshot {id}")),
+            match place.snapshot_id {
+                Some(id) => format!("snapshot {id}"),
+                None if place.is_erasure => "erasure".to_owned(),
+                None => "the visit, its header pruned,".to_owned(),
+            },
             instant(place.observed_at),
             place.sequence
         ),

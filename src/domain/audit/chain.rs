@@ -51,6 +51,8 @@ pub struct Summary {
     pub digest: Digest,
     /// From when on no month is pruned; `None`: none is.
     pub detail_from: Option<Instant>,
+    /// From when on no month is without headers, and the number of the newest entry that took some; `None`: all are there.
+    pub headers_from: Option<(Instant, i64)>,
     /// Whether the chain went through the checkpoint that was given.
     pub passed_checkpoint: bool,
 }
@@ -138,6 +140,7 @@ impl Audit {
     /// # Errors
     /// It cannot.
     pub fn link(&mut self, visit: &Visit) -> Result<(), Fault> {
+        self.close_kept(Some(visit.observed_at)).map_err(|wrong| Fault::at(self.newest, wrong))?;
         self.check_link(visit).map_err(|wrong| Fault::at(Some(place(visit)), wrong))
     }
 
@@ -201,6 +204,7 @@ impl Audit {
     /// # Errors
     /// It cannot.
     pub fn link_kept(&mut self, visit: &KeptVisit) -> Result<(), Fault> {
+        self.close_kept(Some(visit.observed_at)).map_err(|wrong| Fault::at(self.newest, wrong))?;
         self.check_kept_link(visit).map_err(|wrong| Fault::at(Some(place_of_kept(visit)), wrong))
     }
 
@@ -228,8 +232,7 @@ impl Audit {
     /// # Errors
     /// It is not what erasing would have written.
     pub fn erasure(&mut self, row: &ErasureRow) -> Result<(), Fault> {
-        let at =
-            Place { snapshot_id: None, sequence: row.sequence, observed_at: row.header.erased_at };
+        let at = Place::of_erasure(row.sequence, row.header.erased_at);
         self.check_erasure(row, at).map_err(|wrong| Fault::at(Some(at), wrong))
     }
 
@@ -258,6 +261,7 @@ impl Audit {
             newest_at: self.head.newest.map(|mark| mark.at),
             digest: self.head.digest,
             detail_from: self.pruned.detail_from(),
+            headers_from: self.pruned.headers_from(),
             passed_checkpoint: self.passed_checkpoint,
         }
     }
@@ -294,7 +298,6 @@ impl Audit {
 
     fn check_link(&mut self, visit: &Visit) -> Result<(), Wrong> {
         self.check_number(visit.sequence)?;
-        self.close_kept(Some(visit.observed_at))?;
         later("observed_at", self.head.newest.map(|mark| mark.at), Some(visit.observed_at))?;
         later("scheduled_at", self.head.scheduled_at, visit.scheduled_at)?;
         self.check_id(visit)
@@ -324,7 +327,6 @@ impl Audit {
 
     fn check_kept_link(&mut self, visit: &KeptVisit) -> Result<(), Wrong> {
         self.check_number(visit.sequence)?;
-        self.close_kept(Some(visit.observed_at))?;
         let month = month_start(visit.observed_at);
         if self.without_headers.front().is_none_or(|(of, _)| *of != month) {
             return Err(Wrong::new(
@@ -758,6 +760,26 @@ impl Audit {
     }
 }
 
+impl Place {
+    /// A snapshot.
+    #[must_use]
+    pub fn of_snapshot(snapshot_id: i64, sequence: i64, observed_at: Instant) -> Self {
+        Self { snapshot_id: Some(snapshot_id), is_erasure: false, sequence, observed_at }
+    }
+
+    /// The erasure of a person.
+    #[must_use]
+    pub fn of_erasure(sequence: i64, erased_at: Instant) -> Self {
+        Self { snapshot_id: None, is_erasure: true, sequence, observed_at: erased_at }
+    }
+
+    /// A snapshot whose header is pruned.
+    #[must_use]
+    pub fn without_header(sequence: i64, observed_at: Instant) -> Self {
+        Self { snapshot_id: None, is_erasure: false, sequence, observed_at }
+    }
+}
+
 impl Visit {
     /// The digest that the row gives after the digest before it; of a late one with when it was received. `None`: its
     /// `body_hash` is none.
@@ -830,12 +852,11 @@ fn later(column: &str, before: Option<Instant>, at: Option<Instant>) -> Result<(
 }
 
 fn place_of_kept(visit: &KeptVisit) -> Place {
-    Place { snapshot_id: None, sequence: visit.sequence, observed_at: visit.observed_at }
+    Place::without_header(visit.sequence, visit.observed_at)
 }
 
 fn place(visit: &Visit) -> Place {
-    let Visit { snapshot_id, sequence, observed_at, .. } = *visit;
-    Place { snapshot_id: Some(snapshot_id), sequence, observed_at }
+    Place::of_snapshot(visit.snapshot_id, visit.sequence, visit.observed_at)
 }
 
 fn out_of_place(what: &str, no: i32, from: Instant) -> Wrong {

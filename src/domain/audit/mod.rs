@@ -65,8 +65,10 @@ impl fmt::Display for Wrong {
 /// The entry at which something is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The snapshot's number, unique in the ledger; `None`: it is the erasure of a person.
+    /// The snapshot's number, unique in the ledger; `None`: it has none.
     pub snapshot_id: Option<i64>,
+    /// Whether it is the erasure of a person. Else, without a number, it is a snapshot whose header is pruned.
+    pub is_erasure: bool,
     /// Its place in the source's chain.
     pub sequence: i64,
     /// When it was taken, or done.

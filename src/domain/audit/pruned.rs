@@ -28,8 +28,8 @@ pub struct PrunedMonths {
     spans: BTreeSet<Instant>,
     groups: BTreeSet<Instant>,
     rollups: BTreeSet<Instant>,
-    /// With the hash of what stays of them.
-    headers: BTreeMap<Instant, Option<Digest>>,
+    /// With the hash of what stays of them, and the number of the entry that says so.
+    headers: BTreeMap<Instant, (Option<Digest>, i64)>,
     /// Those of which spans were pruned once, whether or not they came back, and the number of the newest entry that says so.
     ever: BTreeMap<Instant, i64>,
     standings: BTreeMap<Instant, Standing>,
@@ -52,7 +52,8 @@ impl PrunedMonths {
                     if entry.pruning.is_restored {
                         pruned.headers.remove(&entry.pruning.month);
                     } else {
-                        pruned.headers.insert(entry.pruning.month, entry.pruning.kept);
+                        let kept = (entry.pruning.kept, entry.sequence);
+                        pruned.headers.insert(entry.pruning.month, kept);
                     }
                     continue;
                 }
@@ -75,7 +76,7 @@ impl PrunedMonths {
 
     /// The months whose headers are pruned, oldest first, each with the hash of what stays of them.
     pub(super) fn without_headers(&self) -> impl Iterator<Item = (Instant, Option<Digest>)> {
-        self.headers.iter().map(|(month, kept)| (*month, *kept))
+        self.headers.iter().map(|(month, (kept, _))| (*month, *kept))
     }
 
     /// What became of the month of an instant, and of what its late snapshots said, since the late one with this number came.
@@ -107,6 +108,14 @@ impl PrunedMonths {
     /// What stood at the end of the newest pruned month before an instant.
     pub(super) fn standing(&self, at: Instant) -> Option<&Standing> {
         self.standings.range(..=at).next_back().map(|(_, standing)| standing)
+    }
+
+    /// From when on no header is missing, and the number of the newest entry that took some.
+    #[must_use]
+    pub fn headers_from(&self) -> Option<(Instant, i64)> {
+        let (newest, _) = self.headers.last_key_value()?;
+        let entry = self.headers.values().map(|(_, entry)| *entry).max()?;
+        Some((crate::domain::months::next_month(*newest), entry))
     }
 
     /// From when on nothing is missing.

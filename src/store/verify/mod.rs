@@ -195,7 +195,7 @@ async fn doubled_ids(connection: &mut PgConnection) -> sqlx::Result<Vec<(SourceI
     .fetch_all(connection)
     .await?;
     let faults = rows.into_iter().map(|(source, snapshot_id, sequence, observed_at)| {
-        let at = Some(Place { snapshot_id: Some(snapshot_id), sequence, observed_at });
+        let at = Some(Place::of_snapshot(snapshot_id, sequence, observed_at));
         let wrong = Wrong::new(
             "`snapshot_id` of the snapshot",
             "a number of its own",
@@ -294,13 +294,7 @@ async fn wrong_packing(connection: &mut PgConnection) -> sqlx::Result<Vec<(Sourc
         rows.into_iter().map(|(source, month, what, snapshot_id, sequence, observed_at)| {
             let what = format!("{what} in {}", month.format("%Y-%m"));
             let wrong = Wrong::new(what, "as packing writes it", "otherwise");
-            (
-                source,
-                Fault::at(
-                    Some(Place { snapshot_id: Some(snapshot_id), sequence, observed_at }),
-                    wrong,
-                ),
-            )
+            (source, Fault::at(Some(Place::of_snapshot(snapshot_id, sequence, observed_at)), wrong))
         });
     Ok(faults.collect())
 }

@@ -329,11 +329,7 @@ impl Walk {
             self.others_before(visit.sequence)?;
             self.audit.link(&visit)?;
             let at = visit.observed_at;
-            let place = Place {
-                snapshot_id: Some(visit.snapshot_id),
-                sequence: visit.sequence,
-                observed_at: at,
-            };
+            let place = Place::of_snapshot(visit.snapshot_id, visit.sequence, at);
             self.rows_up_to(place)?;
             newest = Some(place);
             self.place_months(Some(at), newest)?;
@@ -368,7 +364,7 @@ impl Walk {
         self.others_before(visit.sequence)?;
         self.audit.link_kept(visit)?;
         let at = visit.observed_at;
-        let place = Place { snapshot_id: None, sequence: visit.sequence, observed_at: at };
+        let place = Place::without_header(visit.sequence, at);
         self.rows_up_to(place)?;
         self.place_months(Some(at), Some(place))?;
         self.audit.kept(visit)?;
@@ -387,7 +383,7 @@ impl Walk {
             if let Some(row) = self.streams.late.take_if(|row| row.visit.sequence < until)? {
                 self.audit.late(&row)?;
                 let Visit { snapshot_id, sequence, observed_at, .. } = row.visit;
-                last = Some(Place { snapshot_id: Some(snapshot_id), sequence, observed_at });
+                last = Some(Place::of_snapshot(snapshot_id, sequence, observed_at));
             } else if let Some(row) =
                 self.streams.prunings.pop_front_if(|row| row.sequence < sequence.min(erasure))
             {
@@ -397,7 +393,7 @@ impl Walk {
             {
                 self.audit.erasure(&row)?;
                 let observed_at = row.header.erased_at;
-                last = Some(Place { snapshot_id: None, sequence: row.sequence, observed_at });
+                last = Some(Place::of_erasure(row.sequence, observed_at));
             } else {
                 return Ok(last);
             }
