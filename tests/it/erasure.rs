@@ -28,7 +28,7 @@ pub async fn found(pool: &PgPool, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for place in places {
         let sql = format!(
-            "select left(format('{place}: %s', t), 200) from {place} t where t::text ilike '%{text}%'"
+            "select left(format('{place}: %s', t), 200) from {place} t where t::text ilike '%{text}%' order by 1"
         );
         found.extend(
             sqlx::query_scalar::<_, String>(AssertSqlSafe(sql)).fetch_all(pool).await.unwrap(),
