@@ -14,13 +14,13 @@ use super::month::{
 use crate::domain::Instant;
 use crate::domain::audit::Visit;
 use crate::domain::digest::Digest;
-use crate::domain::pruning::Class;
+use crate::domain::pruning::{Class, KeptVisit};
 use crate::exchange::{Input, Output};
 use crate::store::Store;
 use crate::store::prune::{Month, Pruned};
 
 /// How its name ends.
-pub(super) const ENDING: &str = ".headers.ndjson.zst";
+const ENDING: &str = ".headers.ndjson.zst";
 /// The version of these files.
 const VERSION: u32 = 1;
 
@@ -238,12 +238,9 @@ pub async fn restore_headers(
         });
     };
     let kept = store.kept_visits(&month).await?;
-    let is_other = |(visit, kept): &(&Visit, _)| visit.kept(None) != *kept;
-    let without_ticks = kept.iter().cloned().map(|kept| {
-        let ticked_at = None;
-        crate::domain::pruning::KeptVisit { ticked_at, ..kept }
-    });
-    if let Some((visit, _)) = visits.iter().zip(without_ticks).find(is_other) {
+    // Ticks are in the digests, and looked at with them.
+    let is_other = |(visit, kept): &(&Visit, &KeptVisit)| visit.kept(kept.ticked_at) != **kept;
+    if let Some((visit, _)) = visits.iter().zip(&kept).find(is_other) {
         return Err(differs(visit, "it is not the one of which the ledger keeps the digest"));
     }
     if visits.len() != kept.len() {

@@ -123,7 +123,8 @@ pub enum Outcome {
     Busy,
 }
 
-/// Prunes a month of `classes`; its headers alone, or what is not its headers. Where its spans are among them, it is told again before, from its archive in `folder`, or without
+/// Prunes a month of `classes`: its headers alone, or what is not its headers. Where its spans are among them, it is told again
+/// before, from its archive in `folder`, or without
 /// one from the ledger; and only what was told may go.
 ///
 /// # Errors

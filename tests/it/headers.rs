@@ -7,7 +7,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use deskledger::clock::Clock;
 use deskledger::domain::audit::Checkpoint;
 use deskledger::domain::pruning::Class;
-use deskledger::retention::{Archive, restore};
+use deskledger::retention::{Archive, Outcome, prune, restore};
+use deskledger::store::prune::Month;
 use deskledger::store::{Late, Progress, Recorder, Store};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool};
@@ -409,6 +410,13 @@ async fn headers_that_were_altered_do_not_come_back() {
         .await
         .unwrap();
     assert_eq!(left, 0);
+    // Pruned once more without an archive, it is proved by none.
+    let month = instant("2026-02-01T00:00:00Z");
+    let month = Month { source_id: 1, source: "prod".to_owned(), month };
+    let gone = prune(&store, &month, &[Class::Headers], None, Clock::System.now()).await.unwrap();
+    assert!(matches!(gone, Outcome::Gone(_, None)), "{gone:?}");
+    let done = home.run(&["restore", name]).await.expect(1);
+    assert!(done.errors()[0].contains("went without an archive"), "{}", done.err);
 }
 
 /// What needs headers keeps them: other classes, a hold, and the newest listing.
@@ -447,33 +455,19 @@ async fn headers_stay_while_something_needs_them() {
     home.run(&["hold", "add", "--from", "2026-01-05", "--to", "2026-01-06", "--reason", "case 4"])
         .await
         .expect(0);
-    let plan = home
-        .run(&[&["prune", "--plan", "--format", "json"], &ages[..]].concat())
-        .await
-        .expect(0)
-        .out;
-    let plan: Vec<Value> = serde_json::from_str(&plan).unwrap();
-    let kept = |month: &str| {
-        let of = |row: &&Value| row["class"] == "headers" && row["month"] == month;
-        plan.iter().find(of).map(|row| row["kept"].clone())
+    // Of each month, why its headers stay; null: they go.
+    let kept = async || {
+        let asked = [&["prune", "--plan", "--format", "json"], &ages[..]].concat();
+        let plan = home.run(&asked).await.expect(0).out;
+        let plan: Vec<Value> = serde_json::from_str(&plan).unwrap();
+        let of_headers = plan.into_iter().filter(|row| row["class"] == "headers");
+        of_headers.map(|row| row["kept"].clone()).collect::<Vec<_>>()
     };
-    assert_eq!(kept("2026-01"), Some(json!("hold 1: case 4")));
-    // The counts of an older month stay, so that those of this one do.
-    assert_eq!(kept("2026-02"), Some(json!("its rollups stay")));
-    assert_eq!(kept("2026-03"), Some(json!("its rollups stay")));
+    // The counts of an older month stay, so that those of the later ones do.
+    let (held, needed) = (json!("hold 1: case 4"), json!("its rollups stay"));
+    assert_eq!(kept().await, [held, needed.clone(), needed]);
     home.run(&["hold", "drop", "1", "--reason", "done"]).await.expect(0);
-    let plan = home
-        .run(&[&["prune", "--plan", "--format", "json"], &ages[..]].concat())
-        .await
-        .expect(0)
-        .out;
-    let plan: Vec<Value> = serde_json::from_str(&plan).unwrap();
-    let kept = |month: &str| {
-        let of = |row: &&Value| row["class"] == "headers" && row["month"] == month;
-        plan.iter().find(of).map(|row| row["kept"].clone())
-    };
-    assert_eq!((kept("2026-01"), kept("2026-02")), (Some(Value::Null), Some(Value::Null)));
-    assert_eq!(kept("2026-03"), Some(json!("nothing newer was read")));
+    assert_eq!(kept().await, [Value::Null, Value::Null, json!("nothing newer was read")]);
     let done = home.run(&[&["prune", "--no-archive"], &ages[..]].concat()).await.expect(0);
     assert!(done.out.contains("2026-01  prod, spans, groups, rollups: "), "{}", done.out);
     assert!(done.out.contains("2026-01  prod, headers: 1"), "{}", done.out);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::pinned_since;
 use crate::domain::audit::Fault;
 use crate::domain::{Instant, harmless};
-use crate::seal::{PublicKey, Seal};
+use crate::seal::{Head, PublicKey, Seal};
 use crate::store::Verdict;
 
 const WITHOUT_SEAL: &str = "Without a seal nobody can see from a ledger alone that its newest entries were cut off, or that all of \
@@ -98,10 +98,14 @@ pub(super) fn as_text(
     text
 }
 
+/// Where the seal says that the source's chain stood.
+fn sealed_head<'a>(verdict: &Verdict, seal: Option<&'a Seal>) -> Option<&'a Head> {
+    seal?.heads.iter().find(|head| head.source == verdict.source.name)
+}
+
 /// Whether the chain goes through the seal, with nothing wrong up to there.
 fn is_as_sealed(verdict: &Verdict, seal: Option<&Seal>) -> bool {
-    let head =
-        seal.and_then(|seal| seal.heads.iter().find(|head| head.source == verdict.source.name));
+    let head = sealed_head(verdict, seal);
     let is_later = |fault: &Fault| match (fault.at, head) {
         (Some(place), Some(head)) => {
             place.sequence > head.sequence || (fault.is_after && place.sequence == head.sequence)
@@ -113,8 +117,7 @@ fn is_as_sealed(verdict: &Verdict, seal: Option<&Seal>) -> bool {
 
 /// Whether headers of before the seal were pruned after it: then it says nothing of what is left of them.
 fn lost_since(verdict: &Verdict, seal: Option<&Seal>) -> bool {
-    let head =
-        seal.and_then(|seal| seal.heads.iter().find(|head| head.source == verdict.source.name));
+    let head = sealed_head(verdict, seal);
     let pruning = verdict.summary.headers_from.map(|(_, entry)| entry);
     head.zip(pruning).is_some_and(|(head, pruning)| pruning > head.sequence)
 }

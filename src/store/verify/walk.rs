@@ -151,12 +151,13 @@ async fn open_streams(
     }
     // Most sources have none: then no connection is made for them.
     let (mut for_late, mut late) = (Vec::new(), Vec::new());
-    if has_late(control, id).await? {
+    let (has_late, has_kept) = has_late_or_kept(control, id).await?;
+    if has_late {
         for_late.push(moment.connect().await?);
         late.push(stored::late(id));
     }
     let (mut for_kept, mut kept) = (Vec::new(), Vec::new());
-    if has_kept(control, id).await? {
+    if has_kept {
         for_kept.push(moment.connect().await?);
         kept.push(kept_visits(id));
     }
@@ -203,26 +204,20 @@ async fn months(connection: &mut PgConnection) -> Result<Vec<Instant>, StoreErro
     .map_err(StoreError::while_trying("read which months the ledger holds"))
 }
 
-async fn has_late(connection: &mut PgConnection, id: SourceId) -> Result<bool, StoreError> {
-    sqlx::query_scalar(
-        "-- store::verify::has_late
-         select exists (select from deskledger_data.late where source_id = $1)",
+/// Whether a source has late snapshots, and whether it has some of which the headers are pruned.
+async fn has_late_or_kept(
+    connection: &mut PgConnection,
+    id: SourceId,
+) -> Result<(bool, bool), StoreError> {
+    sqlx::query_as(
+        "-- store::verify::has_late_or_kept
+         select exists (select from deskledger_data.late where source_id = $1),
+                exists (select from deskledger_data.pruned_day where source_id = $1)",
     )
     .bind(id)
     .fetch_one(connection)
     .await
-    .map_err(StoreError::while_trying("look for late snapshots"))
-}
-
-async fn has_kept(connection: &mut PgConnection, id: SourceId) -> Result<bool, StoreError> {
-    sqlx::query_scalar(
-        "-- store::verify::has_kept
-         select exists (select from deskledger_data.pruned_day where source_id = $1)",
-    )
-    .bind(id)
-    .fetch_one(connection)
-    .await
-    .map_err(StoreError::while_trying("look for pruned headers"))
+    .map_err(StoreError::while_trying("look for late snapshots and pruned headers"))
 }
 
 async fn wide_rows(connection: &mut PgConnection, id: SourceId) -> Result<i64, StoreError> {
