@@ -40,8 +40,6 @@ pub struct Prepared {
     /// Its configuration.
     pub source: SourceConfig,
     config: ClientConfig,
-    /// There already where the project is configured.
-    client: Option<Client>,
 }
 
 /// A source that can be visited.
@@ -129,11 +127,8 @@ impl Prepared {
                 config.retry_budget = Duration::ZERO;
             }
         }
-        let client = match source.project_id {
-            Some(_) => Some(Client::new(config.clone()).map_err(|error| wrong(name, error))?),
-            None => None,
-        };
-        Ok(Self { source, config, client })
+        config.prepare().map_err(|error| wrong(name, error))?;
+        Ok(Self { source, config })
     }
 
     /// What its client is going to be made from.
@@ -143,7 +138,7 @@ impl Prepared {
 
     /// Whether its project is configured: then it is resolved without asking anybody.
     pub(super) fn has_project(&self) -> bool {
-        self.client.is_some()
+        self.source.project_id.is_some()
     }
 
     /// Its place, as far as it is configured.
@@ -163,17 +158,14 @@ impl Prepared {
     /// The identity service cannot be asked, or does not name exactly one project.
     pub async fn resolve(self, recorded: &[Source]) -> anyhow::Result<Ready> {
         let mut place = Source { project_id: None, ..self.place() };
-        let Self { source, mut config, client } = self;
-        let client = match client {
-            Some(client) => client,
-            None => {
-                config.project_id = match recorded_project(&place, recorded) {
-                    Some(project_id) => project_id,
-                    None => look_up(&source, &config).await?,
-                };
-                Client::new(config).map_err(|error| wrong(&source.name, error))?
-            }
-        };
+        let Self { source, mut config } = self;
+        if source.project_id.is_none() {
+            config.project_id = match recorded_project(&place, recorded) {
+                Some(project_id) => project_id,
+                None => look_up(&source, &config).await?,
+            };
+        }
+        let client = Client::new(config).map_err(|error| wrong(&source.name, error))?;
         place.project_id = Some(client.project_id().to_owned());
         Ok(Ready { source, client, place })
     }

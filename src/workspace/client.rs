@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::account::{Account, REQUESTS_PER_MINUTE};
 use super::auth::UnusableSecret;
 use super::exits::Exits;
-use super::http::{Ways, read_json, unreadable};
+use super::http::{Http, Ways, read_json, unreadable};
 use super::listing::{self, Known, Page, Request};
 use super::run::{Limits, Run, Traffic};
 use super::transport::Transport;
@@ -98,6 +98,36 @@ impl ClientConfig {
         }
     }
 
+    /// Checks what can be checked without a connection, but for the project, which may not be known yet; and begins to make
+    /// what the endpoint is reached by, so that it is there when [`Client::new`] wants it.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn prepare(&self) -> Result<(), ConfigError> {
+        self.check()?;
+        self.exits.prepare(self.ways().to(&self.endpoint));
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        in_range("page_size", self.page_size, 1, 2000, "from 1 to 2000")?;
+        in_range("max_offset", self.max_offset, 0, i32::MAX as u32, "below 2^31")?;
+        let concurrency = u32::try_from(self.concurrency).unwrap_or(u32::MAX);
+        in_range("concurrency", concurrency, 1, 1000, "from 1 to 1000")?;
+        let ways = self.ways();
+        Http::check(&self.endpoint, &ways)?;
+        self.credentials.check()?;
+        if let Credentials::Password { .. } = self.credentials {
+            Http::check(self.iam_endpoint()?, &ways)?;
+        }
+        Ok(())
+    }
+
+    /// Where the identity service is.
+    pub(super) fn iam_endpoint(&self) -> Result<&Url, ConfigError> {
+        self.iam_endpoint.as_ref().ok_or(ConfigError::NoIdentityService)
+    }
+
     /// How patient a visit is.
     pub(super) fn limits(&self) -> Limits {
         Limits {
@@ -180,10 +210,7 @@ impl Client {
     /// # Errors
     /// See [`ConfigError`].
     pub fn new(config: ClientConfig) -> Result<Self, ConfigError> {
-        in_range("page_size", config.page_size, 1, 2000, "from 1 to 2000")?;
-        in_range("max_offset", config.max_offset, 0, i32::MAX as u32, "below 2^31")?;
-        let concurrency = u32::try_from(config.concurrency).unwrap_or(u32::MAX);
-        in_range("concurrency", concurrency, 1, 1000, "from 1 to 1000")?;
+        config.check()?;
         if config.project_id.trim().is_empty() {
             return Err(ConfigError::OutOfRange {
                 name: "project_id",

@@ -4,7 +4,7 @@
 //! one that is not answered soon no longer counts, or a few that never are would hold up all others.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reqwest::redirect;
@@ -24,9 +24,16 @@ pub struct Exits(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     slots: Arc<Semaphore>,
-    /// By the time that connecting may take, and whether to an address of this machine. Each has its own pool of
-    /// connections, and all that TLS needs: half a megabyte.
-    clients: Mutex<HashMap<(Duration, bool), reqwest::Client>>,
+    clients: Mutex<HashMap<To, Arc<Mutex<Option<reqwest::Client>>>>>,
+}
+
+/// What tells clients apart, of which each has its own pool of connections, and all that TLS needs: half a megabyte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct To {
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+    /// Whether to an address of this machine.
+    pub is_loopback: bool,
 }
 
 impl Default for Exits {
@@ -37,29 +44,27 @@ impl Default for Exits {
 }
 
 impl Exits {
-    pub(super) fn client(
-        &self,
-        connect_timeout: Duration,
-        is_loopback: bool,
-    ) -> Result<reqwest::Client, ConfigError> {
-        let mut clients = self.0.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(&(connect_timeout, is_loopback)) {
-            return Ok(client.clone());
+    /// Begins to make the client, beside what else is done: reading the roots of TLS takes 40 ms.
+    pub(super) fn prepare(&self, to: To) {
+        let mut clients = self.clients();
+        if clients.contains_key(&to) {
+            return;
         }
-        // The proxies of the environment are honoured: that is what the library does by itself.
-        let mut client = reqwest::Client::builder()
-            .user_agent(concat!("deskledger/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(connect_timeout)
-            // A redirect would carry the token to wherever it points, and a signature is valid for
-            // one host and path only: none is followed.
-            .redirect(redirect::Policy::none());
-        if is_loopback {
-            // A proxy cannot reach this machine's own loopback addresses.
-            client = client.no_proxy();
-        }
-        let client = client.build().map_err(ConfigError::Http)?;
-        clients.insert((connect_timeout, is_loopback), client.clone());
-        Ok(client)
+        let place = Arc::clone(clients.entry(to).or_default());
+        std::thread::spawn(move || {
+            // Where it fails, it does once more for who needs it.
+            let _ = made(&place, to);
+        });
+    }
+
+    /// The client, once it is made.
+    pub(super) fn client(&self, to: To) -> Result<reqwest::Client, ConfigError> {
+        let place = Arc::clone(self.clients().entry(to).or_default());
+        made(&place, to)
+    }
+
+    fn clients(&self) -> MutexGuard<'_, HashMap<To, Arc<Mutex<Option<reqwest::Client>>>>> {
+        self.0.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until one more request may be sent, in the order of coming.
@@ -67,6 +72,27 @@ impl Exits {
         let slots = Arc::clone(&self.0.slots);
         Slot { _permit: slots.acquire_owned().await.expect("it is never closed") }
     }
+}
+
+/// What stands in a place, made if nobody made it yet.
+fn made(place: &Mutex<Option<reqwest::Client>>, to: To) -> Result<reqwest::Client, ConfigError> {
+    let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(client) = &*place {
+        return Ok(client.clone());
+    }
+    // The proxies of the environment are honoured: that is what the library does by itself.
+    let mut client = reqwest::Client::builder()
+        .user_agent(concat!("deskledger/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(to.connect_timeout)
+        // A redirect would carry the token to wherever it points, and a signature is valid for
+        // one host and path only: none is followed.
+        .redirect(redirect::Policy::none());
+    if to.is_loopback {
+        // A proxy cannot reach this machine's own loopback addresses.
+        client = client.no_proxy();
+    }
+    let client = client.build().map_err(ConfigError::Http)?;
+    Ok(place.insert(client).clone())
 }
 
 /// Leave to send a request.

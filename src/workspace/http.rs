@@ -8,7 +8,7 @@ use reqwest::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::{Method, StatusCode, Url};
 use tokio::time::{Instant, timeout_at};
 
-use super::exits::Exits;
+use super::exits::{Exits, To};
 use super::retry::parse_retry_after;
 use super::run::{Fate, Run, Skew};
 use super::wire::ErrorBody;
@@ -36,6 +36,13 @@ pub(super) struct Ways {
     pub request_timeout: Duration,
     /// The machine's clock.
     pub clock: Clock,
+}
+
+impl Ways {
+    /// What the client for an endpoint is made for.
+    pub fn to(&self, endpoint: &Url) -> To {
+        To { connect_timeout: self.connect_timeout, is_loopback: is_loopback(endpoint) }
+    }
 }
 
 /// One endpoint.
@@ -68,13 +75,19 @@ pub(super) struct Answer {
 
 impl Http {
     /// Checks the address. Credentials go to it, so plain http is for loopback ones, or on request.
-    pub fn new(endpoint: &Url, ways: &Ways) -> Result<Self, ConfigError> {
-        let loopback = is_loopback(endpoint);
+    pub fn check(endpoint: &Url, ways: &Ways) -> Result<(), ConfigError> {
         let is_plain = endpoint.scheme() == "http";
-        if endpoint.scheme() != "https" && !(is_plain && (loopback || ways.allow_http)) {
+        if endpoint.scheme() != "https" && !(is_plain && (is_loopback(endpoint) || ways.allow_http))
+        {
             return Err(ConfigError::NotSecure(without_password(endpoint)));
         }
-        let client = ways.exits.client(ways.connect_timeout, loopback)?;
+        Ok(())
+    }
+
+    /// As [`Self::check`] does; and makes the client, or waits until it is made.
+    pub fn new(endpoint: &Url, ways: &Ways) -> Result<Self, ConfigError> {
+        Self::check(endpoint, ways)?;
+        let client = ways.exits.client(ways.to(endpoint))?;
         let mut host = endpoint.host_str().unwrap_or_default().to_owned();
         if let Some(port) = endpoint.port() {
             host = format!("{host}:{port}");

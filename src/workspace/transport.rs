@@ -40,15 +40,13 @@ pub(super) struct Transport {
 }
 
 impl Transport {
-    /// Checks what can be checked without a connection.
+    /// For a configuration that was checked.
     ///
     /// # Errors
-    /// An endpoint would show credentials on the way or is missing, a secret cannot be sent, or TLS
-    /// cannot be set up.
+    /// TLS cannot be set up.
     pub fn new(config: &ClientConfig) -> Result<Self, ConfigError> {
         let ways = config.ways();
         let http = Http::new(&config.endpoint, &ways)?;
-        config.credentials.check()?;
         let tokens = match config.credentials {
             Credentials::Password { .. } => {
                 let scope = Scope::ProjectId(config.project_id.clone());
@@ -239,7 +237,11 @@ impl Transport {
 impl ClientConfig {
     /// The identity service, asked in this source's name.
     pub(super) fn iam(&self) -> Result<Iam, ConfigError> {
-        let endpoint = self.iam_endpoint.as_ref().ok_or(ConfigError::NoIdentityService)?;
-        Iam::new(endpoint, &self.ways(), Arc::clone(&self.account), self.credentials.clone())
+        Iam::new(
+            self.iam_endpoint()?,
+            &self.ways(),
+            Arc::clone(&self.account),
+            self.credentials.clone(),
+        )
     }
 }
