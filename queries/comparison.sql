@@ -67,7 +67,7 @@ held as (
 broken as (
     select p.nth, t.source_id, sum(t.disconnects) as disconnects
       from period p
-      join deskledger_report.tally t on t.at >= p.from_at and t.at < p.to_at
+      join deskledger_report.counted_tally t on t.at >= p.from_at and t.at < p.to_at
      group by 1, 2
     having sum(t.disconnects) > 0
 ),

@@ -51,71 +51,118 @@ with asked as (
                           order by v.observed_at desc limit 1) c on true
      where :'source' = '' or s.source = :'source'
 ),
--- Each desktop's newest piece that begins by then. One that ended before the newest complete listing
--- by then is of no use: that listing observed the desktop, or its absence.
-latest as (
-    select distinct on (p.source_id, p.desktop_no) p.*
-      from deskledger_report.pieces_at(
-               (select deskledger.instant(:'at', :'tz')),
-               coalesce((select min(coalesce(complete_at, '-infinity')) from asked), '-infinity'), :'source') p
-      join asked a using (source_id)
-     where p.piece_to >= coalesce(a.complete_at, '-infinity')
-     order by p.source_id, p.desktop_no, p.piece_from desc
+-- What is CONNECTED and holds then; and what was seen last by then, with nothing after it in time.
+piece as materialized (
+    select * from deskledger_report.row_pieces_at(
+                      (select deskledger.instant(:'at', :'tz')),
+                      coalesce((select min(coalesce(complete_at, '-infinity')) from asked), '-infinity'), :'source', 1::smallint)
+     union all
+    select * from deskledger_report.packed_pieces_at(
+                      (select deskledger.instant(:'at', :'tz')),
+                      coalesce((select min(coalesce(complete_at, '-infinity')) from asked), '-infinity'), :'source', 1::smallint)
 ),
-present as (
-    select l.*, a.source, a.newest_at,
-           case when l.piece_to > (select deskledger.instant(:'at', :'tz'))
-                     or l.last_seen = (select deskledger.instant(:'at', :'tz')) then 'observed'
-                when l.is_open and (select deskledger.instant(:'at', :'tz')) - l.last_seen
+-- Of the latter the newest of each desktop, unless the newest complete listing by then came after it: that one observed the desktop,
+-- or its absence. Whatever holds is newer.
+last as materialized (
+    select distinct on (p.source_id, p.desktop_no) p.*,
+           case when p.last_seen = (select deskledger.instant(:'at', :'tz')) then 'observed'
+                when p.is_open and (select deskledger.instant(:'at', :'tz')) - p.last_seen
                      <= make_interval(secs => (select v.max_gap from deskledger_report.visit v
-                                                where v.source_id = l.source_id and v.observed_at = l.last_seen))
+                                                where v.source_id = p.source_id and v.observed_at = p.last_seen))
                      then 'latest'
                 else 'not observed' end as certainty
-      from latest l
+      from piece p
       join asked a using (source_id)
-     -- Not absent by then; and if its hold has ended by then, no complete listing came after it.
-     where l.piece_to > (select deskledger.instant(:'at', :'tz'))
-        or (l.ended = -4 and l.last_seen >= coalesce(a.complete_at, '-infinity'))
+     where p.piece_to <= (select deskledger.instant(:'at', :'tz')) and p.last_seen >= coalesce(a.complete_at, '-infinity')
+       and (p.source_id, p.desktop_no) not in (
+           select h.source_id, h.desktop_no
+             from deskledger_report.row_pieces_at((select deskledger.instant(:'at', :'tz')), null, :'source', null) h
+            union all
+           select h.source_id, h.desktop_no
+             from deskledger_report.packed_pieces_at((select deskledger.instant(:'at', :'tz')), null, :'source', null) h)
+     order by p.source_id, p.desktop_no, p.piece_from desc
 ),
--- Where the piece does not end the connection: the one that does. Few.
+connected_piece as materialized (
+    select p.*, 'observed' as certainty from piece p where p.piece_to > (select deskledger.instant(:'at', :'tz'))
+     union all
+    select l.* from last l where l.status_id = 1
+),
+-- Where a piece ends with its month, the one that goes on: on the last day of a month those are many.
+beyond as materialized (
+    select f.*
+      from (select * from deskledger_report.row_pieces_at(
+                       deskledger_report.month_end((select deskledger.instant(:'at', :'tz'))),
+                       deskledger_report.month_end((select deskledger.instant(:'at', :'tz'))), :'source', 1::smallint)
+             union all
+            select * from deskledger_report.packed_pieces_at(
+                       deskledger_report.month_end((select deskledger.instant(:'at', :'tz'))),
+                       deskledger_report.month_end((select deskledger.instant(:'at', :'tz'))), :'source', 1::smallint)) f
+     where exists (select from connected_piece where ended = -5)
+       and f.piece_from = deskledger_report.month_end((select deskledger.instant(:'at', :'tz')))
+),
+goes_on as materialized (
+    select p.source_id, p.desktop_no, coalesce(f.piece_to, p.piece_to) as piece_to, coalesce(f.ended, p.ended) as ended,
+           f.last_seen, coalesce(p.connection_first_seen, p.first_seen) as first_seen
+      from connected_piece p
+      left join beyond f on p.ended = -5 and f.source_id = p.source_id and f.desktop_no = p.desktop_no
+     where p.ended in (-1, -5)
+),
+-- Where the piece does not end the connection: the one that does.
 ender as materialized (
+    select source_id, desktop_no, last_seen, piece_to, ended from goes_on where ended not in (-1, -5)
+     union all
+    -- Few: what goes on under another label, and what lasts a whole month.
     select p.source_id, p.desktop_no, e.last_seen, e.piece_to, e.ended
-      from present p
+      from goes_on p
      cross join lateral (
            select f.last_seen, f.piece_to, f.ended
              from deskledger_report.piece f
             where f.source_id = p.source_id and f.desktop_no = p.desktop_no and f.status_id = 1
               and f.piece_to >= p.piece_to and f.packed_to >= p.piece_to and f.is_last and f.ended <> -1
-              and coalesce(f.connection_first_seen, f.first_seen) = coalesce(p.connection_first_seen, p.first_seen)
+              and coalesce(f.connection_first_seen, f.first_seen) = p.first_seen
             order by f.piece_to limit 1) e
-     where p.status_id = 1 and p.ended in (-1, -5)
+     where p.ended in (-1, -5)
 ),
 connected as (
-    select p.source, d.desktop_id, n.desktop_name, n.users, n.attribution,
+    select s.source, d.desktop_id, n.desktop_name, n.users, n.attribution,
            coalesce(p.connection_first_seen, p.first_seen) as first_seen,
            coalesce(e.last_seen, p.last_seen) as last_seen,
            case when p.connection_first_seen is null then p.started_after
                 else p.connection_started_after end as started_after,
            case when coalesce(e.ended, p.ended) <> -4 then coalesce(e.piece_to, p.piece_to) end as ended_before,
            p.certainty
-      from present p
+      from connected_piece p
+      join deskledger_report.source s using (source_id)
       join deskledger_report.desktop d using (source_id, desktop_no)
       join deskledger_report.label n on n.source_id = p.source_id and n.label_no = p.label_no
       left join ender e on e.source_id = p.source_id and e.desktop_no = p.desktop_no
-     where p.status_id = 1
+),
+-- Where a listing was partial: how many were present all the same.
+counted as (
+    select p.source_id, count(distinct p.desktop_no) as present
+      from (select * from deskledger_report.row_pieces_at(
+                       (select deskledger.instant(:'at', :'tz')),
+                       coalesce((select min(coalesce(complete_at, '-infinity')) from asked), '-infinity'), :'source', null)
+             union all
+            select * from deskledger_report.packed_pieces_at(
+                       (select deskledger.instant(:'at', :'tz')),
+                       coalesce((select min(coalesce(complete_at, '-infinity')) from asked), '-infinity'), :'source', null)) p
+      join asked a using (source_id)
+     where exists (select from asked where desktops_outcome = 1)
+       and (p.piece_to > (select deskledger.instant(:'at', :'tz')) or p.last_seen >= coalesce(a.complete_at, '-infinity'))
+     group by p.source_id
 ),
 unanswered as (
-    select a.source,
-           count(p.desktop_no) filter (where p.status_id <> 1 and p.certainty = 'not observed') as others,
-           count(p.desktop_no) as present,
+    select a.source, coalesce(l.others, 0) as others, coalesce(c.present, 0) as present,
            a.is_covered or a.usable_at = (select deskledger.instant(:'at', :'tz'))
                or (a.newest_at <= (select deskledger.instant(:'at', :'tz'))
                    and (select deskledger.instant(:'at', :'tz')) - a.newest_at
                        <= make_interval(secs => a.newest_gap)) as is_observed,
            a.desktops_outcome, a.desktops_total
       from asked a
-      left join present p using (source_id)
-     group by a.source, a.is_covered, a.usable_at, a.newest_at, a.newest_gap, a.desktops_outcome, a.desktops_total
+      left join counted c using (source_id)
+      left join (select source_id, count(*) as others from last
+                  where status_id <> 1 and certainty = 'not observed' group by source_id) l using (source_id)
 )
 select source, desktop_id, desktop_name, users, attribution, first_seen, last_seen, started_after, ended_before,
        certainty, null::bigint as others

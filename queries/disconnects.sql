@@ -55,7 +55,7 @@ held as (
 counted as (
     select t.source_id, width_bucket(t.at, (select froms from edge)) as nth, sum(t.started) as started,
            sum(t.disconnects) as disconnects, sum(t.ended) as ended
-      from deskledger_report.tally t
+      from deskledger_report.counted_tally t
      where t.at >= (select deskledger.instant(:'from', :'tz')) and t.at < (select deskledger.instant(:'to', :'tz'))
      group by 1, 2
 ),

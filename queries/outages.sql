@@ -32,7 +32,7 @@
 -- psql -v from=-30d -v to=now -v tz=UTC -v source= -v share=20 -f queries/outages.sql
 with broken as (
     select t.source_id, t.at, t.disconnects
-      from deskledger_report.tally t
+      from deskledger_report.counted_tally t
      where t.at >= (select deskledger.instant(:'from', :'tz')) and t.at < (select deskledger.instant(:'to', :'tz'))
        and t.disconnects >= 3
 ),

@@ -106,7 +106,23 @@ async fn run_on(command: Command, store: &Store) -> anyhow::Result<String> {
                 )));
             }
             let hold = NewHold { source, desktop, user, from, to, reason };
-            Ok(format!("hold {} is set\n", store.add_hold(&hold).await?))
+            let mut text = format!("hold {} is set\n", store.add_hold(&hold).await?);
+            for gone in store.pruned_of(&hold).await? {
+                let month = |at: Instant| at.format("%Y-%m").to_string();
+                let months = match gone.months {
+                    1 => format!("{} is", month(gone.first)),
+                    several => format!(
+                        "{several} months from {} to {} are",
+                        month(gone.first),
+                        month(gone.last)
+                    ),
+                };
+                text += &format!(
+                    "of source `{}` {months} pruned already, and not held: `restore` what is needed of it\n",
+                    harmless(&gone.source)
+                );
+            }
+            Ok(text)
         }
         Command::List => {
             let holds = store.holds().await?;

@@ -136,7 +136,8 @@ pub struct Pruning {
     pub rows: i64,
     /// The SHA-256 of the archive's manifest, or of the file of headers; `None`: there is no archive.
     pub archive: Option<Digest>,
-    /// Of pruned headers, the hash of what stays of them: [`kept_hash`]. Of anything else none.
+    /// Of pruned headers, the hash of what stays of them: [`kept_hash`]. Of pruned spans, that of what stands at the month's end,
+    /// as the database makes it; `None`: they were pruned before there was one. Of anything else none.
     pub kept: Option<Digest>,
 }
 
@@ -151,7 +152,8 @@ impl Pruning {
         hasher.instant(self.month);
         hasher.number(self.rows);
         hasher.option(self.archive.as_ref(), |hasher, digest| hasher.bytes(digest));
-        if self.class == Class::Headers {
+        // Nothing at all where a class leaves nothing, as it was before headers and spans did.
+        if self.class == Class::Headers || self.kept.is_some() {
             hasher.option(self.kept.as_ref(), |hasher, digest| hasher.bytes(digest));
         }
         hasher.finish()

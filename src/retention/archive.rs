@@ -161,6 +161,12 @@ impl Archive {
         })
     }
 
+    /// Removes both files of an archive that nothing was pruned with. One that stays does no harm: no chain names it.
+    pub(super) fn remove(&self) {
+        let _ = std::fs::remove_file(manifest_of(&self.lines));
+        let _ = std::fs::remove_file(&self.lines);
+    }
+
     /// Writes the manifest beside the file of snapshots, has both on disk, and reads it back.
     pub(super) fn write(&self, made_at: Instant) -> Result<Self, ArchiveError> {
         let path = manifest_of(&self.lines);

@@ -1,7 +1,7 @@
 //! One month: into its archive and out of the ledger, and back.
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use chrono::TimeDelta;
 use tokio::sync::mpsc;
@@ -118,7 +118,7 @@ impl RetentionError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// So many rows went; the manifest of their archive, if they were archived just now.
-    Gone(i64, Option<std::path::PathBuf>),
+    Gone(i64, Option<PathBuf>),
     /// Someone else was at the source, or a hold was set meanwhile.
     Busy,
 }
@@ -164,13 +164,13 @@ pub async fn prune(
         Some(folder) => {
             make_folder(folder)?;
             let (lines, part) = new_files(folder, &month.source, month.month, ENDING);
-            write_lines(store, month, &part).await?;
-            std::fs::rename(&part, &lines).map_err(ArchiveError::at(&lines))?;
+            let part = Part(part);
+            write_lines(store, month, &part.0).await?;
             let (told, telling) = {
-                let (lines, visits) = (lines.clone(), visits.clone());
+                let (part, visits) = (part.0.clone(), visits.clone());
                 blocking(move || {
                     let mut sum = Sum::default();
-                    let telling = tell(&lines, &visits, &Veil::default(), telling, |told| {
+                    let telling = tell(&part, &visits, &Veil::default(), telling, |told| {
                         sum.add(&told);
                         true
                     })?;
@@ -179,7 +179,7 @@ pub async fn prune(
                 .await??
             };
             sum = told;
-            (telling, Some(lines))
+            (telling, Some((lines, part)))
         }
     };
     let ends = stored.ends(&telling);
@@ -188,7 +188,8 @@ pub async fn prune(
     check_sum(month, &sum, &stored)?;
     let archive = match lines {
         None => None,
-        Some(lines) => {
+        Some((lines, part)) => {
+            std::fs::rename(&part.0, &lines).map_err(ArchiveError::at(&lines))?;
             let sha256 = sha256_of(&lines).map_err(ArchiveError::at(&lines))?;
             let archive = Archive {
                 source: month.source.clone(),
@@ -212,8 +213,22 @@ pub async fn prune(
     let pruned = store.prune(month, classes, Some((&sum, &after)), digest, now).await?;
     Ok(match pruned {
         Pruned::Gone(rows) => Outcome::Gone(rows, archive.map(|archive| archive.lines)),
-        Pruned::Busy => Outcome::Busy,
+        Pruned::Busy => {
+            // Nothing went, so that nobody will ask for it.
+            archive.iter().for_each(Archive::remove);
+            Outcome::Busy
+        }
     })
+}
+
+/// A file that is not whole yet, and gone where it does not become another.
+struct Part(PathBuf);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // There is none where it became another; and what cannot be removed the next one takes the place of.
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 /// What came of restoring a month.

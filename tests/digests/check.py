@@ -10,7 +10,7 @@ import re
 import sys
 from bisect import bisect_right
 from collections import defaultdict
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 COUNTERS = [
     "running_num", "stop_num", "hibernate_num", "other_num", "attached_num", "unattached_num", "cannot_attach_num",
@@ -54,6 +54,15 @@ def micros(value):
     return int(whole.timestamp()) * 1_000_000 + int((match[2] or "").ljust(6, "0"))
 
 
+def month_before(at):
+    return f"{datetime.fromisoformat(at) - timedelta(days=1):%Y-%m}"
+
+
+def as_jsonb(value):
+    """A value as PostgreSQL writes `jsonb`: in the order in which it keeps keys, which is the one that they were read in."""
+    return json.dumps(value, ensure_ascii=False).encode()
+
+
 def data(value):
     return None if value is None else bytes.fromhex(value.removeprefix("\\x"))
 
@@ -71,6 +80,7 @@ class Source:
         prunings = sorted(self.rows("pruning"), key=lambda row: row["sequence"])
         entries = [(row, b"S") for row in self.snapshots] + [(row, b"L") for row in self.rows("late")]
         self.kept_hashes(prunings)
+        self.standings(prunings)
         entries += [(row, b"E") for row in self.rows("erasure")]
         entries += [(row, b"P") for row in prunings]
         self.entries = sorted(entries, key=lambda entry: entry[0]["sequence"])
@@ -129,6 +139,29 @@ class Source:
         for month, parts in records.items():
             if sha("deskledger.pruning.headers.1", *parts) != expected.get(month):
                 raise Wrong(f"what stays of the headers of {month} is not what its pruning says")
+
+    def standings(self, prunings):
+        """What stands at the end of a month whose spans are pruned is what the newest entry about them says."""
+        newest = {(row["class"], row["month_from"][:7]): row for row in prunings}
+        gone = {what for what, row in newest.items() if not row["is_restored"]}
+        for row in self.rows("standing"):
+            before, after = month_before(row["at"]), row["at"][:7]
+            if ("spans", before) not in gone:
+                raise Wrong(f"a row of standing of {row['at']}, where no month ends that is pruned")
+            state = dict(row["state"])
+            desktops, absent, of_desktops = (state.pop(key, None) for key in ("desktops", "absent", "desktops_hash"))
+            if of_desktops is None:
+                of_desktops = hashlib.sha256(as_jsonb([desktops, absent])).hexdigest()
+            elif desktops or absent or ("spans", after) not in gone:
+                raise Wrong(f"what stands at {row['at']} has both desktops and their hash, or lacks them")
+            kept = data(newest["spans", before]["kept"])
+            if kept is not None and kept != hashlib.sha256(as_jsonb(state) + of_desktops.encode()).digest():
+                raise Wrong(f"what stands at {row['at']} is not what the pruning of the month before says")
+        there = {month_before(row["at"]) for row in self.rows("standing")}
+        for what, month in gone:
+            after = f"{datetime.fromisoformat(month + '-01') + timedelta(days=32):%Y-%m}"
+            if what == "spans" and month not in there and not {("spans", after), ("groups", after)} <= gone:
+                raise Wrong(f"nothing says what stands at the end of {month}")
 
     # Names.
 
@@ -268,7 +301,8 @@ class Source:
                 header = sha(
                     "deskledger.pruning.header.1", number(micros(row["at"])), way, text(row["class"]),
                     number(micros(row["month_from"])), number(row["rows"]), archive,
-                    optional(lambda digest: digest, data(row["kept"])) if row["class"] == "headers" else b"",
+                    b"" if row["class"] != "headers" and row["kept"] is None
+                    else optional(lambda digest: digest, data(row["kept"])),
                 )
             else:
                 received = number(micros(row["received_at"]))

@@ -22,6 +22,7 @@ use crate::exchange::views;
 use crate::oracle::generate::histories;
 use crate::support::ledger::{keep_late_lines, ledger, pack, record};
 use crate::support::program::{Done, Home, PATIENCE};
+use crate::verify::digests;
 
 /// All that a ledger holds of filed months, row by row.
 async fn tables(pool: &PgPool) -> BTreeMap<&'static str, Vec<String>> {
@@ -335,7 +336,7 @@ async fn who_is_erased_after_a_month_was_archived_does_not_come_back_with_it() {
                 assert!(wrong.is_none_or(|wrong| wrong.contains("whose month is pruned")));
             }
             sqlx::query("drop table kept").execute(&database.pool).await.unwrap();
-            let (code, said) = crate::verify::digests::check(&database.pool).await;
+            let (code, said) = digests::check(&database.pool).await;
             assert_eq!(code, Some(0), "{said}");
         }
         home.run(&["erase-user", "anna", "--yes"]).await.expect(0);
@@ -345,7 +346,7 @@ async fn who_is_erased_after_a_month_was_archived_does_not_come_back_with_it() {
             restore(&store, archive, Clock::System.now()).await.unwrap();
             assert_verifies(&store, "restored").await;
         }
-        let (code, said) = crate::verify::digests::check(&database.pool).await;
+        let (code, said) = digests::check(&database.pool).await;
         assert_eq!(code, Some(0), "{said}");
         for name in ["anna", "\"ben\""] {
             let found = crate::erasure::found(&database.pool, name).await;
@@ -428,6 +429,35 @@ async fn counts_come_back_once_those_of_the_next_month_are_there() {
     home.run(&["verify"]).await.expect(0);
     let refused = home.run(&["restore", "/dev/zero"]).await.expect(2);
     assert!(refused.errors()[0].contains("it is no file"), "{}", refused.err);
+}
+
+/// The counts of a month's first instant stay, since the month before ends there: they say nothing of the day.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ended_with_a_months_first_instant_is_not_told_of_a_day_that_is_pruned() {
+    let (database, store) = ledger().await;
+    let home = Home::new(&database);
+    record(&store, &winter().replace(":30:00", ":00:00"), 50, usize::MAX).await;
+    let day = ["--from", "2026-02-01", "--to", "2026-02-02"];
+    let disconnects = [&["disconnects"], &day[..]].concat();
+    let comparison = [
+        "comparison",
+        "--from",
+        "2026-02-01",
+        "--to",
+        "2026-02-02",
+        "--other-from",
+        "2026-02-03",
+        "--other-to",
+        "2026-02-04",
+    ];
+    let before = as_csv(&home, &disconnects).await;
+    assert!(before.ends_with("prod,3,1,1,100,48,2.0833333333333335,0,0,100\n"), "{before}");
+    let ages = ["--spans", "30d", "--groups", "30d", "--rollups", "30d", "--no-archive"];
+    home.run(&[&["prune"], &ages[..]].concat()).await.expect(0);
+    let after = as_csv(&home, &disconnects).await;
+    assert!(after.ends_with("prod,,,,,,,,,0\n"), "{after}");
+    let after = as_csv(&home, &comparison).await;
+    assert!(after.contains("prod,disconnects,,,,"), "{after}");
 }
 
 /// A held month between pruned ones: reports say what of it is known, and that it is kept.
@@ -557,6 +587,42 @@ async fn months_that_are_packed_as_a_whole_outlive_the_pruning_of_one_before() {
     assert!(!left.contains(&"span_2026_02".to_owned()), "nothing is put to the test: {left:?}");
 }
 
+/// A document with each of its values changed in turn; of the elements of an array those of the first.
+fn altered(document: &Value) -> Vec<Value> {
+    let within = |inner: &Value, put: &dyn Fn(Value) -> Value| -> Vec<Value> {
+        altered(inner).into_iter().map(put).collect()
+    };
+    match document {
+        Value::Null => vec![7.into()],
+        Value::Bool(yes) => vec![(!yes).into()],
+        Value::Number(number) => vec![(number.as_i64().unwrap() + 1).into()],
+        Value::String(text) => vec![text.replacen('2', "1", 1).into()],
+        Value::Array(elements) => elements
+            .iter()
+            .enumerate()
+            // Of tuples each element, of lists the first.
+            .filter(|(nth, element)| *nth == 0 || !element.is_object())
+            .flat_map(|(nth, element)| {
+                within(element, &|other| {
+                    let mut elements = elements.clone();
+                    elements[nth] = other;
+                    elements.into()
+                })
+            })
+            .collect(),
+        Value::Object(keys) => keys
+            .iter()
+            .flat_map(|(key, value)| {
+                within(value, &|other| {
+                    let mut keys = keys.clone();
+                    keys.insert(key.clone(), other);
+                    keys.into()
+                })
+            })
+            .collect(),
+    }
+}
+
 /// What people see of it: plan, holds, archive, what reports say of a pruned month, an archive that was altered, and restoring.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_month_is_archived_and_pruned_and_nobody_claims_to_know_it_and_it_comes_back() {
@@ -633,26 +699,46 @@ async fn a_month_is_archived_and_pruned_and_nobody_claims_to_know_it_and_it_come
         home.run(&["verify"]).await.expect(0).out.contains("detail from 2026-02-01T00:00:00Z on")
     );
     // Whatever is changed of what says so, and of what stood then, is found.
-    for change in [
+    let standing: Value = sqlx::query_scalar("select state from deskledger_data.standing")
+        .fetch_one(&database.pool)
+        .await
+        .unwrap();
+    let others = altered(&standing);
+    assert!(others.len() > 30, "{standing}");
+    let others =
+        others.iter().map(|state| format!("update deskledger_data.standing set state = '{state}'"));
+    let changes = [
         "update deskledger_data.pruning set at = at + interval '1 s'",
-        "update deskledger_data.pruning set is_restored = true",
+        "update deskledger_data.pruning set is_restored = true, kept = null",
         "update deskledger_data.pruning set rows = rows + 1",
         "update deskledger_data.pruning set archive = null",
+        "update deskledger_data.pruning set kept = null where class = 'spans'",
+        "update deskledger_data.pruning set kept = set_byte(kept, 0, 255 - get_byte(kept, 0)) where class = 'spans'",
         "delete from deskledger_data.pruning where class = 'groups'",
         "delete from deskledger_data.standing",
-        "update deskledger_data.standing set state = jsonb_set(state, '{desktops, 0, status}', '7')",
-        "update deskledger_data.standing set state = jsonb_set(state, '{groups, 0, counters, 8}', '99')",
-        "update deskledger_data.standing set state = jsonb_set(state, '{used, 2}', '0')",
-    ] {
+        "update deskledger_data.standing set at = at + interval '1 month'",
+        "insert into deskledger_data.standing select source_id, at + interval '1 month', state from deskledger_data.standing",
+        "update deskledger_data.standing set state = '{}'",
+        // What tells of desktops that are gone may stand for them only where they are.
+        "update deskledger_data.standing
+            set state = state || '{\"desktops\": [], \"absent\": []}'
+                        || jsonb_build_object('desktops_hash', deskledger_data.standing_desktops(state))",
+        "update deskledger_data.standing
+            set state = state || jsonb_build_object('desktops_hash', deskledger_data.standing_desktops(state))",
+    ];
+    for change in changes.into_iter().map(str::to_owned).chain(others) {
         let mut copied = String::new();
         for table in ["pruning", "standing"] {
             copied +=
                 &format!("create table copy_{table} as select * from deskledger_data.{table};");
         }
         sqlx::raw_sql(AssertSqlSafe(copied)).execute(&database.pool).await.unwrap();
-        sqlx::query(change).execute(&database.pool).await.unwrap();
+        let changed =
+            sqlx::query(AssertSqlSafe(change.clone())).execute(&database.pool).await.unwrap();
+        assert!(changed.rows_affected() > 0, "{change}");
         let verdicts = store.verify(None, &BTreeMap::new(), &Progress::default()).await.unwrap();
         assert!(verdicts[0].fault.is_some(), "{change}");
+        assert_eq!(digests::check(&database.pool).await.0, Some(1), "{change}");
         let mut back = String::new();
         for table in ["pruning", "standing"] {
             back += &format!(
@@ -663,6 +749,14 @@ async fn a_month_is_archived_and_pruned_and_nobody_claims_to_know_it_and_it_come
         sqlx::raw_sql(AssertSqlSafe(back)).execute(&database.pool).await.unwrap();
     }
     assert_verifies(&store, "as before").await;
+    // Who holds what is pruned is told so.
+    let late = ["hold", "add", "--source", "prod", "--to", "2026-02-01", "--reason", "too late"];
+    let set = home.run(&late).await.expect(0);
+    assert_eq!(
+        set.out,
+        "hold 2 is set\nof source `prod` 2026-01 is pruned already, and not held: `restore` what is needed of it\n"
+    );
+    home.run(&["hold", "drop", "2", "--reason", "too late"]).await.expect(0);
     // The partition is gone with the month, unless someone was reading just then.
     store.drop_empty_partitions().await.unwrap();
 

@@ -70,7 +70,42 @@ impl Seen {
     }
 }
 
+/// Months of a source that are pruned already.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct GoneMonths {
+    /// The source.
+    pub source: String,
+    /// How many.
+    pub months: i64,
+    /// Where the oldest begins (UTC).
+    pub first: Instant,
+    /// Where the newest does.
+    pub last: Instant,
+}
+
 impl Store {
+    /// The months of a hold's sources and period of which the spans are pruned already, by source.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn pruned_of(&self, hold: &NewHold) -> Result<Vec<GoneMonths>, StoreError> {
+        sqlx::query_as(
+            r#"-- store::prune::hold::pruned_of
+             select s.name as source, count(*) as months, min(p.month_from) as first, max(p.month_from) as last
+               from deskledger_report.pruned p
+               join deskledger_data.source s using (source_id)
+              where p.class = 'spans' and s.name = coalesce($1, s.name)
+                and p.month_to > coalesce($2, '-infinity') and p.month_from < coalesce($3, 'infinity')
+              group by s.name order by s.name collate "C""#,
+        )
+        .bind(&hold.source)
+        .bind(hold.from)
+        .bind(hold.to)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::while_trying("look for what is pruned of what is to be held"))
+    }
+
     /// Whether the ledger has a desktop or user of a name or id, in any source or in one; late snapshots count.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, Postgres, Transaction};
 
 pub(super) use headers::kept_visits;
-pub use hold::{Hold, NewHold, Seen};
+pub use hold::{GoneMonths, Hold, NewHold, Seen};
 pub use plan::{Due, Kept};
 pub use rows::{Stored, Sum};
 pub use state::{ends_from_json, ends_to_json, standing_from_json, standing_to_json};
@@ -305,6 +305,12 @@ impl Store {
             }
             gone.push((*class, rows));
         }
+        let stands = match told {
+            None => None,
+            Some((_, standing)) => {
+                Some(keep_standing(&mut transaction, month.source_id, standing).await?)
+            }
+        };
         // Last, since from here on nobody records this source until it is over.
         for (class, rows) in &gone {
             let (class, rows) = (*class, *rows);
@@ -315,12 +321,9 @@ impl Store {
                 month: month.month,
                 rows,
                 archive,
-                kept: None,
+                kept: stands.filter(|_| class == Class::Spans),
             };
             append(&mut transaction, month.source_id, &pruning).await?;
-        }
-        if let Some((_, standing)) = told {
-            keep_standing(&mut transaction, month.source_id, standing).await.map_err(&failed)?;
         }
         tidy_standings(&mut transaction, month.source_id).await.map_err(&failed)?;
         transaction.commit().await.map_err(&failed)?;
@@ -522,7 +525,7 @@ impl Restoring {
             append(&mut self.transaction, source_id, &pruning).await?;
         }
         if let Some(standing) = before {
-            keep_standing(&mut self.transaction, source_id, standing).await.map_err(&failed)?;
+            keep_standing(&mut self.transaction, source_id, standing).await?;
         }
         tidy_standings(&mut self.transaction, source_id).await.map_err(&failed)?;
         self.transaction.commit().await.map_err(&failed)
@@ -588,7 +591,7 @@ fn read_standing(state: Json<serde_json::Value>) -> Result<Standing, StoreError>
         .ok_or_else(|| StoreError::Inconsistent("a row of `standing` is none".to_owned()))
 }
 
-/// All standings of a source.
+/// All standings of a source, but for what is none.
 pub(super) async fn standings(
     connection: &mut PgConnection,
     source_id: SourceId,
@@ -601,7 +604,7 @@ pub(super) async fn standings(
     .fetch_all(connection)
     .await
     .map_err(StoreError::while_trying("read what stood at the ends of months"))?;
-    rows.into_iter().map(read_standing).collect()
+    Ok(rows.into_iter().filter_map(|Json(state)| standing_from_json(state)).collect())
 }
 
 /// Whether nobody else packs, prunes or restores this source, until the transaction ends.
@@ -761,26 +764,30 @@ async fn insert_rollups(connection: &mut PgConnection, month: &Month) -> sqlx::R
     Ok(inserted.rows_affected().cast_signed())
 }
 
+/// Keeps what stands at a month's end; gives the hash of it, which the chain holds.
 async fn keep_standing(
     connection: &mut PgConnection,
     source_id: SourceId,
     standing: &Standing,
-) -> sqlx::Result<()> {
-    sqlx::query(
+) -> Result<Digest, StoreError> {
+    let hash: Vec<u8> = sqlx::query_scalar(
         "-- store::prune::keep_standing
          insert into deskledger_data.standing (source_id, at, state) values ($1, $2, $3)
-             on conflict (source_id, at) do update set state = excluded.state",
+             on conflict (source_id, at) do update set state = excluded.state
+         returning deskledger_data.standing_hash(state)",
     )
     .bind(source_id)
     .bind(standing.at)
     .bind(Json(standing_to_json(standing)))
-    .execute(connection)
+    .fetch_one(connection)
     .await
-    .map(drop)
+    .map_err(StoreError::while_trying("keep what stands at a month's end"))?;
+    Digest::try_from(hash)
+        .map_err(|_| StoreError::Inconsistent("the hash of a row of `standing`".to_owned()))
 }
 
-/// Forgets what nothing goes on from any more: desktops where the spans of the next month are pruned too, and all of it where
-/// its groups are.
+/// Forgets what nothing goes on from any more: desktops, but for their hash, where the spans of the next month are pruned too, and
+/// all of it where its groups are.
 async fn tidy_standings(connection: &mut PgConnection, source_id: SourceId) -> sqlx::Result<()> {
     for statement in [
         "-- store::prune::tidy_standings
@@ -791,8 +798,10 @@ async fn tidy_standings(connection: &mut PgConnection, source_id: SourceId) -> s
                  or 2 = (select count(*) from deskledger_report.pruned p
                           where p.source_id = $1 and p.class in ('spans', 'groups') and p.month_from = t.at))",
         r#"-- store::prune::tidy_standings
-         update deskledger_data.standing t set state = state || '{"desktops": [], "absent": []}'
-          where t.source_id = $1
+         update deskledger_data.standing t
+            set state = state || '{"desktops": [], "absent": []}'
+                        || jsonb_build_object('desktops_hash', deskledger_data.standing_desktops(state))
+          where t.source_id = $1 and not state ? 'desktops_hash'
             and exists (select from deskledger_report.pruned p
                          where p.source_id = $1 and p.class = 'spans' and p.month_from = t.at)"#,
     ] {

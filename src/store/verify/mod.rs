@@ -7,6 +7,7 @@
 mod load;
 mod packed;
 mod said;
+mod standing;
 mod statements;
 mod walk;
 
@@ -142,10 +143,12 @@ impl Store {
             .try_collect::<Vec<(SourceId, Verdict)>>();
         let packing = async { wrong_packing(&mut first).await.map_err(&failed) };
         let (mut verdicts, wrong_packing) = tokio::try_join!(walks, packing)?;
-        for (id, fault) in doubled_ids(&mut first).await.map_err(&failed)? {
+        let mut faults = doubled_ids(&mut first).await.map_err(&failed)?;
+        faults.extend(standing::wrong_standings(&mut first).await.map_err(&failed)?);
+        for (id, fault) in faults {
             let verdict = verdicts.iter_mut().find(|(source, _)| *source == id);
             if let Some((_, verdict)) = verdict {
-                verdict.fault = earlier(verdict.fault.take(), Some(fault));
+                verdict.fault = earlier(Some(fault), verdict.fault.take());
             }
         }
         for (id, fault) in wrong_packing {
