@@ -143,7 +143,7 @@ async fn collect(
     let configured: Vec<&str> = sources.iter().map(|ready| &*ready.source.name).collect();
     if !ledger.is_away {
         slots::empty_foreign(ledger, &spool, &configured).await?;
-        slots::empty_abandoned(ledger, &spool_config, &Ours::default()).await?;
+        slots::empty_abandoned(ledger, &spool, &Ours::default()).await?;
     }
     let ours = Ours::default();
     for name in configured {
@@ -156,7 +156,7 @@ async fn collect(
     if is_once {
         return once(taken).await;
     }
-    let adopting = slots::adopt(ledger, &spool_config, &ours);
+    let adopting = slots::adopt(ledger, &spool, &ours);
     let part = SpoolPart { slot: spool.slot()?, max_bytes: spool_config.max_bytes };
     let (folder, store) = (outboxes(&spool_config), ledger.store.clone());
     let notifier = Notifier::start(folder, webhooks.clone(), store, part, Clock::System);

@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 use super::recording::Ours;
 use crate::cli::ledger::Ledger;
 use crate::clock::Clock;
-use crate::collector::spool::Spool;
+use crate::collector::spool::{Spool, SpoolError};
 use crate::collector::{Keeper, Opening, PATIENCE, Probe};
 use crate::config::SpoolConfig;
 use crate::domain::Source;
@@ -114,12 +114,14 @@ fn opening(store: Store, place: Source, first: Option<Recorder>) -> Opening {
 }
 
 pub(super) fn open_spool(config: &SpoolConfig) -> anyhow::Result<Spool> {
-    Spool::open(config).map_err(|error| {
-        with_hint(
-            usage(error),
-            "snapshots wait there while the database is away: `[spool] dir` names another folder",
-        )
-    })
+    Spool::open(config).map_err(unusable)
+}
+
+fn unusable(error: SpoolError) -> anyhow::Error {
+    with_hint(
+        usage(error),
+        "snapshots wait there while the database is away: `[spool] dir` names another folder",
+    )
 }
 
 /// Records what waits of sources that are no longer configured.
@@ -140,37 +142,29 @@ pub(super) async fn empty_foreign(
 /// being recorded by this process, under its lease.
 pub(super) async fn empty_abandoned(
     ledger: &Ledger,
-    config: &SpoolConfig,
+    spool: &Spool,
     ours: &Ours,
 ) -> anyhow::Result<()> {
     let mut emptied = Vec::new();
-    loop {
-        // One that something waits in, if there is one; held until all are done, so that none comes twice.
-        let spool = open_spool(config)?;
-        let sources = spool.sources()?;
-        if sources.is_empty() {
-            return Ok(());
-        }
-        for name in sources {
+    // Held until all are done, so that none comes twice.
+    while let Some(left) = spool.take_left().map_err(unusable)? {
+        for name in left.sources()? {
             let is_ours = ours.contains(&name);
-            empty(ledger, &spool, name, is_ours).await?;
+            empty(ledger, &left, name, is_ours).await?;
         }
-        emptied.push(spool);
+        emptied.push(left);
     }
+    Ok(())
 }
 
 /// Looks now and then for slots whose process has ended since.
 ///
 /// # Errors
 /// Never: it goes on for as long as it is let.
-pub(super) async fn adopt(
-    ledger: &Ledger,
-    config: &SpoolConfig,
-    ours: &Ours,
-) -> anyhow::Result<()> {
+pub(super) async fn adopt(ledger: &Ledger, spool: &Spool, ours: &Ours) -> anyhow::Result<()> {
     loop {
         tokio::time::sleep(ADOPT).await;
-        if let Err(error) = empty_abandoned(ledger, config, ours).await {
+        if let Err(error) = empty_abandoned(ledger, spool, ours).await {
             tracing::warn!(
                 "cannot record what another process has left in the spool: {}",
                 Chain(error.as_ref())

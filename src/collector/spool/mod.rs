@@ -80,8 +80,23 @@ impl Spool {
         Self::open_on(config, Arc::new(RealDisk))
     }
 
+    /// Takes another slot of the same folder, in which a process that has ended left snapshots behind; `None`: there is none.
+    ///
+    /// # Errors
+    /// The folder cannot be worked in.
+    pub fn take_left(&self) -> Result<Option<Self>, SpoolError> {
+        let Shared { config, disk, .. } = &*self.0;
+        let (ours, _) = self.0.slot()?;
+        let Some(slot) = slot::take_left(&config.dir, &ours)? else { return Ok(None) };
+        Self::on(config, Arc::clone(disk), slot).map(Some)
+    }
+
     fn open_on(config: &SpoolConfig, disk: Arc<dyn Disk>) -> Result<Self, SpoolError> {
         let slot = slot::take(&config.dir, &*disk, Wanted::Full, 0)?;
+        Self::on(config, disk, slot)
+    }
+
+    fn on(config: &SpoolConfig, disk: Arc<dyn Disk>, slot: Slot) -> Result<Self, SpoolError> {
         let used = AtomicU64::new(slot::bytes(&slot.folder)?);
         let (config, slot, open) = (config.clone(), Mutex::new(slot), Mutex::default());
         Ok(Self(Arc::new(Shared { config, disk, slot, used, open })))

@@ -65,18 +65,8 @@ pub(super) fn take(
     generation: u64,
 ) -> Result<Slot, SpoolError> {
     make_folder(disk, dir).map_err(failed("make the folder", dir))?;
-    let mut found = slots(dir)?;
-    let mut with_content = Vec::new();
-    for (number, folder) in &found {
-        let mut is_waited_for = false;
-        for source in folders(folder)? {
-            is_waited_for |= has_segments(&source)?;
-        }
-        if is_waited_for {
-            with_content.push(*number);
-        }
-    }
-    found.sort_by_key(|(number, _)| (!with_content.contains(number), *number));
+    let found = slots(dir)?;
+    let with_content = with_content(&found)?;
     // After those with content the lowest number that is free, be there a folder or not.
     let last = found.iter().map(|(number, _)| *number).max().unwrap_or(0);
     let rest = (1..=last).filter(|number| !with_content.contains(number));
@@ -90,6 +80,36 @@ pub(super) fn take(
         }
     }
     unreachable!("the numbers have no end")
+}
+
+/// Takes a slot that something waits in, but for `ours`; `None`: there is none, or other processes hold them.
+pub(super) fn take_left(dir: &Path, ours: &Path) -> Result<Option<Slot>, SpoolError> {
+    let found = slots(dir)?;
+    let with_content = with_content(&found)?;
+    for (number, folder) in found {
+        if with_content.contains(&number)
+            && folder != ours
+            && let Some(slot) = hold(&folder)?
+        {
+            return Ok(Some(slot));
+        }
+    }
+    Ok(None)
+}
+
+/// The numbers of the slots that something waits in.
+fn with_content(found: &[(u32, PathBuf)]) -> Result<Vec<u32>, SpoolError> {
+    let mut with_content = Vec::new();
+    for (number, folder) in found {
+        let mut is_waited_for = false;
+        for source in folders(folder)? {
+            is_waited_for |= has_segments(&source)?;
+        }
+        if is_waited_for {
+            with_content.push(*number);
+        }
+    }
+    Ok(with_content)
 }
 
 fn try_lock(path: &Path) -> io::Result<Option<Flock<File>>> {

@@ -229,6 +229,25 @@ fn two_owners_have_different_slots_and_what_one_left_is_taken_first() {
     assert_eq!(first.queue("b", None).expect("it opens").len(), 1);
 }
 
+/// Looking for what others left passes the own slot over, and makes no other one.
+#[test]
+fn what_others_left_is_found_and_nothing_is_made_to_look_for_it() {
+    let folder = folder();
+    let config = config(folder.path());
+    let ours = Spool::open(&config).expect("it opens");
+    fill(&mut ours.queue("a", None).expect("it opens"), 0..1);
+    assert!(ours.take_left().expect("it looks").is_none());
+    assert_eq!(files(folder.path()), [folder.path().join("1")]);
+    let other = Spool::open(&config).expect("it opens");
+    fill(&mut other.queue("b", None).expect("it opens"), 0..1);
+    // Not while its process is there.
+    assert!(ours.take_left().expect("it looks").is_none());
+    drop(other);
+    let left = ours.take_left().expect("it looks").expect("there is one");
+    assert_eq!(left.sources().expect("it reads"), ["b"]);
+    assert!(ours.take_left().expect("it looks").is_none());
+}
+
 /// What there is of a spool that somebody takes away under it goes; what comes next is kept where others look for it.
 #[test]
 fn folders_that_are_taken_away_are_made_anew_and_it_is_said_what_went_with_them() {
