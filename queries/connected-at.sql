@@ -102,7 +102,7 @@ beyond as materialized (
 ),
 goes_on as materialized (
     select p.source_id, p.desktop_no, coalesce(f.piece_to, p.piece_to) as piece_to, coalesce(f.ended, p.ended) as ended,
-           f.last_seen, coalesce(p.connection_first_seen, p.first_seen) as first_seen
+           coalesce(f.last_seen, p.last_seen) as last_seen, coalesce(p.connection_first_seen, p.first_seen) as first_seen
       from connected_piece p
       left join beyond f on p.ended = -5 and f.source_id = p.source_id and f.desktop_no = p.desktop_no
      where p.ended in (-1, -5)
@@ -111,16 +111,24 @@ goes_on as materialized (
 ender as materialized (
     select source_id, desktop_no, last_seen, piece_to, ended from goes_on where ended not in (-1, -5)
      union all
-    -- Few: what goes on under another label, and what lasts a whole month.
-    select p.source_id, p.desktop_no, e.last_seen, e.piece_to, e.ended
+    -- Few: what goes on under another label, and what lasts a whole month; or into one that is pruned, of which nobody knows the end. A
+    -- piece that goes on says that it was seen to the month's last microsecond: it was in the complete listings, at least.
+    select p.source_id, p.desktop_no,
+           coalesce(e.last_seen,
+                    case when p.last_seen < p.piece_to - interval '1 microsecond' then p.last_seen
+                         else greatest(p.first_seen,
+                                       (select max(v.observed_at) from deskledger_report.visit v
+                                         where v.source_id = p.source_id and v.desktops_outcome = 2
+                                           and v.observed_at < p.piece_to)) end),
+           coalesce(e.piece_to, p.piece_to), coalesce(e.ended, -4)
       from goes_on p
-     cross join lateral (
+      left join lateral (
            select f.last_seen, f.piece_to, f.ended
              from deskledger_report.piece f
             where f.source_id = p.source_id and f.desktop_no = p.desktop_no and f.status_id = 1
               and f.piece_to >= p.piece_to and f.packed_to >= p.piece_to and f.is_last and f.ended <> -1
               and coalesce(f.connection_first_seen, f.first_seen) = p.first_seen
-            order by f.piece_to limit 1) e
+            order by f.piece_to limit 1) e on true
      where p.ended in (-1, -5)
 ),
 connected as (

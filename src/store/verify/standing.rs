@@ -20,10 +20,7 @@ pub(super) async fn wrong_standings(
               order by p.source_id, p.class, p.month_from, p.sequence desc
          ),
          needed as (
-             select p.source_id, p.month_to as at, p.kept,
-                    exists (select from pruned n
-                             where n.source_id = p.source_id and n.month_from = p.month_to and n.class = 'spans'
-                               and not n.is_restored) as is_emptied
+             select p.source_id, p.month_to as at, p.kept
                from pruned p
               where p.class = 'spans' and not p.is_restored
                 and 2 > (select count(*) from pruned n
@@ -40,9 +37,8 @@ pub(super) async fn wrong_standings(
                  order by v.observed_at >= coalesce(n.at, t.at) desc, v.observed_at limit 1) s
           where n.source_id is null or t.source_id is null
              or n.kept <> deskledger_data.standing_hash(t.state)
-             -- Nothing else tells of the desktops that are gone.
-             or t.state ? 'desktops_hash'
-                and (not n.is_emptied or t.state -> 'desktops' <> '[]' or t.state -> 'absent' <> '[]')
+             -- Their hash stands for desktops that are gone, and not beside any; where they must not be gone they are missed.
+             or t.state ? 'desktops_hash' and (t.state -> 'desktops' <> '[]' or t.state -> 'absent' <> '[]')
           order by 1, 2",
     )
     .fetch_all(connection)
