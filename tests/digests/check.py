@@ -219,9 +219,17 @@ class Source:
         self.records[at].append((order, no, kind, kind + more))
 
     def find_spans(self):
-        spans = [row for row in self.rows("filed") if row["ended"] != -5]
+        filed = self.rows("filed")
+        spans = [row for row in filed if row["ended"] != -5]
         begun = defaultdict(list)
-        for row in spans + self.rows("open_span"):
+        # What goes on into a pruned month, unless it outlived it: where it began is all that is left of it.
+        outlived = {(row["desktop_no"], row["first_seen"]) for row in spans + self.rows("open_span")}
+        cut = [
+            row for row in filed
+            if row["ended"] == -5 and row["first_seen"] is None and ("spans", row["piece_to"][:7]) in self.gone
+            and (row["desktop_no"], row["piece_from"]) not in outlived
+        ]
+        for row in spans + cut + self.rows("open_span"):
             no, at = row["desktop_no"], micros(row["first_seen"] or row["piece_from"])
             begun[no].append(at)
             state = optional(text, self.status[row["status_id"]]) + self.label[row["label_no"]]

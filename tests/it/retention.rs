@@ -458,6 +458,91 @@ async fn what_ended_with_a_months_first_instant_is_not_told_of_a_day_that_is_pru
     assert!(after.ends_with("prod,,,,,,,,,0\n"), "{after}");
     let after = as_csv(&home, &comparison).await;
     assert!(after.contains("prod,disconnects,,,,"), "{after}");
+    let set =
+        home.run(&["hold", "add", "--source", "prod", "--reason", "too late"]).await.expect(0);
+    let gone =
+        "of source `prod` 3 months from 2026-01 to 2026-03 are pruned already, and not held: ";
+    assert!(set.out.contains(gone), "{}", set.out);
+}
+
+/// Where the spans of the next month are pruned and its groups are not, a month's end keeps a hash of its desktops.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_is_proved_also_where_its_desktops_are_pruned() {
+    let (database, store) = ledger().await;
+    let home = Home::new(&database);
+    record(&store, &winter(), 50, usize::MAX).await;
+    home.run(&["prune", "--spans", "30d", "--archive", "kept"]).await.expect(0);
+    let proved = async |when: &str| {
+        assert_verifies(&store, when).await;
+        let (code, said) = digests::check(&database.pool).await;
+        assert_eq!(code, Some(0), "{when}: {said}");
+    };
+    proved("pruned").await;
+    let standings: Vec<(DateTime<Utc>, Value)> =
+        sqlx::query_as("select at, state from deskledger_data.standing order by at")
+            .fetch_all(&database.pool)
+            .await
+            .unwrap();
+    let emptied: Vec<bool> =
+        standings.iter().map(|(_, state)| state.get("desktops_hash").is_some()).collect();
+    assert_eq!(emptied, [true, true, false]);
+    let put = async |at: &DateTime<Utc>, state: &Value| {
+        sqlx::query("update deskledger_data.standing set state = $2 where at = $1")
+            .bind(at)
+            .bind(state)
+            .execute(&database.pool)
+            .await
+            .unwrap();
+    };
+    let (at, standing) = &standings[1];
+    let with_desktops = {
+        let mut state = standing.clone();
+        state["desktops"] = standings[2].1["desktops"].clone();
+        state
+    };
+    for other in altered(standing).iter().chain([&with_desktops]) {
+        put(at, other).await;
+        let verdicts = store.verify(None, &BTreeMap::new(), &Progress::default()).await.unwrap();
+        assert!(verdicts[0].fault.is_some(), "{other}");
+        assert_eq!(digests::check(&database.pool).await.0, Some(1), "{other}");
+    }
+    put(at, standing).await;
+    proved("as before").await;
+    for month in ["02", "03", "01"] {
+        home.run(&["restore", &format!("kept/prod-2026-{month}.json")]).await.expect(0);
+        proved(&format!("restored, {month}")).await;
+    }
+}
+
+/// No archive stays behind that nothing was pruned with.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pruning_that_is_refused_leaves_no_file() {
+    let (database, store) = ledger().await;
+    let home = Home::new(&database);
+    record(&store, &winter(), 50, usize::MAX).await;
+    let folder = tempfile::tempdir().unwrap();
+    let month = everything_due(&store).await[0].month.clone();
+    let classes = [Class::Spans, Class::Groups];
+    let pruned = async || {
+        let outcome = prune(&store, &month, &classes, Some(folder.path()), Clock::System.now());
+        (outcome.await, std::fs::read_dir(folder.path()).unwrap().count())
+    };
+    // Whatever is refused, it is put right by the same once more.
+    for change in [
+        "update deskledger_data.span set status_id = 4 - status_id where ended = 2",
+        "update deskledger_data.group_span set in_use_num = 9 - in_use_num",
+    ] {
+        sqlx::query(change).execute(&database.pool).await.unwrap();
+        let (outcome, files) = pruned().await;
+        assert!(outcome.is_err() && files == 0, "{change}: {outcome:?}, {files} files");
+        sqlx::query(change).execute(&database.pool).await.unwrap();
+    }
+    home.run(&["hold", "add", "--source", "prod", "--reason", "case 3"]).await.expect(0);
+    let (outcome, files) = pruned().await;
+    assert_eq!((outcome.unwrap(), files), (Outcome::Busy, 0));
+    home.run(&["hold", "drop", "1", "--reason", "closed"]).await.expect(0);
+    let (outcome, files) = pruned().await;
+    assert!(matches!(outcome, Ok(Outcome::Gone(..))) && files == 2, "{outcome:?}, {files} files");
 }
 
 /// A held month between pruned ones: reports say what of it is known, and that it is kept.
@@ -497,6 +582,22 @@ async fn a_month_that_is_held_between_pruned_ones_is_told_as_far_as_it_was_seen(
         ["desktop-history", "--desktop", "d-y", "--from", "2026-01-01", "--to", "2026-05-01"];
     let whole = as_csv(&home, &history).await;
     home.run(&["prune", "--spans", "30d", "--no-archive"]).await.expect(0);
+
+    let (code, said) = digests::check(&database.pool).await;
+    assert_eq!(code, Some(0), "{said}");
+    // What goes on from there into a pruned month ended nobody knows when.
+    let csv = as_csv(&home, &["connected-at", "--at", "2026-02-28T20:00:00Z"]).await;
+    let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
+    let column = |name: &str| rows[0].iter().position(|column| *column == name).unwrap();
+    let of = |desktop: &str| {
+        let row = rows.iter().find(|row| row[column("desktop_id")] == desktop).unwrap();
+        (row[column("last_seen")], row[column("ended_before")])
+    };
+    assert_eq!(of("d-0"), ("2026-02-28T18:30:00Z", ""), "{csv}");
+    // The last listing left it out.
+    assert_eq!(of("d-1"), ("2026-02-28T12:30:00Z", ""), "{csv}");
+    // What outlived it says so by itself.
+    assert_eq!(of("d-y"), ("2026-04-03T18:30:00Z", ""), "{csv}");
 
     let told = "detail from 2026-04-01 UTC on and from 2026-02-01 to 2026-03-01: what else is older was pruned";
     for period in

@@ -18,7 +18,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 use tempfile::TempDir;
 
 use crate::support::cycle::{is_recorded, keeper, visited};
-use crate::support::ledger::{ledger, lines, record, report_sql, rows};
+use crate::support::ledger::{ledger, lines, pack, record, report_sql, rows};
 use crate::support::program::Home;
 
 type Row = Map<String, Value>;
@@ -429,6 +429,40 @@ async fn null_transitions_are_changes() {
         rows(&database.pool, "select changes from deskledger.snapshots order by observed_at").await;
     let changes: Vec<&Value> = changes.iter().map(|row| &row["changes"]).collect();
     assert_eq!(changes, [1, 1, 0, 1, 1, 1]);
+}
+
+/// Seen CONNECTED before a gap, and otherwise after it, in listings that are partial: it is what it was seen as last.
+#[tokio::test]
+async fn a_connection_before_a_gap_is_over_once_the_desktop_is_seen_otherwise() {
+    let (database, store) = ledger().await;
+    let partial = |time: &str, status| {
+        let mut visit =
+            visit(&format!("2026-10-05T{time}:00Z"), &[("d-a", status, &["alice"][..])]);
+        visit["total_count"] = json!(2);
+        visit
+    };
+    let whole =
+        visit("2026-10-05T08:00:00Z", &[("d-a", CONNECTED, &["alice"]), ("d-b", READY, &["ben"])]);
+    let visits =
+        [whole, partial("09:00", READY), partial("09:05", READY), partial("09:10", CONNECTED)];
+    recorded(&store, &visits).await;
+    let answer = async |time: &str| {
+        let when = format!("2026-10-05T{time}:00Z");
+        let asked = [("at", &*when), ("tz", "UTC"), ("source", "")];
+        let answer = rows(&database.pool, &report_sql("connected-at", &asked)).await;
+        let told = |row: &Row| (row["desktop_id"].clone(), row["certainty"].clone());
+        answer.iter().map(told).collect::<Vec<_>>()
+    };
+    let nobody_knows = (Value::Null, json!("not observed"));
+    for packed in [false, true] {
+        if packed {
+            pack(&store).await;
+        }
+        // In the gap it was connected when it was seen last; of the other one nothing can be said.
+        let before = (json!("d-a"), json!("not observed"));
+        assert_eq!(answer("08:30").await, [before, nobody_knows.clone()]);
+        assert_eq!(answer("09:02").await, std::slice::from_ref(&nobody_knows));
+    }
 }
 
 #[tokio::test]
