@@ -1,4 +1,4 @@
-//! `deskledger compact`: packs the months that are over.
+//! `deskledger compact`: packs the months that are over, and the days that are over of the one that lasts.
 
 use std::io::Write as _;
 
@@ -41,17 +41,18 @@ async fn compact(store: &Store, source: Option<&str>) -> anyhow::Result<String> 
             harmless(source)
         )));
     }
-    let months = store.packable(source).await?;
+    let months = store.packable(source, 1).await?;
     if months.is_empty() {
-        return Ok("nothing to pack: no month is over that is not packed already\n".to_owned());
+        return Ok("nothing to pack: no day is over that is not packed already\n".to_owned());
     }
     let mut text = String::new();
-    for of_month in months.chunk_by(|one, other| one.month == other.month) {
+    for of_month in
+        months.chunk_by(|one, other| (one.month, one.is_over()) == (other.month, other.is_over()))
+    {
         let mut packed_any = false;
         for what in of_month {
-            let month = what.month.format("%Y-%m");
-            let bar =
-                Bar::steps(what.desktops.unsigned_abs().into(), &format!("desktops, {month}"));
+            let desktops = what.desktops.unsigned_abs().into();
+            let bar = Bar::steps(desktops, &format!("desktops, {}", what.days()));
             let packed = store.pack(what, async |desktops, _| bar.advance(desktops)).await;
             bar.finish();
             text += &match packed? {
@@ -62,8 +63,8 @@ async fn compact(store: &Store, source: Option<&str>) -> anyhow::Result<String> 
                 None => line(what, "someone else is packing it"),
             };
         }
-        let month = of_month[0].month;
-        if packed_any && !store.give_room_back(month).await? {
+        if packed_any && !store.give_room_back(&of_month[0]).await? {
+            let month = of_month[0].month;
             text += &format!(
                 "{}  its table is in use: the room of its packed spans is given back by `vacuum full deskledger_data.span_{}`\n",
                 month.format("%Y-%m"),
@@ -75,5 +76,5 @@ async fn compact(store: &Store, source: Option<&str>) -> anyhow::Result<String> 
 }
 
 fn line(what: &Packable, outcome: &str) -> String {
-    format!("{}  {}: {outcome}\n", what.month.format("%Y-%m"), harmless(&what.source))
+    format!("{}  {}: {outcome}\n", what.days(), harmless(&what.source))
 }

@@ -1,12 +1,17 @@
-//! Packing months that are over: the same spans in a twentieth of the room (`migrations/0015_packed.sql` says how), and beside
-//! them what reports sum up over whole months (`migrations/0016_sums.sql`).
+//! Packing: the same spans in a twentieth of the room (`migrations/0015_packed.sql` says how), and beside them what reports sum
+//! up over whole months (`migrations/0016_sums.sql`).
+//!
+//! A month is packed while it lasts, day by day: what was filed since is added to what is packed, of which nothing is changed
+//! but that its last span is followed now. What is held where a day ends is filed when it ends, and packed with a later day.
 //!
 //! Nothing is taken on trust: a span leaves its table only in the transaction in which it was read back from what it was packed
 //! into, and equals it in every column. Wherever this stops, every answer is the same.
 
 use std::time::{Duration, Instant as Moment};
 
-use sqlx::{Connection as _, PgConnection};
+use chrono::TimeDelta;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::{Connection as _, PgConnection, Postgres};
 
 use super::{SourceId, Store, StoreError};
 use crate::domain::Instant;
@@ -17,17 +22,39 @@ const AT_ONCE: i32 = 500;
 /// How long rewriting a month's table may wait for its readers, and others for it. The next time comes.
 const PATIENCE: &str = "2s";
 
-/// A month of one source whose spans can be packed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A month of one source of which spans can be packed.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct Packable {
     /// The source's number.
     pub source_id: SourceId,
     /// The source.
     pub source: String,
     /// Where the month begins (UTC).
+    #[sqlx(rename = "month_from")]
     pub month: Instant,
+    /// Up to when it is to be packed: to its end, or to where the source's newest day begins; no visit before it is recorded any more.
+    pub until: Instant,
     /// How many desktops the source ever had.
     pub desktops: i32,
+}
+
+impl Packable {
+    /// Whether the month is over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.until == next_month(self.month)
+    }
+
+    /// The days that are to be packed by then, for a person: `2026-10`, or `2026-11-01 to 2026-11-12`.
+    #[must_use]
+    pub fn days(&self) -> String {
+        let month = self.month.format("%Y-%m");
+        if self.is_over() {
+            return month.to_string();
+        }
+        let last = self.until - TimeDelta::microseconds(1);
+        format!("{month}-01 to {}", last.format("%Y-%m-%d"))
+    }
 }
 
 /// What packing did.
@@ -40,47 +67,47 @@ pub struct Packed {
 }
 
 impl Store {
-    /// The months that are over, of all sources or of one, and not packed yet; the oldest first. A month is over for a source
-    /// when a visit was recorded after it, and nothing that is open reaches into it.
+    /// What can be packed, of all sources or of one, the oldest first: months that are over, and the one that lasts as far as its days
+    /// are over, if those are at least so many that are not packed yet. A month is over for a source when a visit was recorded after
+    /// it, and nothing that is open reaches into it.
     ///
     /// # Errors
     /// The database is away.
-    pub async fn packable(&self, source: Option<&str>) -> Result<Vec<Packable>, StoreError> {
-        let rows: Vec<(SourceId, String, Instant, i32)> = sqlx::query_as(
+    pub async fn packable(
+        &self,
+        source: Option<&str>,
+        days: i32,
+    ) -> Result<Vec<Packable>, StoreError> {
+        sqlx::query_as(
             "-- store::pack::packable
-             select h.source_id, s.name, m.month_from, coalesce(d.desktops, 0)
+             select h.source_id, s.name as source, m.month_from, m.until, coalesce(d.desktops, 0) as desktops
                from deskledger_data.head h
                join deskledger_data.source s using (source_id)
               cross join lateral (select max(desktop_no) + 1 as desktops
                                     from deskledger_data.desktop d where d.source_id = h.source_id) d
               cross join generate_series(
                      date_trunc('month', h.first_at at time zone 'UTC'),
-                     date_trunc('month', h.observed_at at time zone 'UTC') - interval '1 month',
+                     date_trunc('month', h.observed_at at time zone 'UTC'),
                      interval '1 month') month
               cross join lateral (select month at time zone 'UTC' as month_from,
-                                         (month + interval '1 month') at time zone 'UTC' as month_to) m
+                                         least((month + interval '1 month') at time zone 'UTC',
+                                               date_trunc('day', h.observed_at at time zone 'UTC') at time zone 'UTC') as until,
+                                         (month + interval '1 month') at time zone 'UTC' <= h.observed_at as is_over) m
+               left join deskledger_data.packed_month p on p.source_id = h.source_id and p.month_from = m.month_from
               where ($1::text is null or s.name = $1)
-                and not exists (select from deskledger_data.packed_month p
-                                 where p.source_id = h.source_id and p.month_from = m.month_from and p.is_done)
+                and p.is_done is not true
+                and (m.is_over or m.until >= coalesce(p.month_to, m.month_from) + make_interval(days => $2))
                 and not exists (select from deskledger_report.pruned p
                                  where p.source_id = h.source_id and p.month_from = m.month_from and p.class = 'spans')
-                and not exists (select from deskledger_data.open_span o
-                                 where o.source_id = h.source_id and o.piece_from < m.month_to)
+                and not (m.is_over and exists (select from deskledger_data.open_span o
+                                                where o.source_id = h.source_id and o.piece_from < m.until))
               order by m.month_from, s.name",
         )
         .bind(source)
+        .bind(days)
         .fetch_all(&self.pool)
         .await
-        .map_err(StoreError::while_trying("look for months to pack"))?;
-        Ok(rows
-            .into_iter()
-            .map(|(source_id, source, month, desktops)| Packable {
-                source_id,
-                source,
-                month,
-                desktops,
-            })
-            .collect())
+        .map_err(StoreError::while_trying("look for months to pack"))
     }
 
     /// Packs a month of a source, in transactions of some hundred desktops each; it may be stopped between any two, and goes on
@@ -104,34 +131,34 @@ impl Store {
             if !is_alone(&mut transaction, what.source_id).await.map_err(&failed)? {
                 return Ok(None);
             }
-            // A plan for any month and desktops expects a few spans, and takes a minute over a batch.
-            sqlx::raw_sql("set local plan_cache_mode = force_custom_plan")
-                .execute(&mut *transaction)
-                .await
-                .map_err(&failed)?;
+            plan_for_many(&mut transaction).await.map_err(&failed)?;
             note_instants(&mut transaction, what).await.map_err(&failed)?;
             packed.packed += pack_desktops(&mut transaction, what, from, until).await?;
+            if what.is_over() {
+                sum_desktops(&mut transaction, what, from, until).await.map_err(&failed)?;
+            }
             transaction.commit().await.map_err(&failed)?;
             step((until.min(what.desktops) - from).unsigned_abs().into(), begun.elapsed()).await;
             from = until;
         }
-        if !self.pack_groups(what).await? {
+        if what.is_over() && !self.pack_groups(what).await? {
             return Ok(None);
         }
         let left: i64 = sqlx::query_scalar(
             "-- store::pack::pack
              with done as (update deskledger_data.packed_month m
                               set is_done = true,
-                                  is_whole = m.at <> '{}' and h.observed_at >= m.month_to
+                                  is_whole = m.at <> '{}' and m.month_to = $3 and h.observed_at >= m.month_to
                                       and not exists (select from deskledger_data.open_span o
                                                        where o.source_id = $1 and o.piece_from < m.month_to)
                              from deskledger_data.head h
-                            where m.source_id = $1 and m.month_from = $2 and h.source_id = m.source_id)
+                            where $4 and m.source_id = $1 and m.month_from = $2 and h.source_id = m.source_id)
              select count(*) from deskledger_data.span where source_id = $1 and piece_to > $2 and piece_to <= $3",
         )
         .bind(what.source_id)
         .bind(what.month)
-        .bind(next_month(what.month))
+        .bind(what.until)
+        .bind(what.is_over())
         .fetch_one(&self.pool)
         .await
         .map_err(&failed)?;
@@ -146,12 +173,7 @@ impl Store {
         if !is_alone(&mut transaction, what.source_id).await.map_err(&failed)? {
             return Ok(false);
         }
-        sqlx::raw_sql(
-            "set local plan_cache_mode = force_custom_plan; set local enable_nestloop = off",
-        )
-        .execute(&mut *transaction)
-        .await
-        .map_err(&failed)?;
+        plan_for_many(&mut transaction).await.map_err(&failed)?;
         note_group_instants(&mut transaction, what).await.map_err(&failed)?;
         let mut groups: Vec<i32> = sqlx::query_scalar(PACK_GROUPS)
             .bind(what.source_id)
@@ -195,24 +217,32 @@ impl Store {
         Ok(true)
     }
 
-    /// Gives back the room that a month's packed spans took, by writing its table anew; it is small by then. `false`: the table
-    /// was in use for too long.
+    /// Gives back the room that packed spans took: of a month that is over by writing its table anew, which is small by then; of one that
+    /// lasts, what was theirs is for what is recorded next, and nobody waits. `false`: the table of
+    /// a month that is over was in use for too long.
     ///
     /// # Errors
     /// The database is away.
-    pub async fn give_room_back(&self, month: Instant) -> Result<bool, StoreError> {
-        let failed = StoreError::while_trying("give back the room of a packed month");
-        let month = month.format("%Y_%m");
+    pub async fn give_room_back(&self, what: &Packable) -> Result<bool, StoreError> {
+        let failed = StoreError::while_trying("give back the room of what is packed");
+        let month = what.month.format("%Y_%m");
         let mut connection = self.pool.acquire().await.map_err(&failed)?;
-        let statements = [
-            format!("set lock_timeout = '{PATIENCE}'"),
-            format!("vacuum (full, analyze) deskledger_data.span_{month}"),
-            format!("vacuum (full, analyze) deskledger_data.group_span_{month}"),
-            "analyze deskledger_data.packed".to_owned(),
+        let mut statements = vec![format!("set lock_timeout = '{PATIENCE}'")];
+        if what.is_over() {
+            statements.extend([
+                format!("vacuum (full, analyze) deskledger_data.span_{month}"),
+                format!("vacuum (full, analyze) deskledger_data.group_span_{month}"),
+                "analyze deskledger_data.packed_group".to_owned(),
+                "analyze deskledger_data.packed_group_month".to_owned(),
+            ]);
+        } else {
+            statements.push(format!("vacuum (analyze) deskledger_data.span_{month}"));
+        }
+        statements.extend([
+            // What was written anew left its older form behind.
+            "vacuum (analyze) deskledger_data.packed".to_owned(),
             "analyze deskledger_data.packed_month".to_owned(),
-            "analyze deskledger_data.packed_group".to_owned(),
-            "analyze deskledger_data.packed_group_month".to_owned(),
-        ];
+        ]);
         let mut result = Ok(());
         for statement in statements {
             result = sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
@@ -226,11 +256,21 @@ impl Store {
         sqlx::raw_sql("reset lock_timeout").execute(&mut *connection).await.map_err(&failed)?;
         match result {
             Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55P03") => {
-                Ok(false)
+                // PostgreSQL vacuums by itself too, if not as soon.
+                Ok(!what.is_over())
             }
             result => result.map(|()| true).map_err(&failed),
         }
     }
+}
+
+/// A plan for any month and desktops expects a few spans, and takes a minute over a batch; and one for these expects a row or two of
+/// what is unpacked or worked out, and would look for them one by one.
+async fn plan_for_many(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::raw_sql("set local plan_cache_mode = force_custom_plan; set local enable_nestloop = off")
+        .execute(connection)
+        .await
+        .map(drop)
 }
 
 /// Whether nobody else packs this source, until the transaction ends.
@@ -244,24 +284,28 @@ async fn is_alone(connection: &mut PgConnection, source_id: SourceId) -> sqlx::R
     .await
 }
 
-/// Writes down the month's instants, unless they are. Months of more visits than an event can number stay as they are; and so does
-/// one with a visit at its last microsecond, which stands among the instants for what goes on.
+/// Writes down the month's instants so far, unless they are. Months of more visits than an event can number stay as they are, or as far
+/// packed as they are; and so does one with a visit at its last microsecond, which stands among the instants for what goes on.
 async fn note_instants(connection: &mut PgConnection, what: &Packable) -> sqlx::Result<()> {
     sqlx::query(
         "-- store::pack::note_instants
-         insert into deskledger_data.packed_month (source_id, month_from, month_to, at)
+         insert into deskledger_data.packed_month as m (source_id, month_from, month_to, at)
          select $1, $2, $3,
                 case when cardinality(v.at) < 131000
-                          and v.at[cardinality(v.at)] is distinct from $3 - interval '1 microsecond'
-                     then array[coalesce(deskledger_data.visit_before($1, $2, false), '-infinity'), $2] || v.at || array[$3 - interval '1 microsecond', $3]
+                          and v.at[cardinality(v.at)] is distinct from $4 - interval '1 microsecond'
+                     then array[coalesce(deskledger_data.visit_before($1, $2, false), '-infinity'), $2] || v.at || array[$4 - interval '1 microsecond', $4]
                      else '{}' end
            from (select array(select observed_at from deskledger_data.snapshot
                                where source_id = $1 and desktops_outcome > 0 and observed_at >= $2 and observed_at < $3
                                order by observed_at) as at) v
-         on conflict do nothing",
+          where not exists (select from deskledger_data.packed_month
+                             where source_id = $1 and month_from = $2 and month_to >= $3)
+         on conflict (source_id, month_from) do update set month_to = excluded.month_to, at = excluded.at
+          where m.month_to < excluded.month_to and m.at <> '{}' and excluded.at <> '{}'",
     )
     .bind(what.source_id)
     .bind(what.month)
+    .bind(what.until)
     .bind(next_month(what.month))
     .execute(connection)
     .await
@@ -293,6 +337,9 @@ async fn note_group_instants(connection: &mut PgConnection, what: &Packable) -> 
     .map(drop)
 }
 
+/// Spans of a desktop with one label that were packed, by where the first of them begins.
+type Added = (i32, i32, Instant);
+
 /// Packs the spans of the desktops of these numbers, and says how many.
 async fn pack_desktops(
     connection: &mut PgConnection,
@@ -301,77 +348,83 @@ async fn pack_desktops(
     until: i32,
 ) -> Result<u64, StoreError> {
     let failed = StoreError::while_trying("pack the spans of a month");
-    sqlx::query(SUM)
-        .bind(what.source_id)
-        .bind(what.month)
-        .bind(from)
-        .bind(until)
-        .execute(&mut *connection)
-        .await
-        .map_err(&failed)?;
-    let desktops: Vec<i32> = sqlx::query_scalar(PACK)
-        .bind(what.source_id)
-        .bind(what.month)
-        .bind(from)
-        .bind(until)
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(&failed)?;
-    if desktops.is_empty() {
-        return Ok(0);
-    }
-    // What is unpacked is expected to be a row or two, and would be looked for one by one.
-    sqlx::raw_sql("set local enable_nestloop = off")
-        .execute(&mut *connection)
-        .await
-        .map_err(&failed)?;
-    let mut attempt = connection.begin().await.map_err(&failed)?;
-    let (mut taken, mut made) = take_away(&mut attempt, what, &desktops).await.map_err(&failed)?;
-    if taken == made {
-        attempt.commit().await.map_err(&failed)?;
-    } else {
-        attempt.rollback().await.map_err(&failed)?;
-        sqlx::query(LEAVE_ODD)
+    let mut odd = Vec::new();
+    loop {
+        let mut attempt = connection.begin().await.map_err(&failed)?;
+        let (desktops, labels): (Vec<i32>, Vec<i32>) = odd.iter().copied().unzip();
+        let added: Vec<Added> = sqlx::query_as(PACK)
             .bind(what.source_id)
             .bind(what.month)
-            .bind(next_month(what.month))
+            .bind(from)
+            .bind(until)
             .bind(&desktops)
-            .execute(&mut *connection)
+            .bind(&labels)
+            .bind(what.is_over())
+            .fetch_all(&mut *attempt)
             .await
             .map_err(&failed)?;
-        (taken, made) = take_away(connection, what, &desktops).await.map_err(&failed)?;
-    }
-    if taken == made {
-        Ok(taken.unsigned_abs())
-    } else {
-        let source_name = what.source.clone();
-        Err(StoreError::PackedWrong { source_name, month: what.month.format("%Y-%m").to_string() })
+        if added.is_empty() {
+            attempt.commit().await.map_err(&failed)?;
+            return Ok(0);
+        }
+        let mut removal = attempt.begin().await.map_err(&failed)?;
+        let (taken, made): (i64, i64) =
+            of(TAKE_AWAY, what, &added).fetch_one(&mut *removal).await.map_err(&failed)?;
+        if taken == made {
+            removal.commit().await.map_err(&failed)?;
+            attempt.commit().await.map_err(&failed)?;
+            return Ok(taken.unsigned_abs());
+        }
+        removal.rollback().await.map_err(&failed)?;
+        // What does not come out as it went in is not packed after all.
+        let found: Vec<(i32, i32)> =
+            of(ODD, what, &added).fetch_all(&mut *attempt).await.map_err(&failed)?;
+        attempt.rollback().await.map_err(&failed)?;
+        if found.is_empty() {
+            let source_name = what.source.clone();
+            let month = what.month.format("%Y-%m").to_string();
+            return Err(StoreError::PackedWrong { source_name, month });
+        }
+        odd.extend(found);
     }
 }
 
-/// Takes the packed spans of these desktops out of their table: how many there were, and how many are packed.
-async fn take_away(
-    connection: &mut PgConnection,
+/// A question about what was added to packed rows.
+fn of<'a, O>(
+    statement: &'static str,
     what: &Packable,
-    desktops: &[i32],
-) -> sqlx::Result<(i64, i64)> {
-    sqlx::query_as(TAKE_AWAY)
+    added: &[Added],
+) -> sqlx::query::QueryAs<'a, Postgres, O, PgArguments>
+where
+    O: for<'r> sqlx::FromRow<'r, PgRow>,
+{
+    sqlx::query_as(statement)
         .bind(what.source_id)
         .bind(what.month)
         .bind(next_month(what.month))
-        .bind(desktops)
-        .fetch_one(connection)
-        .await
+        .bind(added.iter().map(|(desktop, ..)| *desktop).collect::<Vec<_>>())
+        .bind(added.iter().map(|(_, label, _)| *label).collect::<Vec<_>>())
+        .bind(added.iter().map(|(.., from)| *from).collect::<Vec<_>>())
 }
 
-/// Packs what can be packed of the desktops from `$3` to before `$4`, of which nothing is yet; returns them.
+/// Packs what can be packed of the desktops from `$3` to before `$4`, but for those of `$5` with the labels of `$6`; returns which
+/// desktops with which labels have more now, and from when on. Sums are of whole months: as long as it lasts (`$7` is false), only what
+/// breaks off is noted.
 const PACK: &str = "-- store::pack::pack_desktops
     with month as materialized (
         select m.month_from, m.month_to, m.at, cardinality(m.at) as instants,
                deskledger_report.whole(m.at[3 : cardinality(m.at) - 2]) as visits,
-               deskledger_report.whole(deskledger_data.finishes($1, m.at)) as finished
+               case when $7 then deskledger_report.whole(deskledger_data.finishes($1, m.at)) end as finished
           from (select month_from, month_to, deskledger_report.whole(at) as at
                   from deskledger_data.packed_month where source_id = $1 and month_from = $2) m
+    ),
+    -- What there is already: its last event says that something ended.
+    kept as materialized (
+        select k.desktop_no, k.label_no, k.first_seen, k.started_after, k.disconnected_at, k.events, cardinality(k.events) as length,
+               k.events[cardinality(k.events)] as last_event
+          from (select desktop_no, label_no, first_seen, started_after, disconnected_at, deskledger_report.whole(events) as events
+                  from deskledger_data.packed
+                 where source_id = $1 and month_from = $2 and desktop_no >= $3 and desktop_no < $4) k
     ),
     -- Instants are found by halving: no plan has to know how many there are. Materialised, or sorting would drag them along.
     placed_in_time as materialized (
@@ -387,10 +440,8 @@ const PACK: &str = "-- store::pack::pack_desktops
          where s.source_id = $1 and s.desktop_no >= $3 and s.desktop_no < $4
            and s.connection_first_seen is null and s.connection_started_after is null
            and s.status_id between 0 and 31 and s.ended <= 25
-           -- Hardly ever any; a join would read all that is packed so far, which no statistics tell of yet.
-           and s.desktop_no <> all (array(select k.desktop_no from deskledger_data.packed k
-                                           where k.source_id = $1 and k.month_from = $2
-                                             and k.desktop_no >= $3 and k.desktop_no < $4))
+           and not exists (select from unnest($5::integer[], $6::integer[]) odd (desktop_no, label_no)
+                            where odd.desktop_no = s.desktop_no and odd.label_no = s.label_no)
     ),
     numbered as (
         select s.desktop_no, s.label_no, s.status_id, s.ended, s.piece_from, s.first_seen, s.started_after,
@@ -405,10 +456,23 @@ const PACK: &str = "-- store::pack::pack_desktops
     ),
     span as (
         select n.*, lead(n.begins) over next is not distinct from n.ends
-                    and lead(n.status_id) over next is not distinct from n.ended as is_followed
+                    and lead(n.status_id) over next is not distinct from n.ended as is_followed,
+               coalesce((n.begins << 14) | ((37 + n.status_id) << 8) = k.last_event, false) as follows
           from numbered n
+          left join kept k using (desktop_no, label_no)
          where n.begins is not null and n.ends >= n.begins
+           -- After what there is, or going on with it.
+           and (k.length is null or n.begins > k.last_event >> 14 or (n.begins << 14) | ((37 + n.status_id) << 8) = k.last_event)
         window next as (partition by n.desktop_no, n.label_no order by n.begins)
+    ),
+    -- What stays of it: all but an end that is the beginning of another span as well. And the newest disconnect in that.
+    stays as materialized (
+        select k.desktop_no, k.label_no, k.first_seen, k.started_after, k.disconnected_at, k.length - f.follows::integer as length,
+               k.events[: k.length - f.follows::integer] as events, d.nth as disconnect_nth, m.at[k.events[d.nth] >> 14] as disconnect
+          from (select desktop_no, label_no, bool_or(follows) as follows from span group by 1, 2) f
+          join kept k using (desktop_no, label_no)
+         cross join month m
+         cross join lateral (select max(nth) as nth from generate_series(1, k.length) nth where k.events[nth] & 127 = 1) d
     ),
     event as (
         select desktop_no, label_no, (begins << 14) | (status_id << 8) as event, begins = 2 as is_continued,
@@ -422,12 +486,15 @@ const PACK: &str = "-- store::pack::pack_desktops
          where not is_followed
     ),
     placed as (
-        select e.*, row_number() over so_far as nth, max(e.disconnect) over so_far as newest_disconnect
+        select e.*, coalesce(s.length, 0) + row_number() over so_far as nth,
+               coalesce(max(e.disconnect) over so_far, s.disconnect) as newest_disconnect, s.disconnect_nth
           from event e
+          left join stays s using (desktop_no, label_no)
         window so_far as (partition by e.desktop_no, e.label_no order by e.event)
     ),
     referred as (
-        select p.*, p.nth + 1 - max(p.nth) filter (where p.disconnect is not null) over so_far as back
+        select p.*,
+               p.nth + 1 - coalesce(max(p.nth) filter (where p.disconnect is not null) over so_far, p.disconnect_nth) as back
           from placed p
         window so_far as (partition by p.desktop_no, p.label_no order by p.event)
     ),
@@ -437,8 +504,8 @@ const PACK: &str = "-- store::pack::pack_desktops
                          else 127 end as refers
           from referred r
     ),
-    form as (
-        select c.desktop_no, c.label_no,
+    added as (
+        select c.desktop_no, c.label_no, min(c.event) >> 14 as begins,
                min(c.first_seen) filter (where c.is_continued) as first_seen,
                min(c.started_after) filter (where c.is_continued) as started_after,
                min(c.disconnected_at) filter (where c.refers = 127) as disconnected_at,
@@ -446,21 +513,57 @@ const PACK: &str = "-- store::pack::pack_desktops
           from coded c
          group by c.desktop_no, c.label_no
     ),
+    form as (
+        select a.desktop_no, a.label_no, a.begins, coalesce(s.first_seen, a.first_seen) as first_seen,
+               coalesce(s.started_after, a.started_after) as started_after,
+               coalesce(s.disconnected_at, a.disconnected_at) as disconnected_at, s.events || a.events as events
+          from added a
+          left join stays s using (desktop_no, label_no)
+    ),
     made as (
         insert into deskledger_data.packed
                (source_id, desktop_no, label_no, month_from, first_seen, started_after, disconnected_at, events,
                 observed, connected, less, more, last_connected, stretches, disconnected, longest, last_disconnected, loose,
                 breaks, closest, edges)
-        select $1, f.desktop_no, f.label_no, $2, f.first_seen, f.started_after, f.disconnected_at, f.events, s.*
+        select $1, f.desktop_no, f.label_no, $2, f.first_seen, f.started_after, f.disconnected_at, f.events,
+               s.observed, s.connected, s.less, s.more, s.last_connected, s.stretches, s.disconnected, s.longest, s.last_disconnected,
+               s.loose,
+               case when $7 then s.breaks
+                    else array(select nth from generate_series(1, cardinality(f.events) - 1) nth
+                                where f.events[nth] & 8192 = 0
+                                  and (f.events[nth + 1] & 16128 = 63 << 8 or f.events[nth + 1] & 16128 = 34 << 8)) end,
+               s.closest, s.edges
           from month m
          cross join form f
-         cross join lateral deskledger_report.sums(
-                   m.at, m.finished, f.events, f.first_seen, f.started_after, f.disconnected_at) s
-        returning desktop_no
+          left join lateral deskledger_report.sums(
+                    m.at, m.finished, f.events, f.first_seen, f.started_after, f.disconnected_at) s on $7
+            on conflict (source_id, month_from, desktop_no, label_no) do update
+           set (disconnected_at, events, observed, connected, less, more, last_connected, stretches, disconnected, longest,
+                last_disconnected, loose, breaks, closest, edges)
+               = (excluded.disconnected_at, excluded.events, excluded.observed, excluded.connected, excluded.less, excluded.more,
+                  excluded.last_connected, excluded.stretches, excluded.disconnected, excluded.longest,
+                  excluded.last_disconnected, excluded.loose, excluded.breaks, excluded.closest, excluded.edges)
     )
-    select distinct desktop_no from made";
+    select f.desktop_no, f.label_no, m.at[f.begins] from form f cross join month m";
 
-/// Sums up what was packed before there were sums, of the desktops from `$3` to before `$4`.
+/// Sums up what was packed and not summed up, as of the days of a month that is over now.
+async fn sum_desktops(
+    connection: &mut PgConnection,
+    what: &Packable,
+    from: i32,
+    until: i32,
+) -> sqlx::Result<()> {
+    sqlx::query(SUM)
+        .bind(what.source_id)
+        .bind(what.month)
+        .bind(from)
+        .bind(until)
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+/// Sums up what is not yet, of the desktops from `$3` to before `$4`.
 const SUM: &str = "-- store::pack::sum_desktops
     with month as materialized (
         select m.at, deskledger_report.whole(deskledger_data.finishes($1, m.at)) as finished
@@ -477,30 +580,13 @@ const SUM: &str = "-- store::pack::sum_desktops
                          m.at, m.finished, k.events, k.first_seen, k.started_after, k.disconnected_at) s)
      where k.source_id = $1 and k.month_from = $2 and k.desktop_no >= $3 and k.desktop_no < $4 and k.observed is null";
 
-/// Of the desktops `$4`, what does not come out as it went in is not packed after all.
-const LEAVE_ODD: &str = "-- store::pack::pack_desktops
-    delete from deskledger_data.packed k
-     using (select f.desktop_no, f.label_no
-              from deskledger_data.filed f
-              left join deskledger_data.span s
-                   on s.source_id = $1 and s.desktop_no = any($4)
-                  and s.desktop_no = f.desktop_no and s.label_no = f.label_no
-                  and s.piece_from = f.piece_from and s.piece_to = f.piece_to
-                  and s.piece_to > $2 and s.piece_to <= $3
-                  and (s.status_id, s.last_seen, s.started_after, s.ended, s.first_seen, s.connection_first_seen,
-                       s.connection_started_after, s.disconnected_at)
-                      is not distinct from
-                      (f.status_id, f.last_seen, f.started_after, f.ended, f.first_seen, f.connection_first_seen,
-                       f.connection_started_after, f.disconnected_at)
-             where f.source_id = $1 and f.packed_from = $2 and f.desktop_no = any($4)
-             group by 1, 2
-            having count(*) <> count(s.source_id)) odd
-     where k.source_id = $1 and k.month_from = $2 and k.desktop_no = odd.desktop_no and k.label_no = odd.label_no";
-
-/// For [`take_away`], of the desktops `$4`.
+/// Takes away, of the spans that were packed of the desktops `$4` with the labels `$5` from `$6` on, those that come out as they went in:
+/// how many do, and how many come out.
 const TAKE_AWAY: &str = "-- store::pack::pack_desktops
     with made as materialized (
-        select * from deskledger_data.filed where source_id = $1 and packed_from = $2 and desktop_no = any($4)
+        select f.* from deskledger_data.filed f
+          join unnest($4::integer[], $5::integer[], $6::timestamptz[]) added (desktop_no, label_no, from_at) using (desktop_no, label_no)
+         where f.source_id = $1 and f.packed_from = $2 and f.desktop_no = any($4) and f.piece_from >= added.from_at
     ),
     taken as (
         delete from deskledger_data.span s
@@ -516,6 +602,25 @@ const TAKE_AWAY: &str = "-- store::pack::pack_desktops
         returning 1
     )
     select (select count(*) from taken), (select count(*) from made)";
+
+/// Of the same, which desktops with which labels have some that do not.
+const ODD: &str = "-- store::pack::pack_desktops
+    select f.desktop_no, f.label_no
+      from deskledger_data.filed f
+      join unnest($4::integer[], $5::integer[], $6::timestamptz[]) added (desktop_no, label_no, from_at) using (desktop_no, label_no)
+      left join deskledger_data.span s
+           on s.source_id = $1 and s.desktop_no = any($4)
+          and s.desktop_no = f.desktop_no and s.label_no = f.label_no
+          and s.piece_from = f.piece_from and s.piece_to = f.piece_to
+          and s.piece_to > $2 and s.piece_to <= $3
+          and (s.status_id, s.last_seen, s.started_after, s.ended, s.first_seen, s.connection_first_seen,
+               s.connection_started_after, s.disconnected_at)
+              is not distinct from
+              (f.status_id, f.last_seen, f.started_after, f.ended, f.first_seen, f.connection_first_seen,
+               f.connection_started_after, f.disconnected_at)
+     where f.source_id = $1 and f.packed_from = $2 and f.desktop_no = any($4) and f.piece_from >= added.from_at
+     group by 1, 2
+    having count(*) <> count(s.source_id)";
 
 /// Packs what can be packed of the groups of a month of which nothing is yet; returns their numbers.
 const PACK_GROUPS: &str = "-- store::pack::pack_groups

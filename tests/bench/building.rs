@@ -18,6 +18,8 @@ use super::{Asked, Outcome, workload};
 
 /// A transaction holds so many snapshots, or so many rows.
 const BATCH: (usize, usize) = (1_440, 100_000);
+/// How many days are packed at a time, as by a recorder.
+const PACKED_DAYS: i32 = 3;
 /// Snapshots that may wait for the recorder: of 100,000 desktops one takes 7 MB.
 const AHEAD: usize = 4;
 
@@ -28,6 +30,8 @@ pub struct Building {
     coming: mpsc::Receiver<(Snapshot, usize)>,
     interval: TimeDelta,
     newest: Option<Snapshot>,
+    /// When days were packed last; `None`: they never are.
+    packed_at: Option<Moment>,
     grown: Grown,
 }
 
@@ -44,6 +48,8 @@ pub struct Grown {
     pub took: f64,
     /// Seconds of these that went by waiting for the world, and for the database.
     pub waited: (f64, f64),
+    /// Spans that were packed, and the seconds of these that it took.
+    pub packed: (u64, f64),
 }
 
 impl Building {
@@ -66,7 +72,9 @@ impl Building {
         });
         let store = ledger.another_store().await?;
         let recorder = Recorder::open(&store, &workload::source()).await?;
-        Ok(Self { store, recorder, coming, interval, newest: None, grown: Grown::default() })
+        let packed_at = (!asked.unpacked).then(workload::start);
+        let grown = Grown::default();
+        Ok(Self { store, recorder, coming, interval, newest: None, packed_at, grown })
     }
 
     /// Records up to an instant, and says what the history has come to.
@@ -81,7 +89,16 @@ impl Building {
                 snapshot.desktops.as_ref().map_or(0, |listing| listing.desktops().len());
             self.grown.snapshots += 1;
             self.recorder.add(&snapshot).await?;
+            let at = snapshot.observed_at;
             self.newest = Some(snapshot);
+            if self
+                .packed_at
+                .is_some_and(|packed_at| at - packed_at >= TimeDelta::days(PACKED_DAYS.into()))
+            {
+                self.commit().await?;
+                self.pack().await?;
+                self.packed_at = Some(at);
+            }
             let (waiting, rows) = self.recorder.waiting();
             if waiting >= BATCH.0 || rows >= BATCH.1 {
                 self.commit().await?;
@@ -96,6 +113,18 @@ impl Building {
         let begun = Instant::now();
         self.recorder.commit().await?;
         self.grown.waited.1 += begun.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    /// Packs what is over, as a recorder does beside its visits.
+    async fn pack(&mut self) -> Outcome {
+        let begun = Instant::now();
+        for what in self.store.packable(None, PACKED_DAYS).await? {
+            let packed = self.store.pack(&what, async |_, _| ()).await?;
+            self.grown.packed.0 += packed.map_or(0, |packed| packed.packed);
+            self.store.give_room_back(&what).await?;
+        }
+        self.grown.packed.1 += begun.elapsed().as_secs_f64();
         Ok(())
     }
 
@@ -122,13 +151,19 @@ impl Building {
 
 impl Grown {
     pub fn note(&self, desktop_days: f64, figures: &mut Figures) {
-        let Self { snapshots, observations, happened, took, waited } = *self;
+        let Self { snapshots, observations, happened, took, waited, packed } = *self;
+        let took = took - packed.1;
         figures.note("snapshots", "snapshots", f64::from(snapshots), "");
         figures.note("build_seconds", "recording them from memory", took, "s");
         figures.note("build_world_seconds", "  of these, waiting for the world", waited.0, "s");
         figures.note("build_database_seconds", "  of these, in the database", waited.1, "s");
         let rate = observations as f64 / took;
         figures.note("build_observations_per_second", "observations recorded a second", rate, "");
+        if packed.0 > 0 {
+            figures.note("pack_seconds", "packing what is over, every three days", packed.1, "s");
+            let rate = packed.0 as f64 / packed.1;
+            figures.note("pack_spans_per_second", "spans packed a second", rate, "");
+        }
         let happened = happened as f64 / desktop_days;
         figures.note(
             "happened_per_desktop_day",

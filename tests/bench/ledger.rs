@@ -32,9 +32,6 @@ pub async fn measure(server: &Server, asked: &Asked, figures: &mut Figures) -> O
         figures.note("build_memory", "resident memory, most, the world with it", memory, "MB");
         // Nothing has been analysed yet: that is how a ledger looks right after an import.
         reporting::before_vacuum(&ledger, asked, days, figures).await?;
-        if !asked.unpacked {
-            compact(&ledger, figures).await?;
-        }
         ledger.run("vacuum (analyze)").await?;
         storage::weigh(&ledger, asked, days, &grown, figures).await?;
         verify(&ledger, figures).await?;
@@ -51,23 +48,6 @@ pub async fn measure(server: &Server, asked: &Asked, figures: &mut Figures) -> O
         std::io::stdin().read_line(&mut String::new())?;
     }
     ledger.drop().await
-}
-
-/// The program packs what is over by now.
-async fn compact(ledger: &Ledger, figures: &mut Figures) -> Outcome {
-    let count = "select count(*) from deskledger_data.span";
-    let before = ledger.figure(count).await?;
-    let compacted = process::run(&["compact".as_ref()], &ledger.url).await?;
-    let packed = before - ledger.figure(count).await?;
-    if packed > 0.0 {
-        let seconds = compacted.took.as_secs_f64();
-        figures.note("compact_seconds", "`compact`", seconds, "s");
-        let key = "compact_spans_per_second";
-        figures.note(key, "`compact`: spans a second", packed / seconds, "");
-        let memory = compacted.memory / 1e6;
-        figures.note("compact_memory", "`compact`: resident memory, most", memory, "MB");
-    }
-    Ok(())
 }
 
 /// The program checks all of it; one source, so one core checks, while others read and sort.

@@ -77,7 +77,7 @@ struct Asked {
     /// Seconds after which a report on the ledger is given up
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     timeout: u64,
-    /// Leaves months that are over as they were recorded, to compare with
+    /// Packs nothing, to compare with
     #[arg(long)]
     unpacked: bool,
     /// Keeps the long history's database until Enter is pressed, to look at it with psql

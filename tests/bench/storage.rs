@@ -59,7 +59,9 @@ pub async fn weigh(
     }
     let key = "bytes_per_desktop_day";
     figures.note(key, "desktops, a desktop and day, all of it", desktops, "bytes");
-    months(&all, asked, days, figures);
+    let share = "select coalesce(sum(pg_column_size(k)) filter (where not m.is_done)::float8 / sum(pg_column_size(k)), 0)
+                   from deskledger_data.packed k join deskledger_data.packed_month m using (source_id, month_from)";
+    months(&all, ledger.figure(share).await?, asked, days, figures);
 
     let spans = ledger.figure("select count(*) from deskledger_data.filed").await?;
     figures.note("spans", "spans filed", spans, "");
@@ -86,8 +88,9 @@ pub async fn weigh(
     Ok(())
 }
 
-/// Spans in the months that are over, and in the newest, with the open ones and the tables that are not by month.
-fn months(all: &[Relation], asked: &Asked, days: u32, figures: &mut Figures) {
+/// Spans in the months that are over, and in the newest, with the open ones and the tables that are not by month. Packed rows of all
+/// months are in one table: the newest has its share of that, by the rows themselves.
+fn months(all: &[Relation], share_of_newest: f64, asked: &Asked, days: u32, figures: &mut Figures) {
     let mut days_of: BTreeMap<String, f64> = BTreeMap::new();
     for day in 0..days {
         let day = workload::start() + TimeDelta::days(day.into());
@@ -100,13 +103,15 @@ fn months(all: &[Relation], asked: &Asked, days: u32, figures: &mut Figures) {
     let sum = |is_closed: bool| -> f64 {
         let spans = all.iter().filter(|relation| class(&relation.table) == "spans");
         spans
-            .filter(|relation| match &relation.month {
-                _ if relation.table.starts_with("packed") => is_closed,
+            .map(|relation| match &relation.month {
+                _ if relation.table.starts_with("packed") => {
+                    relation.bytes * if is_closed { 1.0 - share_of_newest } else { share_of_newest }
+                }
                 // What a month's end cuts is filed there, and what came after the last is of the newest.
-                Some(month) => (*month < live) == is_closed,
-                None => !is_closed,
+                Some(month) if (*month < live) == is_closed => relation.bytes,
+                None if !is_closed => relation.bytes,
+                _ => 0.0,
             })
-            .map(|relation| relation.bytes)
             .sum()
     };
     let bytes = sum(false) / desktops / live_days;

@@ -100,12 +100,12 @@ async fn a_month_that_is_over_is_packed_and_says_the_same_and_recording_goes_on(
     let (database, store) = ledger().await;
     let home = Home::new(&database);
     let all = history(32);
-    let (early, late) = all.split_at(all.len() / 32 * 20);
-    let (early, more) = early.rsplit_once('\n').unwrap();
-    record(&store, early, 7, usize::MAX).await;
+    let lines: Vec<&str> = all.lines().collect();
+    let (first_day, others) = lines.split_at(12);
+    record(&store, &first_day.join("\n"), 7, usize::MAX).await;
     let out = home.run(&["compact"]).await.expect(0).out;
-    assert_eq!(out, "nothing to pack: no month is over that is not packed already\n");
-    record(&store, &format!("{more}{late}"), 7, usize::MAX).await;
+    assert_eq!(out, "nothing to pack: no day is over that is not packed already\n");
+    record(&store, &others.join("\n"), 7, usize::MAX).await;
 
     let told = october(&database.pool).await;
     assert!(told.iter().all(|(_, rows)| !rows.is_empty()), "{told:?}");
@@ -132,7 +132,7 @@ async fn a_month_that_is_over_is_packed_and_says_the_same_and_recording_goes_on(
     assert_eq!(home.run(&["verify"]).await.expect(0).out.matches("ok").count(), 1);
 
     let out = home.run(&["compact"]).await.expect(0).out;
-    assert_eq!(out, "nothing to pack: no month is over that is not packed already\n");
+    assert_eq!(out, "nothing to pack: no day is over that is not packed already\n");
     // As an earlier version left it, which made no sums: they are made good.
     sqlx::raw_sql(
         "create table sums as select * from deskledger_data.packed;
@@ -157,6 +157,83 @@ async fn a_month_that_is_over_is_packed_and_says_the_same_and_recording_goes_on(
     assert_eq!(refused.errors(), ["error: there is no source `prd` in the ledger"]);
 }
 
+/// Day by day it becomes what it becomes at once.
+#[tokio::test]
+async fn a_month_that_lasts_is_packed_as_its_days_are_over() {
+    let (at_once, at_once_store) = ledger().await;
+    let all = history(33);
+    record(&at_once_store, &all, 7, usize::MAX).await;
+    let home = Home::new(&at_once);
+    home.run(&["compact"]).await.expect(0);
+
+    let (database, store) = ledger().await;
+    let home = Home::new(&database);
+    let lines: Vec<&str> = all.lines().collect();
+    let (mut packed, mut told) = (0, Vec::new());
+    for (nth, visits) in lines.chunks(31).enumerate() {
+        record(&store, &visits.join("\n"), 7, usize::MAX).await;
+        let before = (views(&database.pool).await, october(&database.pool).await);
+        let exported = home.run(&["export"]).await.expect(0).out;
+        told.push(home.run(&["compact"]).await.expect(0).out);
+        let rows = number(&database.pool, SPANS).await;
+        assert!(rows < 60, "after {nth}: {rows}");
+        let now =
+            number(&database.pool, "select sum(cardinality(events)) from deskledger_data.packed")
+                .await;
+        assert!(now > packed, "after {nth}: {packed}, then {now}");
+        packed = now;
+        assert_eq!(
+            (views(&database.pool).await, october(&database.pool).await),
+            before,
+            "after {nth}"
+        );
+        assert_eq!(home.run(&["export"]).await.expect(0).out, exported, "after {nth}");
+        assert_eq!(
+            home.run(&["verify"]).await.expect(0).out.matches("ok").count(),
+            1,
+            "after {nth}"
+        );
+    }
+    assert!(told[3].starts_with("2026-10-01 to 2026-10-10  prod: "), "{told:?}");
+    let last: Vec<&str> = told[12].lines().collect();
+    assert!(
+        last[0].starts_with("2026-10  prod: ")
+            && last[1].starts_with("2026-11-01 to 2026-11-01  prod: "),
+        "{last:?}"
+    );
+    for table in ["packed", "packed_month", "packed_group", "packed_group_month", "span"] {
+        let of = async |pool: &PgPool| {
+            rows(pool, &format!("select t::text from deskledger_data.{table} t order by 1")).await
+        };
+        assert_eq!(of(&database.pool).await, of(&at_once.pool).await, "{table}");
+    }
+}
+
+/// A recorder waits for three days to be over.
+#[tokio::test]
+async fn a_recorder_packs_the_days_of_a_month_that_lasts() {
+    let (database, store) = ledger().await;
+    let all = history(4);
+    let lines: Vec<&str> = all.lines().collect();
+    record(&store, &lines[..36].join("\n"), 7, usize::MAX).await;
+    assert_eq!(store.packable(None, 3).await.unwrap(), []);
+    record(&store, &lines[36..].join("\n"), 7, usize::MAX).await;
+    let home = Home::configured(
+        &database,
+        "[metrics]\nlisten = \"off\"\n[[source]]\nname = \"prod\"\nproject_id = \"p\"\n\
+         endpoint = \"http://127.0.0.1:9\"\nauth = { token = \"t\" }\n",
+    );
+    let before = views(&database.pool).await;
+    let running = home.start(&["collect"]);
+    running.says("2026-10-01 to 2026-10-03 is over: packed ").await;
+    running.signal(Signal::SIGKILL);
+    running.end().await;
+    let after = views(&database.pool).await;
+    for view in ["desktop_snapshots", "desktop_states", "coverage"] {
+        assert_eq!(after[view], before[view], "{view}");
+    }
+}
+
 /// What ends at the first visit of a month was seen last before the month.
 #[tokio::test]
 async fn a_month_that_goes_on_from_the_one_before_is_packed_as_well_as_that() {
@@ -164,7 +241,7 @@ async fn a_month_that_goes_on_from_the_one_before_is_packed_as_well_as_that() {
     record(&store, &history_from("2026-09-01T00:30:00Z", 62), 50, usize::MAX).await;
     let before = views(&database.pool).await;
     let mut left = Vec::new();
-    for month in store.packable(None).await.unwrap() {
+    for month in store.packable(None, 1).await.unwrap() {
         let packed = store.pack(&month, async |_, _| ()).await.unwrap().unwrap();
         assert!(packed.packed > 800, "{packed:?}");
         left.push(packed.left);
@@ -219,7 +296,7 @@ async fn what_does_not_come_out_as_it_went_in_stays_as_it_was() {
     .execute(&database.pool)
     .await
     .unwrap();
-    let months = store.packable(None).await.unwrap();
+    let months = store.packable(None, 1).await.unwrap();
     let packed = store.pack(&months[0], async |_, _| ()).await.unwrap().unwrap();
     let stay = number(&database.pool, SPANS).await;
     assert!(packed.packed < 10 && packed.left > 800, "{packed:?}");
@@ -233,7 +310,7 @@ async fn what_does_not_come_out_as_it_went_in_stays_as_it_was() {
 async fn a_server_that_unpacks_something_else_than_was_packed_is_found() {
     let (database, store) = ledger().await;
     record(&store, &history(32), 7, usize::MAX).await;
-    let months = store.packable(None).await.unwrap();
+    let months = store.packable(None, 1).await.unwrap();
     store.pack(&months[0], async |_, _| ()).await.unwrap().unwrap();
     let faults = async || {
         let verdicts = store.verify(None, &BTreeMap::new(), &Progress::default()).await;

@@ -730,7 +730,7 @@ async fn a_month_is_archived_and_pruned_and_nobody_claims_to_know_it_and_it_come
     let (database, store) = ledger().await;
     let home = Home::new(&database);
     record(&store, &winter(), 50, usize::MAX).await;
-    store.pack(&store.packable(None).await.unwrap()[0], async |_, _| ()).await.unwrap();
+    store.pack(&store.packable(None, 1).await.unwrap()[0], async |_, _| ()).await.unwrap();
     let before = (views(&database.pool).await, tables(&database.pool).await);
     let utilisation =
         ["utilisation", "--from", "2026-01-01", "--to", "2026-02-01", "--bucket", "all"];

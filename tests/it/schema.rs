@@ -544,7 +544,7 @@ async fn who_may_make_no_roles_migrates_and_says_what_is_left() {
     record(&store, &line("2026-11-05T08:00:00Z", Some("CONNECTED"), 1), 1, 1).await;
     assert_eq!(store.migrate().await.unwrap().left_to_do, [""; 0]);
     let verdicts =
-        store.pack(&store.packable(None).await.unwrap()[0], async |_, _| ()).await.unwrap();
+        store.pack(&store.packable(None, 1).await.unwrap()[0], async |_, _| ()).await.unwrap();
     assert!(verdicts.is_some_and(|packed| packed.packed > 0));
 
     for connection in [superuser, superuser_there, fresh] {

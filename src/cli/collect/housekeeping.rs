@@ -1,4 +1,4 @@
-//! What a recorder does for its ledger beside recording: it packs the months that are over.
+//! What a recorder does for its ledger beside recording: it packs the months that are over, and the days of the one that lasts.
 
 use std::time::Duration;
 
@@ -11,11 +11,13 @@ use crate::store::{Packable, Store, StoreError};
 
 /// How often it looks whether there is something to do.
 const LOOK: Duration = Duration::from_hours(1);
+/// How many days of a month that lasts are packed at a time: each time all that is packed of it is written anew.
+const DAYS: i32 = 3;
 
 /// Packing and pruning each leave a month alone that the other is at: in one recorder, they take turns.
 pub(super) static TURN: Mutex<()> = Mutex::const_new(());
 
-/// Packs the months that are over, of all sources of the ledger, whenever there are such. Several recorders may do so at once:
+/// Packs what is over, of all sources of the ledger, whenever there is enough. Several recorders may do so at once:
 /// one of them packs a source, and the others find nothing left to do.
 pub(super) async fn keep(store: &Store) {
     loop {
@@ -23,9 +25,9 @@ pub(super) async fn keep(store: &Store) {
         match pack_all(store).await {
             Ok(()) => {}
             // Whoever records says so.
-            Err(error) if error.is_away() => tracing::debug!("no month is packed: {error}"),
+            Err(error) if error.is_away() => tracing::debug!("nothing is packed: {error}"),
             // As it was, it is right too: it only takes more room. The next hour comes.
-            Err(error) => tracing::warn!("cannot pack a month that is over: {}", Chain(&error)),
+            Err(error) => tracing::warn!("cannot pack what is over: {}", Chain(&error)),
         }
         drop(turn);
         sleep(LOOK).await;
@@ -33,15 +35,16 @@ pub(super) async fn keep(store: &Store) {
 }
 
 async fn pack_all(store: &Store) -> Result<(), StoreError> {
-    let months = store.packable(None).await?;
-    for of_month in months.chunk_by(|one, other| one.month == other.month) {
+    let months = store.packable(None, DAYS).await?;
+    for of_month in
+        months.chunk_by(|one, other| (one.month, one.is_over()) == (other.month, other.is_over()))
+    {
         let mut packed = 0;
         for what in of_month {
             packed += pack(store, what).await?;
         }
-        let month = of_month[0].month;
-        if packed > 0 && !store.give_room_back(month).await? {
-            let name = month.format("span_%Y_%m");
+        if packed > 0 && !store.give_room_back(&of_month[0]).await? {
+            let name = of_month[0].month.format("span_%Y_%m");
             tracing::info!(
                 "the table deskledger_data.{name} is in use: `vacuum full` gives back the room of its packed spans"
             );
@@ -60,7 +63,7 @@ async fn pack(store: &Store, what: &Packable) -> Result<u64, StoreError> {
         left = packed.left,
         "source `{}`: {} is over: packed {} spans, {} stay as they are",
         harmless(&what.source),
-        what.month.format("%Y-%m"),
+        what.days(),
         packed.packed,
         packed.left
     );

@@ -661,7 +661,7 @@ async fn delete_spans(connection: &mut PgConnection, month: &Month) -> sqlx::Res
         "-- store::prune::delete_spans
          select count(*) from deskledger_data.filed
           where source_id = $1 and piece_from >= $2 and piece_from < $3 and piece_to >= $2 and piece_to <= $3
-            and packed_from <= $2 and packed_to >= $3",
+            and packed_from <= $2 and packed_to > $2",
     )
     .bind(month.source_id)
     .bind(month.month)

@@ -173,7 +173,7 @@ impl Store {
 const SPANS: &str = "-- store::prune::plan
     select (select count(*) from deskledger_data.filed f
              where f.source_id = $1 and f.piece_from >= $2 and f.piece_from < $3 and f.piece_to >= $2 and f.piece_to <= $3
-               and f.packed_from <= $2 and f.packed_to >= $3),
+               and f.packed_from <= $2 and f.packed_to > $2),
            (select coalesce(sum(pg_column_size(s)), 0)::bigint from deskledger_data.span s
              where s.source_id = $1 and s.piece_from >= $2 and s.piece_from < $3 and s.piece_to >= $2 and s.piece_to <= $3)
            + (select coalesce(sum(pg_column_size(k)), 0)::bigint from deskledger_data.packed k

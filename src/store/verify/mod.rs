@@ -216,9 +216,11 @@ async fn wrong_packing(connection: &mut PgConnection) -> sqlx::Result<Vec<(Sourc
          select distinct on (1) w.source_id, w.month_from, w.what, n.snapshot_id, n.sequence, n.observed_at
            from (select m.source_id, m.month_from, '`packed_month`' as what
                    from deskledger_data.packed_month m
-                  where m.month_to <> deskledger_report.month_end(m.month_from)
+                  -- One that lasts is packed up to a day.
+                  where m.month_to > deskledger_report.month_end(m.month_from)
+                     or m.month_to <= m.month_from
                      or m.is_whole
-                        and (m.at = '{}'
+                        and (m.at = '{}' or m.month_to <> deskledger_report.month_end(m.month_from)
                              or not exists (select from deskledger_data.head h
                                              where h.source_id = m.source_id and h.observed_at >= m.month_to)
                              or exists (select from deskledger_data.open_span o
@@ -230,10 +232,9 @@ async fn wrong_packing(connection: &mut PgConnection) -> sqlx::Result<Vec<(Sourc
                             || array(select s.observed_at from deskledger_data.snapshot s
                                       where s.source_id = m.source_id and s.desktops_outcome > 0
                                         and s.observed_at >= m.month_from and s.observed_at < m.month_to
-                                        -- What came while the month was packed already.
-                                        and s.observed_at <= m.at[cardinality(m.at) - 2]
                                       order by s.observed_at)
-                            || array[m.month_to - interval '1 microsecond', m.month_to]
+                            || array[deskledger_report.month_end(m.month_from) - interval '1 microsecond',
+                                     deskledger_report.month_end(m.month_from)]
                   union all
                  select m.source_id, m.month_from, '`packed_group_month`'
                    from deskledger_data.packed_group_month m
@@ -244,8 +245,6 @@ async fn wrong_packing(connection: &mut PgConnection) -> sqlx::Result<Vec<(Sourc
                         || array(select s.observed_at from deskledger_data.snapshot s
                                   where s.source_id = m.source_id and s.groups_outcome > 0
                                     and s.observed_at >= m.month_from and s.observed_at < m.month_to
-                                    -- What came while the month was packed already.
-                                    and s.observed_at <= m.at[cardinality(m.at) - 2]
                                   order by s.observed_at)
                         || array[m.month_to - interval '1 microsecond', m.month_to]
                   union all

@@ -80,7 +80,10 @@ pub async fn pack(store: &Store) -> u64 {
     for (source_id, source, from, to, desktops) in heads {
         let mut month = month_start(from);
         while month <= to {
-            let what = Packable { source_id, source: source.clone(), month, desktops };
+            // All visits so far, and none that is still to come.
+            let until = next_month(month).min(to + TimeDelta::microseconds(1));
+            let source = source.clone();
+            let what = Packable { source_id, source, month, until, desktops };
             packed += store.pack(&what, async |_, _| ()).await.unwrap().unwrap().packed;
             month = next_month(month);
         }

@@ -34,7 +34,7 @@ pub const FORMAT: LineFormat = LineFormat {
 pub async fn recorded(store: &Store) {
     let kept = record_with_late(store, &history(), 1, usize::MAX).await;
     assert_eq!(kept, 12);
-    for month in store.packable(None).await.unwrap() {
+    for month in store.packable(None, 1).await.unwrap() {
         assert!(
             store.pack(&month, async |_, _| ()).await.unwrap().unwrap().packed > 0,
             "{month:?}"

@@ -77,6 +77,7 @@ async fn a_change_of_any_column_of_any_table_is_found_and_names_a_snapshot() {
         "open_group_span.source_id",
         "open_span.source_id",
         "packed_group_month.source_id",
+        "packed_month.month_to",
         "packed_month.source_id",
         "person.source_id",
         "snapshot.groups_outcome",
