@@ -87,7 +87,7 @@ connected_piece as materialized (
      union all
     select l.* from last l where l.status_id = 1
 ),
--- Where a piece ends with its month, the one that goes on: on the last day of a month those are many.
+-- Where a piece ends with its month, the one that goes on: on the last day of a month those are many. Fewer are looked for one by one.
 beyond as materialized (
     select f.*
       from (select * from deskledger_report.row_pieces_at(
@@ -97,7 +97,7 @@ beyond as materialized (
             select * from deskledger_report.packed_pieces_at(
                        deskledger_report.month_end((select deskledger.instant(:'at', :'tz'))),
                        deskledger_report.month_end((select deskledger.instant(:'at', :'tz'))), :'source', 1::smallint)) f
-     where exists (select from connected_piece where ended = -5)
+     where (select count(*) from connected_piece where ended = -5) > 300
        and f.piece_from = deskledger_report.month_end((select deskledger.instant(:'at', :'tz')))
 ),
 goes_on as materialized (
@@ -111,7 +111,7 @@ goes_on as materialized (
 ender as materialized (
     select source_id, desktop_no, last_seen, piece_to, ended from goes_on where ended not in (-1, -5)
      union all
-    -- Few: what goes on under another label, and what lasts a whole month; or into one that is pruned, of which nobody knows the end. A
+    -- Few: what goes on under another label or into the next month, and what lasts a whole month; or into one that is pruned, of which nobody knows the end. A
     -- piece that goes on says that it was seen to the month's last microsecond: it was in the complete listings, at least.
     select p.source_id, p.desktop_no,
            coalesce(e.last_seen,

@@ -4,6 +4,7 @@
 //! `process::one_unreachable_source_does_not_stop_the_others`. Late ticks after a sleep are tested where ticks are
 //! made.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -462,6 +463,54 @@ async fn a_connection_before_a_gap_is_over_once_the_desktop_is_seen_otherwise() 
         let before = (json!("d-a"), json!("not observed"));
         assert_eq!(answer("08:30").await, [before, nobody_knows.clone()]);
         assert_eq!(answer("09:02").await, std::slice::from_ref(&nobody_knows));
+    }
+}
+
+/// On the last evening of a month all that is connected goes on into the next one: few are looked for one by one, many at once.
+#[tokio::test]
+async fn how_connections_end_in_the_next_month_is_known_of_few_and_of_many() {
+    for desktops in [20, 700] {
+        let (database, store) = ledger().await;
+        let ids: Vec<String> = (0..desktops).map(|no| format!("d-{no:03}")).collect();
+        let listing = |status: &dyn Fn(usize) -> Option<Option<&'static str>>| {
+            let seen = ids.iter().enumerate().filter_map(|(no, id)| Some((&**id, status(no)?)));
+            seen.map(|(id, status)| (id, status, &["alice"][..])).collect::<Vec<_>>()
+        };
+        // A third goes on, a third is disconnected, a third is gone.
+        let after = listing(&|no| [Some(CONNECTED), Some(DISCONNECTED), None][no % 3]);
+        let before = listing(&|_| Some(CONNECTED));
+        let visits: Vec<Value> = [
+            ("2026-10-31T23:40:00Z", &listing(&|_| Some(READY))),
+            ("2026-10-31T23:45:00Z", &before),
+            ("2026-10-31T23:50:00Z", &before),
+            ("2026-11-01T00:05:00Z", &before),
+            ("2026-11-01T00:10:00Z", &after),
+            ("2026-11-01T00:15:00Z", &after),
+        ]
+        .map(|(at, seen)| {
+            let mut visit = visit(at, seen);
+            visit["max_gap"] = json!("20m");
+            visit
+        })
+        .into();
+        recorded(&store, &visits).await;
+        let bounds = "desktop_id, first_seen, last_seen, started_after, ended_before";
+        let connections =
+            format!("select {bounds} from deskledger.connections order by desktop_id");
+        let asked = [("at", "2026-10-31T23:55:00Z"), ("tz", "UTC"), ("source", "")];
+        let answer = report_sql("connected-at", &asked);
+        let answer = format!("select {bounds} from ({answer}) told order by desktop_id");
+        for packed in [false, true] {
+            if packed {
+                pack(&store).await;
+            }
+            let told = rows(&database.pool, &answer).await;
+            assert_eq!(told.len(), ids.len());
+            assert_eq!(told, rows(&database.pool, &connections).await, "packed: {packed}");
+            let ends: BTreeSet<String> =
+                told.iter().map(|row| row["ended_before"].to_string()).collect();
+            assert_eq!(ends.len(), 2, "{ends:?}");
+        }
     }
 }
 
