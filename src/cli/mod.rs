@@ -141,7 +141,7 @@ pub enum Command {
     Verify(verify::Args),
     /// Bring the ledger to this version's schema; with `--plan`, say what is left, and how long it will take.
     Migrate(migrate::Args),
-    /// Pack the days that are over, to a twentieth of the room.
+    /// Pack the days that are over, to a tenth of the room.
     Compact(compact::Args),
     /// Put a pseudonym in the place of a person, everywhere and for good.
     EraseUser(erase_user::Args),
