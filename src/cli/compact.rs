@@ -46,9 +46,7 @@ async fn compact(store: &Store, source: Option<&str>) -> anyhow::Result<String> 
         return Ok("nothing to pack: no day is over that is not packed already\n".to_owned());
     }
     let mut text = String::new();
-    for of_month in
-        months.chunk_by(|one, other| (one.month, one.is_over()) == (other.month, other.is_over()))
-    {
+    for of_month in months.chunk_by(Packable::goes_with) {
         let mut packed_any = false;
         for what in of_month {
             let desktops = what.desktops.unsigned_abs().into();

@@ -45,6 +45,12 @@ impl Packable {
         self.until == next_month(self.month)
     }
 
+    /// Whether its spans are in the same table as the other's, and it is as much over.
+    #[must_use]
+    pub fn goes_with(&self, other: &Self) -> bool {
+        (self.month, self.is_over()) == (other.month, other.is_over())
+    }
+
     /// The days that are to be packed by then, for a person: `2026-10`, or `2026-11-01 to 2026-11-12`.
     #[must_use]
     pub fn days(&self) -> String {

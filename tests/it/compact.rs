@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::exchange::views;
 use crate::support::ledger::{ledger, pack, record, report_sql, rows};
+use crate::support::postgres::TestDatabase;
 use crate::support::program::Home;
 
 /// A visit every two hours of October, and of the first day of November: desktops that are used by day, each its own
@@ -237,20 +238,8 @@ async fn a_recorder_packs_the_days_of_a_month_that_lasts() {
     record(&store, &lines[..36].join("\n"), 7, usize::MAX).await;
     assert_eq!(store.packable(None, 3).await.unwrap(), []);
     record(&store, &lines[36..].join("\n"), 7, usize::MAX).await;
-    let home = Home::configured(
-        &database,
-        "[metrics]\nlisten = \"off\"\n[[source]]\nname = \"prod\"\nproject_id = \"p\"\n\
-         endpoint = \"http://127.0.0.1:9\"\nauth = { token = \"t\" }\n",
-    );
-    let before = views(&database.pool).await;
-    let running = home.start(&["collect"]);
-    running.says("2026-10-01 to 2026-10-03 is over: packed ").await;
-    running.signal(Signal::SIGKILL);
-    running.end().await;
-    let after = views(&database.pool).await;
-    for view in ["desktop_snapshots", "desktop_states", "coverage"] {
-        assert_eq!(after[view], before[view], "{view}");
-    }
+    let words = "2026-10-01 to 2026-10-03 is over: packed ";
+    a_recorder_says_and_answers_stay(&database, words).await;
 }
 
 /// What ends at the first visit of a month was seen last before the month.
@@ -275,28 +264,33 @@ async fn a_month_that_goes_on_from_the_one_before_is_packed_as_well_as_that() {
     assert!(verdicts.unwrap().iter().all(|verdict| verdict.fault.is_none()));
 }
 
-#[tokio::test]
-async fn a_recorder_packs_by_itself_what_is_over() {
-    let (database, store) = ledger().await;
-    record(&store, &history(32), 7, usize::MAX).await;
+/// A recorder of `prod`, which it cannot visit, packs and says so; what was recorded is answered as before.
+async fn a_recorder_says_and_answers_stay(database: &TestDatabase, words: &str) {
     let home = Home::configured(
-        &database,
+        database,
         "[metrics]\nlisten = \"off\"\n[[source]]\nname = \"prod\"\nproject_id = \"p\"\n\
          endpoint = \"http://127.0.0.1:9\"\nauth = { token = \"t\" }\n",
     );
     let before = views(&database.pool).await;
     let running = home.start(&["collect"]);
-    running.says("2026-10 is over: packed ").await;
+    running.says(words).await;
     // Its visit would be waited for, and nothing that is packed depends on an orderly end.
     running.signal(Signal::SIGKILL);
     running.end().await;
-    let left = number(&database.pool, "select count(*) from deskledger_data.span_2026_10").await;
-    assert!(left < 20, "{left}");
     let after = views(&database.pool).await;
     // The others say that it tried to visit, and could not.
     for view in ["desktop_snapshots", "desktop_states", "coverage"] {
         assert_eq!(after[view], before[view], "{view}");
     }
+}
+
+#[tokio::test]
+async fn a_recorder_packs_by_itself_what_is_over() {
+    let (database, store) = ledger().await;
+    record(&store, &history(32), 7, usize::MAX).await;
+    a_recorder_says_and_answers_stay(&database, "2026-10 is over: packed ").await;
+    let left = number(&database.pool, "select count(*) from deskledger_data.span_2026_10").await;
+    assert!(left < 20, "{left}");
 }
 
 #[tokio::test]
@@ -377,7 +371,6 @@ async fn a_server_that_unpacks_something_else_than_was_packed_is_found() {
 /// A visit of the very last microsecond of a month is one of its visits, and what was seen then was there: packed or not.
 #[tokio::test]
 async fn what_is_seen_at_the_last_microsecond_of_a_month_stays_what_it_was() {
-    let (database, store) = ledger().await;
     let seen = json!([{ "desktop_id": "d-0", "desktop_name": "D0", "connect_status": "CONNECTED", "attach_users": [] }]);
     let groups = json!([{ "static_name": "pool", "in_use_num": 1 }]);
     let history: String = [
@@ -393,21 +386,33 @@ async fn what_is_seen_at_the_last_microsecond_of_a_month_stays_what_it_was() {
         let mut line = json!({ "source": "prod", "observed_at": at, "max_gap": "16m" });
         if *is_read {
             line["desktops"] = seen.clone();
+            // Something to be packed before that visit.
+            if at.contains("23:40") {
+                line["desktops"][0]["connect_status"] = json!("REGISTERED");
+            }
             line["total_count"] = json!(1);
             line["statics"] = groups.clone();
         }
         format!("{line}\n")
     })
     .collect();
-    record(&store, &history, 1, usize::MAX).await;
-    let before = views(&database.pool).await;
-    assert_eq!(before["desktop_snapshots"].len(), 4);
-    assert_eq!(before["group_snapshots"].len(), 4);
-    pack(&store).await;
-    let after = views(&database.pool).await;
-    for (view, rows) in &before {
-        assert_eq!(rows, &after[view], "{view}");
+    let (early, late) = history.split_at(history.match_indices('\n').nth(1).unwrap().0 + 1);
+    for is_packed_before in [false, true] {
+        let (database, store) = ledger().await;
+        record(&store, early, 1, usize::MAX).await;
+        if is_packed_before {
+            assert_eq!(pack(&store).await, 1);
+        }
+        record(&store, late, 1, usize::MAX).await;
+        let before = views(&database.pool).await;
+        assert_eq!(before["desktop_snapshots"].len(), 4);
+        assert_eq!(before["group_snapshots"].len(), 4);
+        pack(&store).await;
+        let after = views(&database.pool).await;
+        for (view, rows) in &before {
+            assert_eq!(rows, &after[view], "{view}");
+        }
+        let verdicts = store.verify(None, &BTreeMap::new(), &Progress::default()).await.unwrap();
+        assert_eq!(verdicts[0].fault, None);
     }
-    let verdicts = store.verify(None, &BTreeMap::new(), &Progress::default()).await.unwrap();
-    assert_eq!(verdicts[0].fault, None);
 }

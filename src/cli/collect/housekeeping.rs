@@ -36,9 +36,7 @@ pub(super) async fn keep(store: &Store) {
 
 async fn pack_all(store: &Store) -> Result<(), StoreError> {
     let months = store.packable(None, DAYS).await?;
-    for of_month in
-        months.chunk_by(|one, other| (one.month, one.is_over()) == (other.month, other.is_over()))
-    {
+    for of_month in months.chunk_by(Packable::goes_with) {
         let mut packed = 0;
         for what in of_month {
             packed += pack(store, what).await?;
