@@ -210,6 +210,35 @@ async fn a_month_that_lasts_is_packed_as_its_days_are_over() {
     }
 }
 
+/// As many rows go whether a month was packed up to its end, half-way or not at all.
+#[tokio::test]
+async fn a_month_that_is_packed_in_part_is_pruned_as_a_whole() {
+    let all = history(32);
+    let lines: Vec<&str> = all.lines().collect();
+    let (early, late) = lines.split_at(240);
+    let mut told = Vec::new();
+    for is_packed in [false, true] {
+        let (database, store) = ledger().await;
+        let home = Home::new(&database);
+        record(&store, &early.join("\n"), 7, usize::MAX).await;
+        if is_packed {
+            home.run(&["compact"]).await.expect(0);
+        }
+        record(&store, &late.join("\n"), 7, usize::MAX).await;
+        let plan = home.run(&["prune", "--spans", "1d", "--plan", "--format", "json"]).await;
+        let plan: Vec<Value> = serde_json::from_str(&plan.expect(0).out).unwrap();
+        let rows: Vec<Value> = plan.iter().map(|month| month["rows"].clone()).collect();
+        let done = home.run(&["prune", "--spans", "1d", "--no-archive"]).await.expect(0).out;
+        let left = "select count(*) from deskledger_data.filed where packed_to <= '2026-11-01'
+                       or piece_to <= '2026-11-01'";
+        assert_eq!(number(&database.pool, left).await, 0);
+        home.run(&["verify"]).await.expect(0);
+        told.push((rows, done));
+    }
+    assert!(told[0].0[0].as_i64().unwrap() > 800, "{told:?}");
+    assert_eq!(told[0], told[1]);
+}
+
 /// A plan that expects one row of what is packed reads all snapshots for each that there is.
 #[tokio::test]
 async fn views_are_planned_for_as_many_rows_as_are_packed() {

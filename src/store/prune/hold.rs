@@ -228,7 +228,7 @@ pub(super) async fn holds(
                       join deskledger_data.label l using (source_id, label_no)
                       join deskledger_data.assignment a using (source_id, assignment_no)
                      where f.source_id = $1 and f.piece_from >= $3 and f.piece_from < $4 and f.piece_to >= $3 and f.piece_to <= $4
-                       and f.packed_from <= $3 and f.packed_to >= $4
+                       and f.packed_from <= $3 and f.packed_to > $3
                        and (h.desktop is null or h.desktop in (d.desktop_id, l.desktop_name))
                        and (h."user" is null
                             or exists (select from deskledger_data.person p

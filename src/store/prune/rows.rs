@@ -204,7 +204,7 @@ impl Stored {
                     connection_first_seen, connection_started_after, disconnected_at
                from deskledger_data.filed
               where source_id = $1 and piece_from >= $2 and piece_from < $3 and piece_to >= $2 and piece_to <= $3
-                and packed_from <= $2 and packed_to >= $3",
+                and packed_from <= $2 and packed_to > $2",
         )
         .bind(month.source_id)
         .bind(month.month)
