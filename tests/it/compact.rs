@@ -228,6 +228,11 @@ async fn a_month_that_is_packed_in_part_is_pruned_as_a_whole() {
         let plan = home.run(&["prune", "--spans", "1d", "--plan", "--format", "json"]).await;
         let plan: Vec<Value> = serde_json::from_str(&plan.expect(0).out).unwrap();
         let rows: Vec<Value> = plan.iter().map(|month| month["rows"].clone()).collect();
+        // A hold of a name that nobody has any more: it is in what is packed alone.
+        home.run(&["hold", "add", "--desktop", "d2", "--reason", "case"]).await.expect(0);
+        let held = home.run(&["prune", "--spans", "1d", "--plan"]).await.expect(0).out;
+        assert!(held.contains("hold 1: case"), "{held}");
+        home.run(&["hold", "drop", "1", "--reason", "done"]).await.expect(0);
         let done = home.run(&["prune", "--spans", "1d", "--no-archive"]).await.expect(0).out;
         let left = "select count(*) from deskledger_data.filed where packed_to <= '2026-11-01'
                        or piece_to <= '2026-11-01'";
