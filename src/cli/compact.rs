@@ -7,7 +7,7 @@ use super::ledger::Ledger;
 use super::progress::Bar;
 use crate::domain::harmless;
 use crate::error::usage;
-use crate::store::{Packable, Store};
+use crate::store::{Packable, Packed, Store, Why};
 
 /// Arguments of `compact`.
 #[derive(Debug, clap::Args)]
@@ -42,10 +42,10 @@ async fn compact(store: &Store, source: Option<&str>) -> anyhow::Result<String> 
         )));
     }
     let months = store.packable(source, 1).await?;
-    if months.is_empty() {
-        return Ok("nothing to pack: no day is over that is not packed already\n".to_owned());
-    }
     let mut text = String::new();
+    if months.is_empty() {
+        text += "nothing to pack: no day is over that is not packed already\n";
+    }
     for of_month in months.chunk_by(Packable::goes_with) {
         let mut packed_any = false;
         for what in of_month {
@@ -56,9 +56,9 @@ async fn compact(store: &Store, source: Option<&str>) -> anyhow::Result<String> 
             text += &match packed? {
                 Some(packed) => {
                     packed_any |= packed.packed > 0;
-                    line(what, &format!("{} spans packed, {} stay", packed.packed, packed.left))
+                    line(&what.days(), &what.source, &outcome(packed))
                 }
-                None => line(what, "someone else is packing it"),
+                None => line(&what.days(), &what.source, "someone else is packing it"),
             };
         }
         if packed_any && !store.give_room_back(&of_month[0]).await? {
@@ -70,9 +70,25 @@ async fn compact(store: &Store, source: Option<&str>) -> anyhow::Result<String> 
             );
         }
     }
+    for month in store.unpackable(source).await? {
+        let why = match month.why {
+            Why::Open => "until it is listed again: what it was listed with last goes on",
+            Why::LastMicrosecond => "since it was visited at the month's last microsecond",
+            Why::TooManyVisits => "since it was visited more often than packing can number",
+        };
+        let spans = format!("{} spans stay rows, {why}", month.spans);
+        text += &line(&month.month.format("%Y-%m").to_string(), &month.source, &spans);
+    }
     Ok(text)
 }
 
-fn line(what: &Packable, outcome: &str) -> String {
-    format!("{}  {}: {outcome}\n", what.days(), harmless(&what.source))
+fn outcome(packed: Packed) -> String {
+    match packed.left {
+        0 => format!("{} spans packed", packed.packed),
+        left => format!("{} spans packed, {left} stay rows", packed.packed),
+    }
+}
+
+fn line(days: &str, source: &str, outcome: &str) -> String {
+    format!("{days}  {}: {outcome}\n", harmless(source))
 }

@@ -50,7 +50,9 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
         None => private::home()?.join("demo"),
     };
     let mut config = globals.configuration()?;
-    config.database_url = None;
+    if config.database_url.take().is_some() {
+        eprintln!("The database that is configured is left alone: a demo has a ledger of its own.");
+    }
     config.data_dir = Some(data_dir.clone());
     eprintln!("Starting a private PostgreSQL in {} …", data_dir.display());
     let ledger = Ledger::open(&config).await?;

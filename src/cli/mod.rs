@@ -87,7 +87,7 @@ pub struct Globals {
     /// Say more; twice, still more.
     #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
     pub verbose: u8,
-    /// Say only what went wrong.
+    /// Log only what went wrong; what a command answers is printed all the same.
     #[arg(short, long, global = true)]
     pub quiet: bool,
 }

@@ -36,7 +36,7 @@ pub use facts::{Rights, Roster, ServerFacts, Standing, TableSize};
 pub use late::{Late, LateLines};
 pub use lease::{Candidate, LONGEST_TERM, Leadership};
 pub use listings::{ClosedGap, FailedVisits, Outage};
-pub use pack::{Packable, Packed};
+pub use pack::{Packable, Packed, Unpackable, Why};
 pub use recorder::{Recorded, Recorder};
 pub use replay::Replay;
 pub use schema::{MIGRATION_PATIENCE, Migrated, newest_schema_version};

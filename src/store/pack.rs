@@ -72,6 +72,42 @@ pub struct Packed {
     pub left: u64,
 }
 
+/// A month of one source that is over and stays as it is, or as far packed as it is.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Unpackable {
+    /// The source.
+    pub source: String,
+    /// Where the month begins (UTC).
+    #[sqlx(rename = "month_from")]
+    pub month: Instant,
+    /// How many spans are rows.
+    pub spans: i64,
+    /// Why.
+    #[sqlx(try_from = "String")]
+    pub why: Why,
+}
+
+/// Why a month is not packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Something that is open reaches into it: its source was not listed since.
+    Open,
+    /// It was visited at its last microsecond, which stands for what goes on.
+    LastMicrosecond,
+    /// It has more visits than an event can number.
+    TooManyVisits,
+}
+
+impl From<String> for Why {
+    fn from(text: String) -> Self {
+        match &*text {
+            "open" => Self::Open,
+            "last microsecond" => Self::LastMicrosecond,
+            _ => Self::TooManyVisits,
+        }
+    }
+}
+
 impl Store {
     /// What can be packed, of all sources or of one, the oldest first: months that are over, and the one that lasts as far as its days
     /// are over, if those are at least so many that are not packed yet. A month is over for a source when a visit was recorded after
@@ -114,6 +150,45 @@ impl Store {
         .fetch_all(&self.pool)
         .await
         .map_err(StoreError::while_trying("look for months to pack"))
+    }
+
+    /// The months that are over and cannot be packed, of all sources or of one, the oldest first.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn unpackable(&self, source: Option<&str>) -> Result<Vec<Unpackable>, StoreError> {
+        sqlx::query_as(
+            "-- store::pack::unpackable
+             select s.name as source, m.month_from,
+                    (select count(*) from deskledger_data.span n
+                      where n.source_id = h.source_id and n.piece_to > m.month_from and n.piece_to <= m.month_to) as spans,
+                    case when p.is_done is not true then 'open'
+                         when exists (select from deskledger_data.snapshot n
+                                       where n.source_id = h.source_id and n.desktops_outcome > 0
+                                         and n.observed_at = m.month_to - interval '1 microsecond') then 'last microsecond'
+                         else 'too many visits' end as why
+               from deskledger_data.head h
+               join deskledger_data.source s using (source_id)
+              cross join generate_series(
+                     date_trunc('month', h.first_at at time zone 'UTC'),
+                     date_trunc('month', h.observed_at at time zone 'UTC'),
+                     interval '1 month') month
+              cross join lateral (select month at time zone 'UTC' as month_from,
+                                         (month + interval '1 month') at time zone 'UTC' as month_to) m
+               left join deskledger_data.packed_month p on p.source_id = h.source_id and p.month_from = m.month_from
+              where ($1::text is null or s.name = $1)
+                and m.month_to <= h.observed_at
+                and case when p.is_done then p.month_to < m.month_to or p.at = '{}'
+                         else exists (select from deskledger_data.open_span o
+                                       where o.source_id = h.source_id and o.piece_from < m.month_to) end
+                and not exists (select from deskledger_report.pruned p
+                                 where p.source_id = h.source_id and p.month_from = m.month_from and p.class = 'spans')
+              order by m.month_from, s.name",
+        )
+        .bind(source)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::while_trying("look for months that cannot be packed"))
     }
 
     /// Packs a month of a source, in transactions of some hundred desktops each; it may be stopped between any two, and goes on

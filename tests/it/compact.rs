@@ -121,7 +121,7 @@ async fn a_month_that_is_over_is_packed_and_says_the_same_and_recording_goes_on(
     let out = home.run(&["compact", "--source", "prod"]).await.expect(0).out;
     let left = number(&database.pool, "select count(*) from deskledger_data.span_2026_10").await;
     let packed = spans - number(&database.pool, SPANS).await;
-    assert_eq!(out, format!("2026-10  prod: {packed} spans packed, {left} stay\n"));
+    assert_eq!(out, format!("2026-10  prod: {packed} spans packed, {left} stay rows\n"));
     // What goes on under a new name says where its connection began, and what a listing left out is odd.
     assert!(packed > 800 && left > 0 && left < 20, "{out}");
     assert!(number(&database.pool, SIZE).await * 5 < size);
@@ -148,7 +148,7 @@ async fn a_month_that_is_over_is_packed_and_says_the_same_and_recording_goes_on(
     .unwrap();
     assert_eq!(home.run(&["verify"]).await.expect(0).out.matches("ok").count(), 1);
     let out = home.run(&["compact"]).await.expect(0).out;
-    assert_eq!(out, format!("2026-10  prod: 0 spans packed, {left} stay\n"));
+    assert_eq!(out, format!("2026-10  prod: 0 spans packed, {left} stay rows\n"));
     let odd = "select count(*) from ((table sums except table deskledger_data.packed)
                                      union all (table deskledger_data.packed except table sums)) odd";
     assert_eq!(number(&database.pool, odd).await, 0);
@@ -196,6 +196,14 @@ async fn a_month_that_lasts_is_packed_as_its_days_are_over() {
         );
     }
     assert!(told[3].starts_with("2026-10-01 to 2026-10-10  prod: "), "{told:?}");
+    // The month that lasts has no sums, but says what breaks off.
+    let forgotten = "update deskledger_data.packed set breaks = null where month_from >= '2026-11-01' and desktop_no = 1";
+    assert!(sqlx::raw_sql(forgotten).execute(&database.pool).await.unwrap().rows_affected() > 0);
+    let found = home.run(&["verify"]).await.expect(1).out;
+    assert!(found.contains("a sum in `packed` of desktop number 1 in 2026-11"), "{found}");
+    let right = forgotten.replace("null", "'{}'");
+    sqlx::raw_sql(AssertSqlSafe(right)).execute(&database.pool).await.unwrap();
+    home.run(&["verify"]).await.expect(0);
     let last: Vec<&str> = told[12].lines().collect();
     assert!(
         last[0].starts_with("2026-10  prod: ")
@@ -442,6 +450,13 @@ async fn what_is_seen_at_the_last_microsecond_of_a_month_stays_what_it_was() {
         assert_eq!(before["desktop_snapshots"].len(), 4);
         assert_eq!(before["group_snapshots"].len(), 4);
         pack(&store).await;
+        let left =
+            number(&database.pool, "select count(*) from deskledger_data.span_2026_10").await;
+        let out = Home::new(&database).run(&["compact"]).await.expect(0).out;
+        let stay = format!(
+            "2026-10  prod: {left} spans stay rows, since it was visited at the month's last microsecond\n"
+        );
+        assert!(out.starts_with("nothing to pack: ") && out.ends_with(&stay), "{out}");
         let after = views(&database.pool).await;
         for (view, rows) in &before {
             assert_eq!(rows, &after[view], "{view}");

@@ -129,7 +129,7 @@ async fn read(
     let found =
         copy::all(connection, &stored::packed_month(source, from), stored::instants).await?;
     // Without it, no row can be as it should.
-    let (month, is_whole) = found.into_iter().next().unwrap_or_default();
+    let (month, is_whole, is_part) = found.into_iter().next().unwrap_or_default();
     let (mut mark, mut malformed, mut wrong_sum) = (Mark::default(), None, None);
     let (mut rows, mut bytes) = (Vec::new(), Vec::new());
     let wrong = |what: String| {
@@ -148,7 +148,7 @@ async fn read(
             sums if is_whole || sums.observed.is_some() => all,
             // Sums are of whole months. Of one that lasts what breaks off is known, and of one that an early version packed nothing.
             sums => Sums {
-                breaks: sums.breaks.as_ref().map(|_| all.breaks.unwrap_or_default()),
+                breaks: (is_part || sums.breaks.is_some()).then(|| all.breaks.unwrap_or_default()),
                 ..Sums::default()
             },
         };

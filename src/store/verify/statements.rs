@@ -129,16 +129,17 @@ pub(super) fn packed_months(source: SourceId) -> String {
 
 pub(super) fn packed_month(source: SourceId, month: Instant) -> String {
     format!(
-        "select at, deskledger_data.finishes(source_id, at), is_whole
-           from (select source_id, is_whole, deskledger_report.whole(at) as at
+        "select at, deskledger_data.finishes(source_id, at), is_whole,
+                month_to <> deskledger_report.month_end(month_from)
+           from (select source_id, month_from, month_to, is_whole, deskledger_report.whole(at) as at
                    from deskledger_data.packed_month where source_id = {source} and month_from = {}) m",
         literal(month)
     )
 }
 
-/// The instants of a packed month, and whether its sums have to be there.
-pub(super) fn instants(row: &mut Fields<'_>) -> Result<(Month, bool), Malformed> {
-    Ok((Month { at: row.instants()?, finished: row.instants()? }, row.bool()?))
+/// The instants of a packed month, whether its sums have to be there, and whether it is packed in part.
+pub(super) fn instants(row: &mut Fields<'_>) -> Result<(Month, bool, bool), Malformed> {
+    Ok((Month { at: row.instants()?, finished: row.instants()? }, row.bool()?, row.bool()?))
 }
 
 /// What is packed in a month, as it is stored.
