@@ -17,7 +17,7 @@ use crate::domain::{Instant, harmless, parse_duration};
 use crate::error::{Chain, usage};
 use crate::retention::{Outcome, RetentionError, prune};
 use crate::store::Store;
-use crate::store::prune::Due;
+use crate::store::prune::{Due, Kept};
 
 /// Arguments of `prune`. What is not given is as configured in `[retention]`.
 #[derive(Debug, clap::Args)]
@@ -107,7 +107,6 @@ fn ages(args: &Args, configured: &RetentionSettings) -> anyhow::Result<Ages> {
             "everything is kept for ever: give `--spans AGE`, or configure `[retention]`"
         )));
     }
-    ages.check().map_err(usage)?;
     Ok(ages)
 }
 
@@ -127,6 +126,12 @@ async fn run_on(
     }
     let now = Clock::System.now();
     let plan = store.plan(ages, args.source.as_deref(), now).await?;
+    // An age alone will do where what needs it is gone already.
+    let needed = |due: &Due| matches!(due.kept, Some(Kept::Needed(_)));
+    let (is_needed, is_any) = (plan.iter().any(needed), plan.iter().any(|due| due.kept.is_none()));
+    if is_needed || !is_any {
+        ages.check().map_err(usage)?;
+    }
     let mut output = std::io::stdout();
     if args.plan {
         let text = match args.format {
