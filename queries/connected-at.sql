@@ -51,15 +51,14 @@ with asked as (
                           order by v.observed_at desc limit 1) c on true
      where :'source' = '' or s.source = :'source'
 ),
+since as materialized (
+    select deskledger.instant(:'at', :'tz') as at, coalesce(min(coalesce(complete_at, '-infinity')), '-infinity') as since from asked
+),
 -- What is CONNECTED and holds then; and what was seen last by then, with nothing after it in time.
 piece as materialized (
-    select * from deskledger_report.row_pieces_at(
-                      (select deskledger.instant(:'at', :'tz')),
-                      coalesce((select min(coalesce(complete_at, '-infinity')) from asked), '-infinity'), :'source', 1::smallint)
-     union all
-    select * from deskledger_report.packed_pieces_at(
-                      (select deskledger.instant(:'at', :'tz')),
-                      coalesce((select min(coalesce(complete_at, '-infinity')) from asked), '-infinity'), :'source', 1::smallint)
+    select p.*
+      from since q
+     cross join lateral deskledger_report.pieces_at(q.at, q.since, :'source', 1::smallint, null) p
 ),
 -- Of the latter the newest of each desktop, unless the newest complete listing by then came after it: that one observed the desktop,
 -- or its absence. Whatever holds is newer.
@@ -76,29 +75,22 @@ last as materialized (
      where p.piece_to <= (select deskledger.instant(:'at', :'tz')) and p.last_seen >= coalesce(a.complete_at, '-infinity')
        and (p.source_id, p.desktop_no) not in (
            select h.source_id, h.desktop_no
-             from deskledger_report.row_pieces_at((select deskledger.instant(:'at', :'tz')), null, :'source', null) h
-            union all
-           select h.source_id, h.desktop_no
-             from deskledger_report.packed_pieces_at((select deskledger.instant(:'at', :'tz')), null, :'source', null) h)
+             from since q
+            cross join lateral deskledger_report.pieces_at(q.at, null, :'source', null, null) h)
      order by p.source_id, p.desktop_no, p.piece_from desc
 ),
-connected_piece as materialized (
+connected_piece as not materialized (
     select p.*, 'observed' as certainty from piece p where p.piece_to > (select deskledger.instant(:'at', :'tz'))
      union all
     select l.* from last l where l.status_id = 1
 ),
--- Where a piece ends with its month, the one that goes on: on the last day of a month those are many. Fewer are looked for one by one.
+-- Where a piece ends with its month, the one that goes on: on the last day of a month those are many.
 beyond as materialized (
     select f.*
-      from (select * from deskledger_report.row_pieces_at(
-                       deskledger_report.month_end((select deskledger.instant(:'at', :'tz'))),
-                       deskledger_report.month_end((select deskledger.instant(:'at', :'tz'))), :'source', 1::smallint)
-             union all
-            select * from deskledger_report.packed_pieces_at(
-                       deskledger_report.month_end((select deskledger.instant(:'at', :'tz'))),
-                       deskledger_report.month_end((select deskledger.instant(:'at', :'tz'))), :'source', 1::smallint)) f
-     where (select count(*) from connected_piece where ended = -5) > 300
-       and f.piece_from = deskledger_report.month_end((select deskledger.instant(:'at', :'tz')))
+      from (select deskledger_report.month_end(deskledger.instant(:'at', :'tz')) as at, array_agg(desktop_no) as desktops
+              from connected_piece where ended = -5 having count(*) > 0) q
+     cross join lateral deskledger_report.pieces_at(q.at, q.at, :'source', 1::smallint, q.desktops) f
+     where f.piece_from = q.at
 ),
 goes_on as materialized (
     select p.source_id, p.desktop_no, coalesce(f.piece_to, p.piece_to) as piece_to, coalesce(f.ended, p.ended) as ended,
@@ -132,7 +124,7 @@ ender as materialized (
      where p.ended in (-1, -5)
 ),
 connected as (
-    select s.source, d.desktop_id, n.desktop_name, n.users, n.attribution,
+    select s.source, p.desktop_id, p.desktop_name, p.users, p.attribution,
            coalesce(p.connection_first_seen, p.first_seen) as first_seen,
            coalesce(e.last_seen, p.last_seen) as last_seen,
            case when p.connection_first_seen is null then p.started_after
@@ -141,20 +133,13 @@ connected as (
            p.certainty
       from connected_piece p
       join deskledger_report.source s using (source_id)
-      join deskledger_report.desktop d using (source_id, desktop_no)
-      join deskledger_report.label n on n.source_id = p.source_id and n.label_no = p.label_no
       left join ender e on e.source_id = p.source_id and e.desktop_no = p.desktop_no
 ),
 -- Where a listing was partial: how many were present all the same.
 counted as (
     select p.source_id, count(distinct p.desktop_no) as present
-      from (select * from deskledger_report.row_pieces_at(
-                       (select deskledger.instant(:'at', :'tz')),
-                       coalesce((select min(coalesce(complete_at, '-infinity')) from asked), '-infinity'), :'source', null)
-             union all
-            select * from deskledger_report.packed_pieces_at(
-                       (select deskledger.instant(:'at', :'tz')),
-                       coalesce((select min(coalesce(complete_at, '-infinity')) from asked), '-infinity'), :'source', null)) p
+      from since q
+     cross join lateral deskledger_report.pieces_at(q.at, q.since, :'source', null, null) p
       join asked a using (source_id)
      where exists (select from asked where desktops_outcome = 1)
        and (p.piece_to > (select deskledger.instant(:'at', :'tz')) or p.last_seen >= coalesce(a.complete_at, '-infinity'))

@@ -36,7 +36,7 @@ select c.source, c.desktop_id, c.desktop_name, u.user_name, c.attribution, c.fir
        c.started_after, c.started_by, c.ended_before, c.ended_by, c.ended_as,
        greatest(c.last_seen - c.started_by, interval '0') as min_duration,
        c.ended_by - c.started_after as max_duration
-  from deskledger_report.user_label u
+  from deskledger_report.assigned_user u
   join deskledger_report.connection c using (source_id, label_no)
  where (u.user_name = :'user' or u.user_id = :'user')
    -- Says nothing new, but leads to the spans of a few desktops before anything is joined to them.

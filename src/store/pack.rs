@@ -318,6 +318,16 @@ impl Store {
             ]);
         } else {
             statements.push(format!("vacuum (analyze) deskledger_data.span_{month}"));
+            // A range of blocks says what it ever held, and what is packed would be looked for in all of them.
+            statements.push(format!(
+                "select count(brin_desummarize_range(i.indexrelid, b)), brin_summarize_new_values(i.indexrelid)
+                   from pg_index i
+                   join pg_class c on c.oid = i.indexrelid and pg_has_role(c.relowner, 'usage')
+                   join pg_am a on a.oid = c.relam and a.amname = 'brin'
+                  cross join generate_series(0, pg_relation_size(i.indrelid) / current_setting('block_size')::bigint - 1) b
+                  where i.indrelid = 'deskledger_data.span_{month}'::regclass
+                  group by i.indexrelid"
+            ));
         }
         statements.extend([
             // What was written anew left its older form behind.

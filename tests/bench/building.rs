@@ -12,7 +12,7 @@ use deskledger::store::{Recorder, Store};
 use tokio::sync::mpsc;
 
 use super::figures::Figures;
-use super::server::Ledger;
+use super::server::{LOG_POSITION, Ledger};
 use super::writecost::Fleet;
 use super::{Asked, Outcome, workload};
 
@@ -50,6 +50,8 @@ pub struct Grown {
     pub waited: (f64, f64),
     /// Spans that were packed, and the seconds of these that it took.
     pub packed: (u64, f64),
+    /// Bytes of the write-ahead log: in all, and of these for what was packed.
+    pub logged: (f64, f64),
 }
 
 impl Building {
@@ -80,6 +82,7 @@ impl Building {
     /// Records up to an instant, and says what the history has come to.
     pub async fn up_to(&mut self, end: Moment) -> Outcome<Grown> {
         let begun = Instant::now();
+        let logged = self.log_position().await?;
         while self.next_at() < end {
             let begun = Instant::now();
             let (snapshot, happened) = self.coming.recv().await.ok_or("the world has ended")?;
@@ -106,6 +109,7 @@ impl Building {
         }
         self.commit().await?;
         self.grown.took += begun.elapsed().as_secs_f64();
+        self.grown.logged.0 += self.log_position().await? - logged;
         Ok(self.grown)
     }
 
@@ -119,13 +123,19 @@ impl Building {
     /// Packs what is over, as a recorder does beside its visits.
     async fn pack(&mut self) -> Outcome {
         let begun = Instant::now();
+        let logged = self.log_position().await?;
         for what in self.store.packable(None, PACKED_DAYS).await? {
             let packed = self.store.pack(&what, async |_, _| ()).await?;
             self.grown.packed.0 += packed.map_or(0, |packed| packed.packed);
             self.store.give_room_back(&what).await?;
         }
         self.grown.packed.1 += begun.elapsed().as_secs_f64();
+        self.grown.logged.1 += self.log_position().await? - logged;
         Ok(())
+    }
+
+    async fn log_position(&self) -> Outcome<f64> {
+        Ok(sqlx::query_scalar(LOG_POSITION).fetch_one(self.store.pool()).await?)
     }
 
     /// When the next snapshot is taken.
@@ -151,7 +161,7 @@ impl Building {
 
 impl Grown {
     pub fn note(&self, desktop_days: f64, figures: &mut Figures) {
-        let Self { snapshots, observations, happened, took, waited, packed } = *self;
+        let Self { snapshots, observations, happened, took, waited, packed, logged } = *self;
         let took = took - packed.1;
         figures.note("snapshots", "snapshots", f64::from(snapshots), "");
         figures.note("build_seconds", "recording them from memory", took, "s");
@@ -163,7 +173,16 @@ impl Grown {
             figures.note("pack_seconds", "packing what is over, every three days", packed.1, "s");
             let rate = packed.0 as f64 / packed.1;
             figures.note("pack_spans_per_second", "spans packed a second", rate, "");
+            let bytes = logged.1 / packed.0 as f64;
+            figures.note("pack_wal_bytes", "packing: write-ahead log, a span", bytes, "bytes");
         }
+        let bytes = (logged.0 - logged.1) / desktop_days;
+        figures.note(
+            "build_wal_bytes",
+            "recording: write-ahead log, a desktop and day",
+            bytes,
+            "bytes",
+        );
         let happened = happened as f64 / desktop_days;
         figures.note(
             "happened_per_desktop_day",

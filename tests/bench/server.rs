@@ -9,6 +9,9 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 
 use super::Outcome;
 
+/// Asks where the write-ahead log is, in bytes.
+pub const LOG_POSITION: &str = "select (pg_current_wal_insert_lsn() - '0/0')::double precision";
+
 /// A server and the folder that holds all that is measured.
 pub struct Server {
     /// What it says it is.
@@ -101,7 +104,7 @@ impl Ledger {
 
     /// Where the write-ahead log is.
     pub async fn log_position(&self) -> Outcome<f64> {
-        self.figure("pg_current_wal_insert_lsn() - '0/0'").await
+        Ok(sqlx::query_scalar(LOG_POSITION).fetch_one(self.store.pool()).await?)
     }
 
     pub async fn drop(self) -> Outcome {

@@ -271,6 +271,47 @@ async fn views_are_planned_for_as_many_rows_as_are_packed() {
     }
 }
 
+/// What was packed is not looked for where it was: rows of later days are not read for an earlier one.
+#[tokio::test]
+async fn blocks_whose_spans_are_packed_are_not_read_for_their_days() {
+    let (database, store) = ledger().await;
+    let home = Home::new(&database);
+    let all = history(31);
+    let lines: Vec<&str> = all.lines().collect();
+    let blocks = async || {
+        // By the index alone that is about it.
+        let mut transaction = database.pool.begin().await.unwrap();
+        sqlx::raw_sql(
+            "set local enable_seqscan = off;
+             drop index deskledger_data.span_by_end, deskledger_data.span_by_break, deskledger_data.span_by_desktop",
+        )
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+        let plan: Value = sqlx::query_scalar(
+            "explain (analyze, format json)
+             select * from deskledger_data.span_2026_10
+              where piece_from <= '2026-10-05 12:00' and piece_to > '2026-10-05 12:00' and piece_to <= '2026-11-01'",
+        )
+        .fetch_one(&mut *transaction)
+        .await
+        .unwrap();
+        let scan = &plan[0]["Plan"]["Plans"][0];
+        assert_eq!(scan["Node Type"], "Bitmap Index Scan", "{plan}");
+        // It takes a block for ten rows.
+        (scan["Actual Rows"].as_f64().unwrap() / 10.0) as i64
+    };
+    let mut told = Vec::new();
+    // Each time the rooms of the days before are given to those of the next.
+    for days in lines.chunks(12 * 6) {
+        record(&store, &days.join("\n"), 7, usize::MAX).await;
+        told.push(blocks().await);
+        home.run(&["compact"]).await.expect(0);
+    }
+    println!("so many blocks are read for a day: {told:?}");
+    assert!(told[0] > 1 && told[4] == 0, "{told:?}");
+}
+
 /// A recorder waits for three days to be over.
 #[tokio::test]
 async fn a_recorder_packs_the_days_of_a_month_that_lasts() {
