@@ -61,7 +61,8 @@ pub async fn weigh(
     figures.note(key, "desktops, a desktop and day, all of it", desktops, "bytes");
     let share = "select coalesce(sum(pg_column_size(k)) filter (where not m.is_done)::float8 / sum(pg_column_size(k)), 0)
                    from deskledger_data.packed k join deskledger_data.packed_month m using (source_id, month_from)";
-    months(&all, ledger.figure(share).await?, asked, days, figures);
+    let groups = ledger.figure("select count(*) from deskledger_data.desktop_group").await?;
+    months(&all, ledger.figure(share).await?, groups, asked, days, figures);
 
     let spans = ledger.figure("select count(*) from deskledger_data.filed").await?;
     figures.note("spans", "spans filed", spans, "");
@@ -75,22 +76,28 @@ pub async fn weigh(
         let bytes = packed / (spans - rows);
         figures.note("bytes_per_packed_span", "a packed span, sums and all", bytes, "bytes");
     }
-    let groups = ledger.figure("select count(*) from deskledger_data.desktop_group").await?;
     let snapshots = f64::from(grown.snapshots);
     let bytes = sum(&|relation| class(&relation.table) == "groups") / groups / snapshots;
     let key = "bytes_per_group_and_snapshot";
-    figures.below(key, "groups, a group and snapshot", bytes, "bytes", 30.0);
+    figures.note(key, "groups, a group and snapshot", bytes, "bytes");
     let bytes = sum(&|relation| class(&relation.table) == "headers") / snapshots;
-    figures.below("bytes_per_header", "headers, a snapshot", bytes, "bytes", 120.0);
+    figures.note("bytes_per_header", "headers, a snapshot", bytes, "bytes");
     let database = ledger.figure("pg_database_size(current_database())").await?;
     figures.note("database_bytes", "the whole database", database / 1e6, "MB");
     tables(&all, desktop_days, figures);
     Ok(())
 }
 
-/// Spans in the months that are over, and in the newest, with the open ones and the tables that are not by month. Packed rows of all
-/// months are in one table: the newest has its share of that, by the rows themselves.
-fn months(all: &[Relation], share_of_newest: f64, asked: &Asked, days: u32, figures: &mut Figures) {
+/// What the months that are over take, and the newest, with what is open and the tables that are not by month. Packed spans of all
+/// months are in one table: the newest has its share of that, by the rows themselves. Its groups are not packed.
+fn months(
+    all: &[Relation],
+    share_of_newest: f64,
+    groups: f64,
+    asked: &Asked,
+    days: u32,
+    figures: &mut Figures,
+) {
     let mut days_of: BTreeMap<String, f64> = BTreeMap::new();
     for day in 0..days {
         let day = workload::start() + TimeDelta::days(day.into());
@@ -99,35 +106,38 @@ fn months(all: &[Relation], share_of_newest: f64, asked: &Asked, days: u32, figu
     }
     let Some((live, live_days)) = days_of.pop_last() else { return };
     let closed_days: f64 = days_of.values().sum();
-    let desktops = f64::from(asked.desktops);
-    let sum = |is_closed: bool| -> f64 {
-        let spans = all.iter().filter(|relation| class(&relation.table) == "spans");
-        spans
-            .map(|relation| match &relation.month {
-                _ if relation.table.starts_with("packed") => {
-                    relation.bytes * if is_closed { 1.0 - share_of_newest } else { share_of_newest }
-                }
-                // What a month's end cuts is filed there, and what came after the last is of the newest.
-                Some(month) if (*month < live) == is_closed => relation.bytes,
-                None if !is_closed => relation.bytes,
-                _ => 0.0,
-            })
-            .sum()
+    let closed_share = |relation: &Relation| match &relation.month {
+        _ if relation.table.starts_with("packed_group") => 1.0,
+        _ if relation.table.starts_with("packed") => 1.0 - share_of_newest,
+        // What a month's end cuts is filed there, and what came after the last is of the newest.
+        Some(month) if *month < live => 1.0,
+        _ => 0.0,
     };
-    let bytes = sum(false) / desktops / live_days;
+    let bytes = |name: &str| -> (f64, f64) {
+        let of_class = all.iter().filter(|relation| class(&relation.table) == name);
+        of_class.fold((0.0, 0.0), |(open, closed), relation| {
+            let share = closed_share(relation);
+            (open + relation.bytes * (1.0 - share), closed + relation.bytes * share)
+        })
+    };
+    let desktops = f64::from(asked.desktops);
+    let (open, closed) = bytes("spans");
     let key = "live_bytes_per_desktop_day";
-    figures.below(key, "spans of the newest month, a desktop and day", bytes, "bytes", 350.0);
-    if closed_days > 0.0 {
-        let bytes = sum(true) / desktops / closed_days;
-        let key = "closed_bytes_per_desktop_day";
-        figures.below(
-            key,
-            "spans of months that are over, a desktop and day",
-            bytes,
-            "bytes",
-            40.0,
-        );
+    let what = "spans of the newest month, a desktop and day";
+    figures.below(key, what, open / desktops / live_days, "bytes", 350.0);
+    if closed_days == 0.0 {
+        return;
     }
+    let key = "closed_bytes_per_desktop_day";
+    let what = "spans of months that are over, a desktop and day";
+    figures.below(key, what, closed / desktops / closed_days, "bytes", 40.0);
+    let snapshots = closed_days * 86_400.0 / workload::interval(asked).as_seconds_f64();
+    let key = "closed_bytes_per_group_and_snapshot";
+    let what = "groups of months that are over, a group and snapshot";
+    figures.below(key, what, bytes("groups").1 / groups / snapshots, "bytes", 30.0);
+    let key = "closed_bytes_per_header";
+    let what = "headers of months that are over, a snapshot";
+    figures.below(key, what, bytes("headers").1 / snapshots, "bytes", 120.0);
 }
 
 /// Each table and index; the small ones in the file alone.
