@@ -61,14 +61,14 @@ async fn compact(store: &Store, source: Option<&str>) -> anyhow::Result<String> 
                 None => line(&what.days(), &what.source, "someone else is packing it"),
             };
         }
-        if packed_any && !store.give_room_back(&of_month[0]).await? {
-            let month = of_month[0].month;
-            text += &format!(
-                "{}  its table is in use: the room of its packed spans is given back by `vacuum full deskledger_data.span_{}`\n",
-                month.format("%Y-%m"),
-                month.format("%Y_%m")
-            );
+        if packed_any {
+            store.tidy(&of_month[0]).await?;
         }
+    }
+    for table in store.shrink().await? {
+        text += &format!(
+            "deskledger_data.{table} is in use: the room of what was packed of it is given back the next time, or by `vacuum full`\n"
+        );
     }
     for month in store.unpackable(source).await? {
         let why = match month.why {

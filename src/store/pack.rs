@@ -19,8 +19,8 @@ use crate::domain::months::next_month;
 
 /// How many desktops are packed in one transaction.
 const AT_ONCE: i32 = 500;
-/// How long rewriting a month's table may wait for its readers, and others for it. The next time comes.
-const PATIENCE: &str = "2s";
+/// How long what rewrites or tidies up a table may wait for its readers, and others for it. The next time comes.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A month of one source of which spans can be packed.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -298,26 +298,22 @@ impl Store {
         Ok(true)
     }
 
-    /// Gives back the room that packed spans took: of a month that is over by writing its table anew, which is small by then; of one that
-    /// lasts, what was theirs is for what is recorded next, and nobody waits. `false`: the table of
-    /// a month that is over was in use for too long.
+    /// Tidies up behind what was packed of a month: plans know how little is left, and what is recorded next has the room, or
+    /// [`Store::shrink`] gives it back. Nobody waits for it; what is in use is left to PostgreSQL itself, which does as much, if not as soon.
     ///
     /// # Errors
     /// The database is away.
-    pub async fn give_room_back(&self, what: &Packable) -> Result<bool, StoreError> {
-        let failed = StoreError::while_trying("give back the room of what is packed");
+    pub async fn tidy(&self, what: &Packable) -> Result<(), StoreError> {
+        let failed = StoreError::while_trying("tidy up behind what is packed");
         let month = what.month.format("%Y_%m");
-        let mut connection = self.pool.acquire().await.map_err(&failed)?;
-        let mut statements = vec![format!("set lock_timeout = '{PATIENCE}'")];
+        let mut statements = vec![format!("vacuum (analyze) deskledger_data.span_{month}")];
         if what.is_over() {
             statements.extend([
-                format!("vacuum (full, analyze) deskledger_data.span_{month}"),
-                format!("vacuum (full, analyze) deskledger_data.group_span_{month}"),
+                format!("vacuum (analyze) deskledger_data.group_span_{month}"),
                 "analyze deskledger_data.packed_group".to_owned(),
                 "analyze deskledger_data.packed_group_month".to_owned(),
             ]);
         } else {
-            statements.push(format!("vacuum (analyze) deskledger_data.span_{month}"));
             // A range of blocks says what it ever held, and what is packed would be looked for in all of them.
             statements.push(format!(
                 "select count(brin_desummarize_range(i.indexrelid, b)), brin_summarize_new_values(i.indexrelid)
@@ -334,23 +330,84 @@ impl Store {
             "vacuum (analyze) deskledger_data.packed".to_owned(),
             "analyze deskledger_data.packed_month".to_owned(),
         ]);
-        let mut result = Ok(());
         for statement in statements {
-            result = sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
-                .execute(&mut *connection)
-                .await
-                .map(drop);
-            if result.is_err() {
+            if !self.with_patience(&statement).await.map_err(&failed)? {
                 break;
             }
         }
-        sqlx::raw_sql("reset lock_timeout").execute(&mut *connection).await.map_err(&failed)?;
+        Ok(())
+    }
+
+    /// Gives back the room that nobody needs in the tables of months that are over: where they are more than twice as large as their
+    /// rows, they are written anew. Which of them are in use for too long, or were read by someone who may still see what is gone
+    /// from them; those come the next time.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn shrink(&self) -> Result<Vec<String>, StoreError> {
+        let failed = StoreError::while_trying("give back the room of what is packed");
+        let tables: Vec<String> = sqlx::query_scalar(
+            "-- store::pack::shrink
+             select c.relname::text
+               from pg_inherits i
+               join pg_class c on c.oid = i.inhrelid and pg_has_role(c.relowner, 'usage')
+              where i.inhparent in ('deskledger_data.span'::regclass, 'deskledger_data.group_span'::regclass)
+                and right(c.relname, 7) < (select to_char(max(observed_at) at time zone 'UTC', 'YYYY_MM') from deskledger_data.head)
+                -- A row of either takes a hundred bytes, and whoever records into the month waits while a table is written.
+                and c.reltuples between 0 and 1000000
+                and pg_relation_size(c.oid) > 2 * 100 * c.reltuples + 8 * current_setting('block_size')::bigint
+              order by c.relname",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(&failed)?;
+        let mut in_use = Vec::new();
+        for table in tables {
+            let statement = format!("vacuum (full, analyze) deskledger_data.{table}");
+            let is_free = self.nobody_looks_back().await.map_err(&failed)?;
+            if !is_free || !self.with_patience(&statement).await.map_err(&failed)? {
+                in_use.push(table);
+            }
+        }
+        Ok(in_use)
+    }
+
+    /// Waits a little for those to end who read since before now, and may still see what is gone; whether they did.
+    async fn nobody_looks_back(&self) -> sqlx::Result<bool> {
+        let begun = Moment::now();
+        let now: Instant =
+            sqlx::query_scalar("select clock_timestamp()").fetch_one(&self.pool).await?;
+        loop {
+            let is_free: bool = sqlx::query_scalar(
+                "-- store::pack::nobody_looks_back
+                 select not exists (select from pg_stat_activity a
+                                     where a.datname = current_database() and a.pid <> pg_backend_pid()
+                                       and a.backend_xmin is not null and a.xact_start < $1)",
+            )
+            .bind(now)
+            .fetch_one(&self.pool)
+            .await?;
+            if is_free || begun.elapsed() > PATIENCE {
+                return Ok(is_free);
+            }
+            tokio::time::sleep(PATIENCE / 20).await;
+        }
+    }
+
+    /// Runs a statement that stands alone; `false`: what it has to lock was in use for too long.
+    async fn with_patience(&self, statement: &str) -> sqlx::Result<bool> {
+        let mut connection = self.pool.acquire().await?;
+        let patience = format!("set lock_timeout = {}", PATIENCE.as_millis());
+        sqlx::raw_sql(sqlx::AssertSqlSafe(patience)).execute(&mut *connection).await?;
+        let result = sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned()))
+            .execute(&mut *connection)
+            .await;
+        sqlx::raw_sql("reset lock_timeout").execute(&mut *connection).await?;
         match result {
             Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55P03") => {
-                // PostgreSQL vacuums by itself too, if not as soon.
-                Ok(!what.is_over())
+                Ok(false)
             }
-            result => result.map(|()| true).map_err(&failed),
+            result => result.map(|_| true),
         }
     }
 }

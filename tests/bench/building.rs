@@ -127,8 +127,9 @@ impl Building {
         for what in self.store.packable(None, PACKED_DAYS).await? {
             let packed = self.store.pack(&what, async |_, _| ()).await?;
             self.grown.packed.0 += packed.map_or(0, |packed| packed.packed);
-            self.store.give_room_back(&what).await?;
+            self.store.tidy(&what).await?;
         }
+        self.store.shrink().await?;
         self.grown.packed.1 += begun.elapsed().as_secs_f64();
         self.grown.logged.1 += self.log_position().await? - logged;
         Ok(())

@@ -271,6 +271,39 @@ async fn views_are_planned_for_as_many_rows_as_are_packed() {
     }
 }
 
+/// Who reads since before it was packed may see it still: then its room is given back the next time.
+#[tokio::test]
+async fn the_room_of_what_someone_may_still_see_is_given_back_later() {
+    let (database, store) = ledger().await;
+    record(&store, &history(32), 7, usize::MAX).await;
+    let home = Home::new(&database);
+    let size = number(&database.pool, SIZE).await;
+    let mut reader = database.pool.begin().await.unwrap();
+    sqlx::raw_sql(
+        "set transaction isolation level repeatable read; select from deskledger_data.head",
+    )
+    .execute(&mut *reader)
+    .await
+    .unwrap();
+    let out = home.run(&["compact"]).await.expect(0).out;
+    assert!(out.contains("spans packed"), "{out}");
+    for table in ["group_span_2026_10", "span_2026_10"] {
+        assert!(out.contains(&format!("deskledger_data.{table} is in use: ")), "{out}");
+    }
+    assert_eq!(number(&database.pool, SIZE).await, size);
+    reader.rollback().await.unwrap();
+    // As PostgreSQL does by itself after a while.
+    sqlx::raw_sql(
+        "vacuum (analyze) deskledger_data.span_2026_10, deskledger_data.group_span_2026_10",
+    )
+    .execute(&database.pool)
+    .await
+    .unwrap();
+    let out = home.run(&["compact"]).await.expect(0).out;
+    assert_eq!(out, "nothing to pack: no day is over that is not packed already\n");
+    assert!(number(&database.pool, SIZE).await * 5 < size);
+}
+
 /// What was packed is not looked for where it was: rows of later days are not read for an earlier one.
 #[tokio::test]
 async fn blocks_whose_spans_are_packed_are_not_read_for_their_days() {

@@ -41,12 +41,14 @@ async fn pack_all(store: &Store) -> Result<(), StoreError> {
         for what in of_month {
             packed += pack(store, what).await?;
         }
-        if packed > 0 && !store.give_room_back(&of_month[0]).await? {
-            let name = of_month[0].month.format("span_%Y_%m");
-            tracing::info!(
-                "the table deskledger_data.{name} is in use: `vacuum full` gives back the room of its packed spans"
-            );
+        if packed > 0 {
+            store.tidy(&of_month[0]).await?;
         }
+    }
+    for table in store.shrink().await? {
+        tracing::info!(
+            "the table deskledger_data.{table} is in use: the room of what was packed of it is given back later"
+        );
     }
     Ok(())
 }
