@@ -44,7 +44,7 @@ async fn compact(store: &Store, source: Option<&str>) -> anyhow::Result<String> 
     let months = store.packable(source, 1).await?;
     let mut text = String::new();
     if months.is_empty() {
-        text += "nothing to pack: no day is over that is not packed already\n";
+        text += "nothing to pack: of the days that are over all is packed that can be\n";
     }
     for of_month in months.chunk_by(Packable::goes_with) {
         let mut packed_any = false;
@@ -76,7 +76,7 @@ async fn compact(store: &Store, source: Option<&str>) -> anyhow::Result<String> 
             Why::LastMicrosecond => "since it was visited at the month's last microsecond",
             Why::TooManyVisits => "since it was visited more often than packing can number",
         };
-        let spans = format!("{} spans stay rows, {why}", month.spans);
+        let spans = format!("{} spans stay as they are, {why}", month.spans);
         text += &line(&month.month.format("%Y-%m").to_string(), &month.source, &spans);
     }
     Ok(text)
@@ -85,7 +85,7 @@ async fn compact(store: &Store, source: Option<&str>) -> anyhow::Result<String> 
 fn outcome(packed: Packed) -> String {
     match packed.left {
         0 => format!("{} spans packed", packed.packed),
-        left => format!("{} spans packed, {left} stay rows", packed.packed),
+        left => format!("{} spans packed, {left} stay as they are", packed.packed),
     }
 }
 

@@ -51,7 +51,10 @@ pub async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     };
     let mut config = globals.configuration()?;
     if config.database_url.take().is_some() {
-        eprintln!("The database that is configured is left alone: a demo has a ledger of its own.");
+        eprintln!(
+            "The database that is configured is left alone: a demo has a ledger of its own. The commands at its end would ask \
+             that database, for it wins over --data-dir: unset DATABASE_URL before, or go where no configuration names one."
+        );
     }
     config.data_dir = Some(data_dir.clone());
     eprintln!("Starting a private PostgreSQL in {} …", data_dir.display());

@@ -12,7 +12,7 @@ use super::Globals;
 use super::ledger::Ledger;
 use crate::clock::Clock;
 use crate::config::{Archiving, RetentionSettings, about_size};
-use crate::domain::pruning::{Ages, Class};
+use crate::domain::pruning::{Ages, Class, OutOfOrder};
 use crate::domain::{Instant, harmless, parse_duration};
 use crate::error::{Chain, usage};
 use crate::retention::{Outcome, RetentionError, prune};
@@ -127,10 +127,10 @@ async fn run_on(
     let now = Clock::System.now();
     let plan = store.plan(ages, args.source.as_deref(), now).await?;
     // An age alone will do where what needs it is gone already.
-    let needed = |due: &Due| matches!(due.kept, Some(Kept::Needed(_)));
-    let (is_needed, is_any) = (plan.iter().any(needed), plan.iter().any(|due| due.kept.is_none()));
-    if is_needed || !is_any {
-        ages.check().map_err(usage)?;
+    if ages.check().is_err()
+        && let Some(wrong) = plan.iter().find_map(out_of_order)
+    {
+        return Err(usage(wrong));
     }
     let mut output = std::io::stdout();
     if args.plan {
@@ -154,6 +154,11 @@ async fn run_on(
         writeln!(output, "nothing to prune: nothing is older than it is kept, or it is held")?;
     }
     Ok(())
+}
+
+fn out_of_order(due: &Due) -> Option<OutOfOrder> {
+    let Some(Kept::Needed(needs_it)) = due.kept else { return None };
+    Some(OutOfOrder { sooner: due.class, needs_it })
 }
 
 /// Prunes what a plan says, month by month; says how many months went.

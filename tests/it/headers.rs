@@ -472,6 +472,8 @@ async fn headers_stay_while_something_needs_them() {
     assert!(done.out.contains("2026-01  prod, spans, groups, rollups: "), "{}", done.out);
     // What needs them is gone already, and no age of it has to be given.
     let done = home.run(&["prune", "--headers", "1d", "--no-archive"]).await.expect(0);
+    let again = home.run(&["prune", "--headers", "1d", "--no-archive", "--source", "prod"]).await;
+    assert!(again.expect(0).out.contains("nothing to prune"));
     assert!(done.out.contains("2026-01  prod, headers: 1"), "{}", done.out);
     assert!(
         done.out.contains("2026-03  prod, headers, kept, nothing newer was read"),

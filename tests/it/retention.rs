@@ -466,6 +466,38 @@ async fn what_ended_with_a_months_first_instant_is_not_told_of_a_day_that_is_pru
 }
 
 /// Where the spans of the next month are pruned and its groups are not, a month's end keeps a hash of its desktops.
+/// A run that was seen with a month's last microsecond, and that the next month's first instant ended, did not go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_groups_run_that_ends_between_two_months_keeps_neither_from_being_pruned() {
+    // Counters at that microsecond, and after it; before both it is 1.
+    for (then, after) in [(1, 1), (2, 2), (2, 1), (1, 2)] {
+        let (database, store) = ledger().await;
+        let home = Home::new(&database);
+        let begin = instant("2026-01-31T20:00:00Z");
+        let mut instants: Vec<_> =
+            (0..24 * 30).map(|hour| begin + TimeDelta::hours(hour)).collect();
+        let last = instant("2026-01-31T23:59:59.999999Z");
+        instants.insert(4, last);
+        let history: String = instants
+            .iter()
+            .map(|at| {
+                let count = if *at < last { 1 } else if *at == last { then } else { after };
+                let statics = [json!({ "static_name": "pool", "in_use_num": count })];
+                let line = json!({ "source": "prod", "observed_at": at.to_rfc3339_opts(SecondsFormat::Micros, true),
+                                   "max_gap": "2h", "desktops": [], "total_count": 0, "statics": statics });
+                format!("{line}\n")
+            })
+            .collect();
+        record(&store, &history, 50, usize::MAX).await;
+        let ages = ["prune", "--spans", "1d", "--groups", "1d", "--no-archive"];
+        let done = home.run(&ages).await.expect(0);
+        for month in ["2026-01  prod", "2026-02  prod"] {
+            assert!(done.out.contains(month), "{then}, {after}: {}", done.out);
+        }
+        home.run(&["verify"]).await.expect(0);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_stands_is_proved_also_where_its_desktops_are_pruned() {
     let (database, store) = ledger().await;

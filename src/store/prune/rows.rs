@@ -252,6 +252,19 @@ impl Stored {
             for (_, end) in stored.groups.values_mut() {
                 end.2 &= end.1 == just_before;
             }
+            // Where the month's last microsecond was visited, too, a run that the next visit ended looks like one that was cut; but
+            // nothing goes on from it.
+            let ended: Vec<GroupNo> = sqlx::query_scalar(ENDED)
+                .bind(month.source_id)
+                .bind(just_before)
+                .bind(to)
+                .bind(stored.groups.keys().copied().collect::<Vec<_>>())
+                .fetch_all(&mut *connection)
+                .await
+                .map_err(&failed)?;
+            for no in ended {
+                stored.groups.entry(no).and_modify(|(_, end)| end.2 = false);
+            }
         }
         let mut unlisted = sqlx::query_as::<_, (i32, Instant, Instant)>(UNLISTED)
             .bind(month.source_id)
@@ -276,6 +289,23 @@ const GROUPS: &str = "-- store::prune::rows::read
            on w.source_id = g.source_id and w.group_no = g.group_no and w.from_at = g.from_at
      where g.source_id = $1 and g.from_at >= $2 and g.from_at < $3 and g.to_at >= $2 and g.to_at <= $3
        and g.packed_from <= $2 and g.packed_to >= $3";
+
+/// Of these groups those that nothing goes on from, if their statistics were read just before the month's end and it is known what followed.
+const ENDED: &str = "-- store::prune::rows::read
+    select no from unnest($4::integer[]) no
+     where (exists (select from deskledger_data.snapshot where source_id = $1 and observed_at = $2 and groups_outcome > 0)
+            or exists (select from deskledger_data.pruned_day d
+                        where d.source_id = $1 and d.day_from = $3 - interval '1 day'
+                          and d.observed_at[cardinality(d.observed_at)] = $2
+                          and d.groups_outcome[cardinality(d.groups_outcome)] > 0))
+       and not exists (select from deskledger_report.pruned p
+                        where p.source_id = $1 and p.class = 'groups' and p.month_from = $3)
+       and no not in (
+           select g.group_no from deskledger_data.filed_group g
+            where g.source_id = $1 and g.from_at = $3 and g.is_continued and g.packed_from <= $3 and g.packed_to >= $3
+            union all
+           select o.group_no from deskledger_data.open_group_span o
+            where o.source_id = $1 and o.from_at = $3 and o.is_continued)";
 
 /// Those that begin in the month, and of which a visit of the month says that they ended. Any other is needed for another month.
 const UNLISTED: &str = "-- store::prune::rows::read
