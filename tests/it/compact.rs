@@ -300,6 +300,26 @@ async fn the_room_of_what_someone_may_still_see_is_given_back_later() {
     assert!(number(&database.pool, SIZE).await * 5 < size);
 }
 
+/// A month into which something open reaches is said to stay, and until when.
+#[tokio::test]
+async fn a_month_whose_source_was_not_listed_again_stays_as_it_is() {
+    let (database, store) = ledger().await;
+    let listed = history(31);
+    let failed: String = (0..3)
+        .map(|hour| {
+            let line = json!({ "source": "prod", "observed_at": format!("2026-11-01T0{}:30:00Z", hour + 1), "max_gap": "3h",
+                               "error": { "code": "WKS.2", "message": "gone" } });
+            format!("{line}\n")
+        })
+        .collect();
+    record(&store, &format!("{}\n{failed}", listed.trim_end()), 7, usize::MAX).await;
+    let home = Home::new(&database);
+    let left = number(&database.pool, "select count(*) from deskledger_data.span_2026_10").await;
+    let out = home.run(&["compact"]).await.expect(0).out;
+    let stay = format!("2026-10  prod: {left} spans stay as they are, until it is listed again: ");
+    assert!(left > 800 && out.contains(&stay), "{left}: {out}");
+}
+
 /// What was packed is not looked for where it was: rows of later days are not read for an earlier one.
 #[tokio::test]
 async fn blocks_whose_spans_are_packed_are_not_read_for_their_days() {
