@@ -38,17 +38,11 @@ with asked as (
                       and r.covered_to > (select deskledger.instant(:'at', :'tz'))) as is_covered
       from deskledger_report.source s
       -- The newest usable listing of all, the newest by then, and the newest complete one by then.
-      left join lateral (select v.* from deskledger_report.visit v
-                          where v.source_id = s.source_id and v.desktops_outcome > 0
-                          order by v.observed_at desc limit 1) n on true
-      left join lateral (select v.* from deskledger_report.detailed_visit v
-                          where v.source_id = s.source_id and v.desktops_outcome > 0
-                            and v.observed_at <= (select deskledger.instant(:'at', :'tz'))
-                          order by v.observed_at desc limit 1) u on true
-      left join lateral (select v.observed_at from deskledger_report.detailed_visit v
-                          where v.source_id = s.source_id and v.desktops_outcome = 2
-                            and v.observed_at <= (select deskledger.instant(:'at', :'tz'))
-                          order by v.observed_at desc limit 1) c on true
+      left join lateral deskledger_report.newest_visit(s.source_id, 'infinity', 1::smallint, false) n on true
+      left join lateral deskledger_report.newest_visit(
+                     s.source_id, (select deskledger.instant(:'at', :'tz')), 1::smallint, true) u on true
+      left join lateral deskledger_report.newest_visit(
+                     s.source_id, (select deskledger.instant(:'at', :'tz')), 2::smallint, true) c on true
      where :'source' = '' or s.source = :'source'
 ),
 since as materialized (
@@ -66,7 +60,7 @@ last as materialized (
     select distinct on (p.source_id, p.desktop_no) p.*,
            case when p.last_seen = (select deskledger.instant(:'at', :'tz')) then 'observed'
                 when p.is_open and (select deskledger.instant(:'at', :'tz')) - p.last_seen
-                     <= make_interval(secs => (select v.max_gap from deskledger_report.visit v
+                     <= make_interval(secs => (select v.max_gap from deskledger_report.visit_row v
                                                 where v.source_id = p.source_id and v.observed_at = p.last_seen))
                      then 'latest'
                 else 'not observed' end as certainty
@@ -109,9 +103,9 @@ ender as materialized (
            coalesce(e.last_seen,
                     case when p.last_seen < p.piece_to - interval '1 microsecond' then p.last_seen
                          else greatest(p.first_seen,
-                                       (select max(v.observed_at) from deskledger_report.visit v
-                                         where v.source_id = p.source_id and v.desktops_outcome = 2
-                                           and v.observed_at < p.piece_to)) end),
+                                       (select v.observed_at
+                                          from deskledger_report.newest_visit(
+                                               p.source_id, p.piece_to - interval '1 microsecond', 2::smallint, false) v)) end),
            coalesce(e.piece_to, p.piece_to), coalesce(e.ended, -4)
       from goes_on p
       left join lateral (

@@ -50,6 +50,7 @@ span as materialized (
                 else (select max(v.observed_at)
                         from deskledger_report.visit v
                        where v.source_id = a.source_id and v.desktops_outcome > 0
+                         and v.day_from > p.piece_from - interval '24 hours' and v.day_from < p.piece_to
                          and v.observed_at >= p.piece_from and v.observed_at < p.piece_to
                          and not exists (select from deskledger_report.unlisted u
                                           where u.source_id = a.source_id and u.desktop_no = a.desktop_no
@@ -94,6 +95,7 @@ absence as (
                               > make_interval(secs => least(v.max_gap, lag(v.max_gap) over seen)), true) as is_first
                      from deskledger_report.detailed_visit v
                     where v.source_id = b.source_id and v.desktops_outcome = 2
+                      and v.day_from > b.after - interval '24 hours' and v.day_from < coalesce(b.before, 'infinity')
                       and v.observed_at > b.after and v.observed_at < coalesce(b.before, 'infinity')
                    window seen as (order by v.observed_at)) c
              -- Between spans that touch there is none; nearly all do.

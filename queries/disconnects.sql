@@ -68,6 +68,7 @@ complete as materialized (
                                > make_interval(secs => least(v.max_gap, lag(v.max_gap) over before)), true) as is_first
                       from deskledger_report.visit v
                      where v.desktops_outcome = 2
+                       and v.day_from > (select deskledger.instant(:'from', :'tz')) - interval '24 hours'
                        and v.observed_at >= (select deskledger.instant(:'from', :'tz'))
                        and v.observed_at <= (select deskledger.instant(:'to', :'tz'))
                                + 2 * deskledger.duration(:'reconnect_within') + interval '1 day'

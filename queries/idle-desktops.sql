@@ -92,5 +92,6 @@ select s.source, null, null, null, null, null,
 having count(t.desktop_no) > 0
     or not exists (select from deskledger_report.visit v
                     where v.source_id = s.source_id and v.desktops_outcome > 0
+                      and v.day_from > (select since from period) - interval '24 hours'
                       and v.observed_at >= (select since from period))
  order by source, desktop_id nulls last

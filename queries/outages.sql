@@ -79,8 +79,11 @@ select b.at as observed_at, b.source, before.observed_at as after,
             when v.desktops_total is null then 0
             else 100 end as listed_pct
   from outage b
-  join deskledger_report.visit v on v.source_id = b.source_id and v.observed_at = b.at
- cross join lateral (select max(u.observed_at) as observed_at from deskledger_report.visit u
-                      where u.source_id = b.source_id and u.observed_at < b.at and u.desktops_outcome > 0) before
+  join lateral (select n.desktops_total, n.desktops_recorded
+                  from deskledger_report.visit n
+                 where n.source_id = b.source_id and n.day_from = date_bin('1 day', b.at, '2000-01-01 00:00:00+00')
+                   and n.observed_at = b.at
+                offset 0) v on true
+ cross join lateral deskledger_report.newest_visit(b.source_id, b.at - interval '1 microsecond', 1::smallint, false) before
   left join back k on k.source_id = b.source_id and k.at = b.at
  order by b.at, b.source

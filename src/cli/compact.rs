@@ -43,9 +43,6 @@ async fn compact(store: &Store, source: Option<&str>) -> anyhow::Result<String> 
     }
     let months = store.packable(source, 1).await?;
     let mut text = String::new();
-    if months.is_empty() {
-        text += "nothing to pack: of the days that are over all is packed that can be\n";
-    }
     for of_month in months.chunk_by(Packable::goes_with) {
         let mut packed_any = false;
         for what in of_month {
@@ -54,6 +51,8 @@ async fn compact(store: &Store, source: Option<&str>) -> anyhow::Result<String> 
             let packed = store.pack(what, async |desktops, _| bar.advance(desktops)).await;
             bar.finish();
             text += &match packed? {
+                // Of a source without desktops, each time.
+                Some(Packed { packed: 0, left: 0 }) => continue,
                 Some(packed) => {
                     packed_any |= packed.packed > 0;
                     line(&what.days(), &what.source, &outcome(packed))
@@ -65,12 +64,36 @@ async fn compact(store: &Store, source: Option<&str>) -> anyhow::Result<String> 
             store.tidy(&of_month[0]).await?;
         }
     }
+    let visits = store.packable_visits(source).await?;
+    for of_month in visits.chunk_by(|one, other| one.month == other.month) {
+        let mut packed_any = false;
+        for what in of_month {
+            let month = what.month.format("%Y-%m").to_string();
+            let outcome = match store.pack_visits(what, async |_| ()).await? {
+                // What stays for good was altered, and `verify` says so.
+                Some(0) => continue,
+                Some(packed) => {
+                    packed_any = true;
+                    format!("headers of {packed} snapshots packed")
+                }
+                None => "someone else is packing it".to_owned(),
+            };
+            text += &line(&month, &what.source, &outcome);
+        }
+        if packed_any {
+            store.tidy_visits(of_month[0].month).await?;
+        }
+    }
+    if text.is_empty() {
+        text += "nothing to pack: of the days that are over all is packed that can be\n";
+    }
+    store.drop_empty_partitions().await?;
     for table in store.shrink().await? {
         text += &format!(
             "deskledger_data.{table} is in use: the room of what was packed of it is given back the next time, or by `vacuum full`\n"
         );
     }
-    for month in store.unpackable(source).await? {
+    for month in store.unpackable(source).await?.iter().filter(|month| month.spans > 0) {
         let why = match month.why {
             Why::Open => "until it is listed again: what it was listed with last goes on",
             Why::LastMicrosecond => "since it was visited at the month's last microsecond",

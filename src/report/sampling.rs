@@ -69,14 +69,14 @@ pub(super) async fn read_sampling(
                   from (select observed_at, max_gap, lag(observed_at) over (order by observed_at) as before
                           from (select observed_at, max_gap
                                   from (select observed_at, max_gap
-                                          from deskledger_report.visit
+                                          from deskledger_report.visit_row
                                          where source_id = s.source_id and observed_at <= coalesce($1, now())
                                          union all
                                         select observed_at, max_gap
-                                          from deskledger_report.pruned_visit
+                                          from deskledger_report.day_visit
                                          where source_id = s.source_id and observed_at <= coalesce($1, now())
                                            and day_from in (select day_from
-                                                              from deskledger_report.pruned_day
+                                                              from deskledger_report.visit_day
                                                              where source_id = s.source_id and day_from <= coalesce($1, now())
                                                              order by day_from desc
                                                              limit 2)) visit
@@ -97,7 +97,8 @@ pub(super) async fn read_sampling(
                  cross join lateral (
                        select date_trunc('month', min(observed_at), 'UTC') as month_from
                          from deskledger_report.visit
-                        where source_id = s.source_id and observed_at >= d.detail_from and observed_at < d.detail_to) v
+                        where source_id = s.source_id and observed_at >= d.detail_from and observed_at < d.detail_to
+                          and day_from > d.detail_from - interval '24 hours' and day_from < d.detail_to) v
                  where d.source_id = s.source_id and d.detail_to < p.detail_from and v.month_from is not null) k
           where cardinality($3::text[]) = 0 or s.source = any($3)
           order by s.source",

@@ -516,7 +516,7 @@ impl OfSource {
                         and exists (select from jsonb_array_elements(a.attach_users) u, unnest($2) n
                                      where strpos(lower(u ->> 'user_group'), lower(n)) > 0)) as user_groups,
                     (select count(*)
-                       from (select error_message from deskledger_data.snapshot
+                       from (select error_message from deskledger_data.visit
                               where source_id = $1 and error_message is not null
                               union all
                              select error_message from deskledger_data.late

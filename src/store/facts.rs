@@ -229,8 +229,7 @@ impl Store {
                     nullif(concat_ws(': ', n.error_code, n.error_message), '') as newest_error,
                     g.gap_from, g.failed_snapshots, g.last_error, s.leader, s.leased_until
                from deskledger.sources s
-               left join deskledger.snapshots n
-                    on n.source = s.source and n.observed_at = s.last_snapshot_at and not n.late
+               left join deskledger_report.newest_snapshot n on n.source = s.source
                left join deskledger.gaps g on g.source = s.source and g.gap_to is null
               order by s.source",
         )

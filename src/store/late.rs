@@ -176,7 +176,9 @@ impl<'a> Row<'a> {
              ), of_its_instant as (
                  select finished_at, scheduled_at, max_gap, desktops_outcome, groups_outcome, desktops_total,
                         desktops_recorded, groups_recorded, error_code, error_message
-                   from deskledger_data.snapshot where source_id = $1 and observed_at = $2
+                   from deskledger_data.visit
+                  where source_id = $1 and observed_at = $2 and snapshot_id is not null
+                    and day_from = date_bin('1 day', $2::timestamptz, '2000-01-01 00:00:00+00')
                   union all
                  select finished_at, scheduled_at, max_gap, desktops_outcome, groups_outcome, desktops_total,
                         desktops_recorded, groups_recorded, error_code, error_message
@@ -186,13 +188,9 @@ impl<'a> Row<'a> {
                  select v.finished_at, g.scheduled_at, v.max_gap, v.desktops_outcome, v.groups_outcome, v.desktops_total,
                         v.desktops_recorded, g.groups_recorded, g.error_code, g.error_message
                    from given g
-                  cross join deskledger_data.pruned_day d
-                  cross join lateral unnest(d.observed_at, d.finished_at, d.max_gap, d.desktops_outcome, d.groups_outcome,
-                                            d.desktops_total, d.desktops_recorded)
-                             v (observed_at, finished_at, max_gap, desktops_outcome, groups_outcome, desktops_total,
-                                desktops_recorded)
-                  where d.source_id = $1 and d.day_from = date_bin('1 day', $2::timestamptz, '2000-01-01 00:00:00+00')
-                    and v.observed_at = $2
+                  cross join deskledger_data.visit v
+                  where v.source_id = $1 and v.observed_at = $2 and v.snapshot_id is null
+                    and v.day_from = date_bin('1 day', $2::timestamptz, '2000-01-01 00:00:00+00')
              )
              select exists (select from of_its_instant n, given g where n is not distinct from g)",
             self.arguments()?,

@@ -74,9 +74,11 @@ impl Store {
     ) -> Result<Option<Instant>, StoreError> {
         sqlx::query_scalar(
             "-- store::listings::next_listing
-             select min(n.observed_at)
-               from deskledger_data.snapshot n join deskledger_data.source s using (source_id)
-              where s.name = $1 and n.desktops_outcome > 0 and n.observed_at > $2",
+             select (select min(n.observed_at) from deskledger_data.visit n
+                      where n.source_id = s.source_id and n.desktops_outcome > 0
+                        and n.observed_at > $2 and n.day_from > $2 - interval '24 hours')
+               from deskledger_data.source s
+              where s.name = $1",
         )
         .bind(source)
         .bind(after)
@@ -143,9 +145,7 @@ impl Store {
                join deskledger_data.source s using (source_id)
                join deskledger_report.steps($2, $3 + interval '1 microsecond', array[]::timestamptz[], $1) p
                     on p.source_id = t.source_id and p.to_at = t.at
-              cross join lateral (select max(u.observed_at) as observed_at from deskledger_data.snapshot u
-                                   where u.source_id = t.source_id and u.observed_at < t.at
-                                     and u.desktops_outcome > 0) before
+              cross join lateral (select deskledger_data.visit_before(t.source_id, t.at, false) as observed_at) before
               where s.name = $1 and t.at > $2 and t.at <= $3 and t.disconnects >= $4
                 and 100 * t.disconnects >= $5 * p.connected
               order by t.at",

@@ -27,6 +27,7 @@ mod source;
 mod tally;
 mod upgrade;
 mod verify;
+mod visit_days;
 
 pub use access::{Access, AccessRow};
 pub use erasure::{Holdings, LineFormat, OfSource, ToErase};
@@ -43,6 +44,7 @@ pub use schema::{MIGRATION_PATIENCE, Migrated, newest_schema_version};
 pub use source::{SourceId, SourceStatus};
 pub use upgrade::{About, Pending};
 pub use verify::{Progress, Verdict};
+pub use visit_days::PackableVisits;
 
 use heartbeat::Heart;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};

@@ -163,8 +163,9 @@ impl Store {
                     (select count(*) from deskledger_data.span n
                       where n.source_id = h.source_id and n.piece_to > m.month_from and n.piece_to <= m.month_to) as spans,
                     case when p.is_done is not true then 'open'
-                         when exists (select from deskledger_data.snapshot n
+                         when exists (select from deskledger_data.visit n
                                        where n.source_id = h.source_id and n.desktops_outcome > 0
+                                         and n.day_from = m.month_to - interval '24 hours'
                                          and n.observed_at = m.month_to - interval '1 microsecond') then 'last microsecond'
                          else 'too many visits' end as why
                from deskledger_data.head h
@@ -351,11 +352,17 @@ impl Store {
              select c.relname::text
                from pg_inherits i
                join pg_class c on c.oid = i.inhrelid and pg_has_role(c.relowner, 'usage')
-              where i.inhparent in ('deskledger_data.span'::regclass, 'deskledger_data.group_span'::regclass)
+              cross join lateral (
+                    -- A row of a span takes a hundred bytes; one of a visit two hundred, and more where something was wrong.
+                    select case when i.inhparent = 'deskledger_data.snapshot'::regclass then 500 else 100 end as width) r
+              where i.inhparent in ('deskledger_data.span'::regclass, 'deskledger_data.group_span'::regclass,
+                                    'deskledger_data.snapshot'::regclass)
                 and right(c.relname, 7) < (select to_char(max(observed_at) at time zone 'UTC', 'YYYY_MM') from deskledger_data.head)
-                -- A row of either takes a hundred bytes, and whoever records into the month waits while a table is written.
+                -- Whoever records into the month waits while a table is written.
                 and c.reltuples between 0 and 1000000
-                and pg_relation_size(c.oid) > 2 * 100 * c.reltuples + 8 * current_setting('block_size')::bigint
+                and (pg_relation_size(c.oid) > 2 * r.width * c.reltuples + 8 * current_setting('block_size')::bigint
+                     -- What is emptied keeps its indexes.
+                     or c.reltuples = 0 and pg_indexes_size(c.oid) > 16 * current_setting('block_size')::bigint)
               order by c.relname",
         )
         .fetch_all(&self.pool)
@@ -395,7 +402,7 @@ impl Store {
     }
 
     /// Runs a statement that stands alone; `false`: what it has to lock was in use for too long.
-    async fn with_patience(&self, statement: &str) -> sqlx::Result<bool> {
+    pub(super) async fn with_patience(&self, statement: &str) -> sqlx::Result<bool> {
         let mut connection = self.pool.acquire().await?;
         let patience = format!("set lock_timeout = {}", PATIENCE.as_millis());
         sqlx::raw_sql(sqlx::AssertSqlSafe(patience)).execute(&mut *connection).await?;
@@ -422,7 +429,10 @@ async fn plan_for_many(connection: &mut PgConnection) -> sqlx::Result<()> {
 }
 
 /// Whether nobody else packs this source, until the transaction ends.
-async fn is_alone(connection: &mut PgConnection, source_id: SourceId) -> sqlx::Result<bool> {
+pub(super) async fn is_alone(
+    connection: &mut PgConnection,
+    source_id: SourceId,
+) -> sqlx::Result<bool> {
     sqlx::query_scalar(
         "-- store::pack::is_alone
          select pg_try_advisory_xact_lock(hashtext('deskledger pack'), $1)",
@@ -443,9 +453,7 @@ async fn note_instants(connection: &mut PgConnection, what: &Packable) -> sqlx::
                           and v.at[cardinality(v.at)] is distinct from $4 - interval '1 microsecond'
                      then array[coalesce(deskledger_data.visit_before($1, $2, false), '-infinity'), $2] || v.at || array[$4 - interval '1 microsecond', $4]
                      else '{}' end
-           from (select array(select observed_at from deskledger_data.snapshot
-                               where source_id = $1 and desktops_outcome > 0 and observed_at >= $2 and observed_at < $3
-                               order by observed_at) as at) v
+           from (select deskledger_data.instants($1, $2, $3, false) as at) v
           where not exists (select from deskledger_data.packed_month
                              where source_id = $1 and month_from = $2 and month_to >= $3)
          on conflict (source_id, month_from) do update set month_to = excluded.month_to, at = excluded.at
@@ -467,14 +475,11 @@ async fn note_group_instants(connection: &mut PgConnection, what: &Packable) -> 
          insert into deskledger_data.packed_group_month (source_id, month_from, month_to, at)
          select $1, $2, $3,
                 array[coalesce(deskledger_data.visit_before($1, $2, true), '-infinity'), $2]
-                || array(select observed_at from deskledger_data.snapshot
-                          where source_id = $1 and groups_outcome > 0 and observed_at >= $2 and observed_at < $3
-                          order by observed_at)
+                || deskledger_data.instants($1, $2, $3, true)
                 || array[$3 - interval '1 microsecond', $3]
           where exists (select from deskledger_data.group_span
                          where source_id = $1 and to_at > $2 and to_at <= $3)
-            and not exists (select from deskledger_data.snapshot
-                             where source_id = $1 and observed_at = $3 - interval '1 microsecond' and groups_outcome > 0)
+            and cardinality(deskledger_data.instants($1, $3 - interval '1 microsecond', $3, true)) = 0
          on conflict do nothing",
     )
     .bind(what.source_id)

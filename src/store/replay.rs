@@ -124,15 +124,40 @@ impl Replay {
         let failed = StoreError::while_trying("read recorded snapshots back");
         let headers: Vec<Header> = sqlx::query_as(
             "-- store::replay::read_ahead
-             select scheduled_at, observed_at, finished_at, max_gap, desktops_outcome, groups_outcome,
-                    desktops_total, error_code, error_message
-               from deskledger_data.snapshot n
-              where source_id = $1 and observed_at >= coalesce($2, '-infinity')
-                and observed_at > coalesce($3, '-infinity') and observed_at < $4
-                -- Of a pruned month nobody knows what they said.
-                and not exists (select from deskledger_report.pruned p
-                                 where p.source_id = $1 and p.class in ('spans', 'groups')
-                                   and p.month_from <= n.observed_at and p.month_to > n.observed_at)
+             select n.*
+               from ((select scheduled_at, observed_at, finished_at, max_gap, desktops_outcome, groups_outcome,
+                             desktops_total, error_code, error_message
+                        from deskledger_data.snapshot n
+                       where source_id = $1 and observed_at >= coalesce($2, '-infinity')
+                         and observed_at > coalesce($3, '-infinity') and observed_at < $4
+                         -- Of a pruned month nobody knows what they said.
+                         and not exists (select from deskledger_report.pruned p
+                                          where p.source_id = $1 and p.class in ('spans', 'groups')
+                                            and p.month_from <= n.observed_at and p.month_to > n.observed_at)
+                       order by observed_at limit $5)
+                      union all
+                     -- Of the days in which so many are, besides those of the first that were passed already: else all days that are left would be
+                     -- unpacked each time.
+                     (select v.scheduled_at, v.observed_at, v.finished_at, v.max_gap, v.desktops_outcome, v.groups_outcome,
+                             v.desktops_total, v.error_code, v.error_message
+                        from (select d.*,
+                                     sum(octet_length(d.digest) / 32) over seen - first_value(octet_length(d.digest) / 32) over seen
+                                         - octet_length(d.digest) / 32 as before
+                                from deskledger_data.visit_day d
+                               where d.source_id = $1 and d.snapshot_id is not null
+                                 and d.day_from > coalesce(greatest($2, $3), '-infinity') - interval '24 hours' and d.day_from < $4
+                                 and not exists (select from deskledger_report.pruned p
+                                                  where p.source_id = $1 and p.class in ('spans', 'groups')
+                                                    and p.month_from <= d.day_from and p.month_to > d.day_from)
+                              window seen as (order by d.day_from)
+                               order by d.day_from limit $5) d
+                       cross join lateral unnest(d.ticked_at, d.observed_at, d.finished_at, d.max_gap, d.desktops_outcome,
+                                                 d.groups_outcome, d.desktops_total, d.error_code, d.error_message)
+                                  v (scheduled_at, observed_at, finished_at, max_gap, desktops_outcome, groups_outcome,
+                                     desktops_total, error_code, error_message)
+                       where d.before < $5 and v.observed_at >= coalesce($2, '-infinity')
+                         and v.observed_at > coalesce($3, '-infinity') and v.observed_at < $4
+                       order by v.observed_at limit $5)) n
               order by observed_at limit $5",
         )
         .bind(self.source_id)

@@ -20,7 +20,7 @@ const ROLES: [(&str, &str); 3] = [
                 deskledger_report.labelled_piece, deskledger_report.packed, deskledger_report.packed_events,
                 deskledger_report.desktop_label,
                 deskledger_report.labelled_sum, deskledger_report.loose_piece,
-                deskledger_report.row_piece from deskledger_planner;",
+                deskledger_report.row_piece, deskledger_report.newest_snapshot from deskledger_planner;",
     ),
     (
         "deskledger_access",

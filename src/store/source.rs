@@ -146,16 +146,16 @@ impl Store {
                from deskledger_data.source s
                join deskledger_data.head h using (source_id)
                join deskledger.sources v on v.source = s.name
-               left join deskledger.snapshots newest
-                    on newest.source = s.name and newest.observed_at = h.observed_at and not newest.late
+               left join deskledger_report.newest_snapshot newest on newest.source = s.name
                left join deskledger_data.snapshot usable
                     on usable.source_id = s.source_id and usable.observed_at = h.usable_at
               cross join lateral (
                     select count(*) as snapshots,
                            count(*) filter (where desktops_outcome = 0) as failed,
                            count(*) filter (where desktops_outcome = 1) as partial
-                      from deskledger_data.snapshot d
+                      from deskledger_data.visit d
                      where d.source_id = s.source_id
+                       and d.day_from > h.observed_at - interval '48 hours'
                        and d.observed_at > h.observed_at - interval '24 hours'
                        and d.observed_at <= h.observed_at) day
               order by s.name",

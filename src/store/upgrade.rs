@@ -17,7 +17,7 @@ enum Work {
 
 /// What each migration works through. The rates are measured, on a machine that was busy; docs/operating.md says what each of them
 /// stops meanwhile. A new migration gets a line here, and `tests/data/schemas/README.md` says how to measure it.
-const WORK: [(i64, Work); 28] = [
+const WORK: [(i64, Work); 29] = [
     (1, Work::Fixed),
     (2, Work::Fixed),
     (3, Work::Fixed),
@@ -47,6 +47,7 @@ const WORK: [(i64, Work); 28] = [
     (26, Work::Fixed),
     (27, Work::Fixed),
     (28, Work::Fixed),
+    (29, Work::Fixed),
 ];
 
 /// A migration that is left to run.

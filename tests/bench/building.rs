@@ -129,6 +129,11 @@ impl Building {
             self.grown.packed.0 += packed.map_or(0, |packed| packed.packed);
             self.store.tidy(&what).await?;
         }
+        for what in self.store.packable_visits(None).await? {
+            self.store.pack_visits(&what, async |_| ()).await?;
+            self.store.tidy_visits(what.month).await?;
+        }
+        self.store.drop_empty_partitions().await?;
         self.store.shrink().await?;
         self.grown.packed.1 += begun.elapsed().as_secs_f64();
         self.grown.logged.1 += self.log_position().await? - logged;

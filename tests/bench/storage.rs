@@ -23,7 +23,7 @@ struct Relation {
 /// The classes of data, by the beginnings of their tables' names; the first that fits counts.
 const CLASSES: [(&str, &[&str]); 6] = [
     ("groups", &["group_span", "open_group_span", "packed_group", "desktop_group", "group_"]),
-    ("headers", &["snapshot", "coverage_run", "head", "late"]),
+    ("headers", &["snapshot", "visit_day", "coverage_run", "head", "late"]),
     ("tally", &["tally"]),
     ("rollup", &["rollup"]),
     ("spans", &["span", "open_span", "unlisted", "packed"]),
@@ -108,6 +108,8 @@ fn months(
     let closed_days: f64 = days_of.values().sum();
     let closed_share = |relation: &Relation| match &relation.month {
         _ if relation.table.starts_with("packed_group") => 1.0,
+        // Visits are packed when their month is over.
+        _ if relation.table == "visit_day" => 1.0,
         _ if relation.table.starts_with("packed") => 1.0 - share_of_newest,
         // What a month's end cuts is filed there, and what came after the last is of the newest.
         Some(month) if *month < live => 1.0,

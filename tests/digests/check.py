@@ -74,8 +74,8 @@ class Source:
         self.name = source["name"]
         self.rows = lambda table: [row for row in tables[table] if row["source_id"] == source["source_id"]]
         # Of a snapshot whose header is pruned there are the columns that stay.
-        self.kept = self.kept_of_pruned()
-        self.snapshots = sorted(self.rows("snapshot") + self.kept, key=lambda row: row["sequence"])
+        self.kept, packed = self.of_days()
+        self.snapshots = sorted(self.rows("snapshot") + packed + self.kept, key=lambda row: row["sequence"])
         # Each entry with its kind.
         prunings = sorted(self.rows("pruning"), key=lambda row: row["sequence"])
         entries = [(row, b"S") for row in self.snapshots] + [(row, b"L") for row in self.rows("late")]
@@ -106,23 +106,35 @@ class Source:
     def instants(self, wanted):
         return sorted(micros(row["observed_at"]) for row in self.snapshots if wanted(row))
 
-    # Pruned headers.
+    # Packed and pruned headers.
 
-    def kept_of_pruned(self):
-        columns = [
+    def of_days(self):
+        """The snapshots whose header is pruned, and those whose header is packed."""
+        staying = [
             "sequence", "observed_at", "finished_at", "max_gap", "desktops_outcome", "groups_outcome", "desktops_total",
             "desktops_recorded",
         ]
-        kept = []
-        for day in sorted(self.rows("pruned_day"), key=lambda day: day["day_from"]):
-            digests = data(day["digest"])
+        going = ["snapshot_id", "ticked_at", "groups_recorded", "changes", "error_code", "error_message"]
+        kept, packed = [], []
+        for day in sorted(self.rows("visit_day"), key=lambda day: day["day_from"]):
+            is_pruned = day["snapshot_id"] is None
+            columns = staying if is_pruned else staying + going
+            digests, bodies = data(day["digest"]), data(day["body_hash"])
+            newest = None
             for place, values in enumerate(zip(*(day[column] for column in columns), strict=True)):
-                digest = digests[32 * place : 32 * place + 32].hex()
-                row = dict(zip(columns, values), digest=digest, ticked_at=day["scheduled_at"], is_kept=True)
+                hashed = slice(32 * place, 32 * place + 32)
+                row = dict(zip(columns, values), digest=digests[hashed].hex())
                 if row["observed_at"][:10] + "T00:00:00+00:00" != day["day_from"]:
                     raise Wrong(f"entry {row['sequence']} is not of the day {day['day_from']}")
-                kept.append(row)
-        return kept
+                if is_pruned:
+                    kept.append(row | dict(ticked_at=day["scheduled_at"], is_kept=True))
+                    continue
+                newest = max(filter(None, (newest, row["ticked_at"])), key=micros, default=None)
+                body = bodies[hashed]
+                packed.append(row | dict(scheduled_at=row["ticked_at"], body_hash=body.hex() if any(body) else None))
+            if not is_pruned and newest != day["scheduled_at"]:
+                raise Wrong(f"the newest tick of {day['day_from']} is not what the row of the day says")
+        return kept, packed
 
     def kept_hashes(self, prunings):
         """What stays of the headers of a month is what the newest entry about them says."""

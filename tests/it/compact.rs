@@ -121,7 +121,21 @@ async fn a_month_that_is_over_is_packed_and_says_the_same_and_recording_goes_on(
     let out = home.run(&["compact", "--source", "prod"]).await.expect(0).out;
     let left = number(&database.pool, "select count(*) from deskledger_data.span_2026_10").await;
     let packed = spans - number(&database.pool, SPANS).await;
-    assert_eq!(out, format!("2026-10  prod: {packed} spans packed, {left} stay as they are\n"));
+    assert_eq!(
+        out,
+        format!(
+            "2026-10  prod: {packed} spans packed, {left} stay as they are\n2026-10  prod: headers of {} snapshots packed\n",
+            31 * 12
+        )
+    );
+    assert_eq!(
+        number(
+            &database.pool,
+            "select count(*) from deskledger_data.snapshot where observed_at < '2026-11-01'"
+        )
+        .await,
+        0
+    );
     // What goes on under a new name says where its connection began, and what a listing left out is odd.
     assert!(packed > 800 && left > 0 && left < 20, "{out}");
     assert!(number(&database.pool, SIZE).await * 5 < size);
@@ -318,6 +332,63 @@ async fn a_month_whose_source_was_not_listed_again_stays_as_it_is() {
     let out = home.run(&["compact"]).await.expect(0).out;
     let stay = format!("2026-10  prod: {left} spans stay as they are, until it is listed again: ");
     assert!(left > 800 && out.contains(&stay), "{left}: {out}");
+    // A recorder goes on from its newest listing.
+    assert_eq!(number(&database.pool, "select count(*) from deskledger_data.visit_day").await, 0);
+}
+
+/// The visits of a month become a row a day, whatever came of them; but not a day that would not come out as it goes in.
+#[tokio::test(flavor = "multi_thread")]
+async fn visits_are_packed_day_by_day_and_one_that_does_not_come_out_as_it_was_stays() {
+    let (database, store) = ledger().await;
+    let home = Home::new(&database);
+    let mut lines: Vec<String> = history(32).lines().map(str::to_owned).collect();
+    for (at, error) in [
+        ("2026-10-03T01:00:00Z", json!({ "code": "WKS.2", "message": "gone" })),
+        ("2026-10-09T01:00:00Z", json!({ "message": "nothing but a message: \u{e9}" })),
+    ] {
+        lines.push(json!({ "source": "prod", "observed_at": at, "scheduled_at": at, "max_gap": "3h", "error": error }).to_string());
+    }
+    lines.sort_by_key(|line| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        line["observed_at"].as_str().unwrap().parse::<DateTime<Utc>>().unwrap()
+    });
+    record(&store, &lines.join("\n"), 7, usize::MAX).await;
+    let before = views(&database.pool).await;
+    let exported = home.run(&["export"]).await.expect(0).out;
+    // No digest is so short.
+    let altered = "update deskledger_data.snapshot set digest = substr(digest, 2) where observed_at = '2026-10-05T02:30:00Z'";
+    sqlx::query("create table whole as select * from deskledger_data.snapshot")
+        .execute(&database.pool)
+        .await
+        .unwrap();
+    sqlx::query(altered).execute(&database.pool).await.unwrap();
+    let out = home.run(&["compact"]).await.expect(0).out;
+    assert!(out.contains("2026-10  prod: headers of 362 snapshots packed\n"), "{out}");
+    let left = "select count(*) from deskledger_data.snapshot where observed_at < '2026-11-01'";
+    assert_eq!(number(&database.pool, left).await, 12);
+    // That is no day that anything else could be said of.
+    let out = home.run(&["compact"]).await.expect(0).out;
+    assert!(!out.contains("headers"), "{out}");
+    sqlx::query(
+        "update deskledger_data.snapshot s set digest = w.digest from whole w where w.snapshot_id = s.snapshot_id",
+    )
+    .execute(&database.pool)
+    .await
+    .unwrap();
+    let out = home.run(&["compact"]).await.expect(0).out;
+    assert_eq!(out, "2026-10  prod: headers of 12 snapshots packed\n");
+    assert_eq!(number(&database.pool, left).await, 0);
+    // And their table goes, as soon as nobody reads the ledger, PostgreSQL's own processes neither.
+    let tables = "select count(*) from pg_class where relname = 'snapshot_2026_10'";
+    let begun = std::time::Instant::now();
+    while number(&database.pool, tables).await > 0 {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "the table stays");
+        home.run(&["compact"]).await.expect(0);
+    }
+    assert!(views(&database.pool).await == before, "another answer than before");
+    assert_eq!(home.run(&["export"]).await.expect(0).out, exported);
+    let verdicts = store.verify(None, &BTreeMap::new(), &Progress::default()).await.unwrap();
+    assert!(verdicts.iter().all(|verdict| verdict.fault.is_none()), "{verdicts:?}");
 }
 
 /// What was packed is not looked for where it was: rows of later days are not read for an earlier one.
@@ -345,6 +416,8 @@ async fn blocks_whose_spans_are_packed_are_not_read_for_their_days() {
         .fetch_one(&mut *transaction)
         .await
         .unwrap();
+        // Dropped alone, it is ended later, and holds until then what `compact` has to tidy up.
+        transaction.rollback().await.unwrap();
         let scan = &plan[0]["Plan"]["Plans"][0];
         assert_eq!(scan["Node Type"], "Bitmap Index Scan", "{plan}");
         // It takes a block for ten rows.
@@ -358,7 +431,9 @@ async fn blocks_whose_spans_are_packed_are_not_read_for_their_days() {
         home.run(&["compact"]).await.expect(0);
     }
     println!("so many blocks are read for a day: {told:?}");
-    assert!(told[0] > 1 && told[4] == 0, "{told:?}");
+    // Whether the rows of some days need another block, which no range is about yet, depends on what was freed before.
+    let none = told[1..].iter().filter(|blocks| **blocks == 0).count();
+    assert!(told[0] > 1 && none >= 2, "{told:?}");
 }
 
 /// A recorder waits for three days to be over.

@@ -186,7 +186,7 @@ async fn what_stays_of_pruned_headers_tells_what_they_did_and_they_come_back() {
     .unwrap();
     assert_eq!(left, ["snapshot_2026_04"]);
     let size: i64 = sqlx::query_scalar(
-        "select sum(pg_column_size(d)) / sum(cardinality(sequence)) from deskledger_data.pruned_day d",
+        "select sum(pg_column_size(d)) / sum(cardinality(sequence)) from deskledger_data.visit_day d",
     )
     .fetch_one(pool)
     .await
@@ -255,13 +255,13 @@ async fn a_change_of_what_stays_of_headers_is_found() {
     sqlx::query(one).execute(pool).await.unwrap();
     prune_headers(&store, &home.path().join("kept")).await;
     sqlx::raw_sql(
-        "create table days as select * from deskledger_data.pruned_day; create table entries as select * from deskledger_data.pruning",
+        "create table days as select * from deskledger_data.visit_day; create table entries as select * from deskledger_data.pruning",
     )
     .execute(pool)
     .await
     .unwrap();
     let day = "where day_from = '2026-02-06T00:00:00Z'";
-    let of_day = |change: &str| format!("update deskledger_data.pruned_day set {change} {day}");
+    let of_day = |change: &str| format!("update deskledger_data.visit_day set {change} {day}");
     let changes = [
         of_day("day_from = day_from + interval '1 hour'"),
         of_day("scheduled_at = scheduled_at - interval '1 us'"),
@@ -283,12 +283,12 @@ async fn a_change_of_what_stays_of_headers_is_found() {
         of_day("desktops_recorded[2] = desktops_recorded[2] + 1"),
         of_day("desktops_recorded[2] = null"),
         of_day("digest = overlay(digest placing '\\x00' from 40)"),
-        format!("delete from deskledger_data.pruned_day {day}"),
-        "delete from deskledger_data.pruned_day where day_from >= '2026-03-01'".to_owned(),
+        format!("delete from deskledger_data.visit_day {day}"),
+        "delete from deskledger_data.visit_day where day_from >= '2026-03-01'".to_owned(),
         format!(
-            "insert into deskledger_data.pruned_day
+            "insert into deskledger_data.visit_day
              select source_id, '2026-04-01T00:00:00Z', scheduled_at, sequence, observed_at, finished_at, max_gap, desktops_outcome,
-                    groups_outcome, desktops_total, desktops_recorded, digest from deskledger_data.pruned_day {day}"
+                    groups_outcome, desktops_total, desktops_recorded, digest from deskledger_data.visit_day {day}"
         ),
         "update deskledger_data.pruning set kept = digest where class = 'headers' and month_from = '2026-02-01'".to_owned(),
         "update deskledger_data.pruning set archive = digest where class = 'headers' and month_from = '2026-02-01'".to_owned(),
@@ -301,8 +301,8 @@ async fn a_change_of_what_stays_of_headers_is_found() {
         let (code, said) = crate::verify::digests::check(pool).await;
         assert_eq!(code, Some(1), "{change}: {said}");
         sqlx::raw_sql(
-            "truncate deskledger_data.pruned_day, deskledger_data.pruning;
-             insert into deskledger_data.pruned_day select * from days;
+            "truncate deskledger_data.visit_day, deskledger_data.pruning;
+             insert into deskledger_data.visit_day select * from days;
              insert into deskledger_data.pruning select * from entries",
         )
         .execute(pool)
@@ -405,7 +405,7 @@ async fn headers_that_were_altered_do_not_come_back() {
     }
     std::fs::write(&file, packed).unwrap();
     home.run(&["restore", name]).await.expect(0);
-    let left: i64 = sqlx::query_scalar("select count(*) from deskledger_data.pruned_day where day_from < '2026-03-01' and day_from >= '2026-02-01'")
+    let left: i64 = sqlx::query_scalar("select count(*) from deskledger_data.visit_day where day_from < '2026-03-01' and day_from >= '2026-02-01'")
         .fetch_one(&database.pool)
         .await
         .unwrap();

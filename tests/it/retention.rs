@@ -43,10 +43,14 @@ async fn tables(pool: &PgPool) -> BTreeMap<&'static str, Vec<String>> {
         ("late", "select (line, observed_at)::text as line from deskledger_data.late t"),
         // What is recorded after something was pruned has other numbers and digests; salts differ everywhere.
         (
-            "snapshot",
-            "select (to_jsonb(t) - 'snapshot_id' - 'sequence' - 'digest' - 'body_hash')::text as line from deskledger_data.snapshot t",
+            "visit",
+            "select (to_jsonb(t) - 'snapshot_id' - 'sequence' - 'digest' - 'body_hash')::text as line from deskledger_data.visit t",
         ),
-        ("pruned_day", "select t::text as line from deskledger_data.pruned_day t"),
+        // What stays of those whose header is pruned.
+        (
+            "visit_day",
+            "select t::text as line from deskledger_data.visit_day t where snapshot_id is null",
+        ),
     ] {
         let sql = format!("select line from ({sql}) t order by 1");
         all.insert(table, sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(pool).await.unwrap());
@@ -378,7 +382,7 @@ async fn who_is_erased_after_a_month_was_archived_does_not_come_back_with_it() {
     }
     for (table, rows) in &both[0] {
         assert!(
-            !rows.is_empty() || ["unlisted", "group_span_wide", "pruned_day"].contains(table),
+            !rows.is_empty() || ["unlisted", "group_span_wide", "visit_day"].contains(table),
             "{table}"
         );
         assert_eq!(rows, &both[1][table], "{table}");

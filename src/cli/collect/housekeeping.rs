@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use crate::domain::harmless;
 use crate::error::Chain;
-use crate::store::{Packable, Store, StoreError};
+use crate::store::{Packable, PackableVisits, Store, StoreError};
 
 /// How often it looks whether there is something to do.
 const LOOK: Duration = Duration::from_hours(1);
@@ -45,6 +45,17 @@ async fn pack_all(store: &Store) -> Result<(), StoreError> {
             store.tidy(&of_month[0]).await?;
         }
     }
+    let visits = store.packable_visits(None).await?;
+    for of_month in visits.chunk_by(|one, other| one.month == other.month) {
+        let mut packed = 0;
+        for what in of_month {
+            packed += pack_visits(store, what).await?;
+        }
+        if packed > 0 {
+            store.tidy_visits(of_month[0].month).await?;
+        }
+    }
+    store.drop_empty_partitions().await?;
     for table in store.shrink().await? {
         tracing::info!(
             "the table deskledger_data.{table} is in use: the room of what was packed of it is given back later"
@@ -68,4 +79,21 @@ async fn pack(store: &Store, what: &Packable) -> Result<u64, StoreError> {
         packed.left
     );
     Ok(packed.packed)
+}
+
+async fn pack_visits(store: &Store, what: &PackableVisits) -> Result<u64, StoreError> {
+    let Some(packed) = store.pack_visits(what, async |took| sleep(took).await).await? else {
+        return Ok(0);
+    };
+    if packed == 0 {
+        return Ok(0);
+    }
+    tracing::info!(
+        source.name = what.source,
+        packed,
+        "source `{}`: {} is over: packed the headers of {packed} snapshots",
+        harmless(&what.source),
+        what.month.format("%Y-%m")
+    );
+    Ok(packed)
 }

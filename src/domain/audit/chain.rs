@@ -336,7 +336,7 @@ impl Audit {
             ));
         }
         same(&day_start(visit.observed_at), &visit.day, || {
-            "`day_from` of the row of `pruned_day`".to_owned()
+            "`day_from` of the row of `visit_day`".to_owned()
         })?;
         self.kept.add(visit);
         // Ticks of the day that came before its late snapshots are not known one by one.

@@ -1,9 +1,11 @@
 //! The headers of snapshots: the last of a month that goes, and the first that comes back.
 
+use chrono::TimeDelta;
 use futures_util::TryStreamExt as _;
 use sqlx::PgConnection;
 
 use super::super::source::SourceId;
+use super::super::visit_days::pack_day;
 use super::super::{Store, StoreError};
 use super::{Month, Pruned, append, hold, is_alone};
 use crate::domain::Instant;
@@ -44,30 +46,26 @@ impl Store {
         {
             return Ok(Pruned::Busy);
         }
+        let to = next_month(month.month);
+        let mut day = month.month;
+        while day < to {
+            pack_day(&mut transaction, month.source_id, day).await.map_err(&failed)?;
+            day += TimeDelta::days(1);
+        }
         let rows: i64 = sqlx::query_scalar(
             "-- store::prune::prune_headers
-             with gone as (
-                 delete from deskledger_data.snapshot
-                  where source_id = $1 and observed_at >= $2 and observed_at < $3
-                 returning *
-             ), kept as (
-                 insert into deskledger_data.pruned_day
-                        (source_id, day_from, scheduled_at, sequence, observed_at, finished_at, max_gap, desktops_outcome,
-                         groups_outcome, desktops_total, desktops_recorded, digest)
-                 select $1, date_bin('1 day', observed_at, '2000-01-01 00:00:00+00'), max(scheduled_at),
-                        array_agg(sequence order by observed_at), array_agg(observed_at order by observed_at),
-                        array_agg(finished_at order by observed_at), array_agg(max_gap order by observed_at),
-                        array_agg(desktops_outcome order by observed_at), array_agg(groups_outcome order by observed_at),
-                        array_agg(desktops_total order by observed_at), array_agg(desktops_recorded order by observed_at),
-                        string_agg(digest, ''::bytea order by observed_at)
-                   from gone
-                  group by 2
+             with pruned as (
+                 update deskledger_data.visit_day
+                    set snapshot_id = null, ticked_at = null, groups_recorded = null, changes = null, error_code = null,
+                        error_message = null, body_hash = null
+                  where source_id = $1 and day_from >= $2 and day_from < $3 and snapshot_id is not null
+                 returning cardinality(sequence) as visits
              )
-             select count(*) from gone",
+             select coalesce(sum(visits), 0)::bigint from pruned",
         )
         .bind(month.source_id)
         .bind(month.month)
-        .bind(next_month(month.month))
+        .bind(to)
         .fetch_one(&mut *transaction)
         .await
         .map_err(&failed)?;
@@ -132,7 +130,7 @@ impl Store {
         }
         sqlx::query(
             "-- store::prune::restore_headers
-             delete from deskledger_data.pruned_day where source_id = $1 and day_from >= $2 and day_from < $3",
+             delete from deskledger_data.visit_day where source_id = $1 and day_from >= $2 and day_from < $3",
         )
         .bind(month.source_id)
         .bind(month.month)
@@ -174,12 +172,12 @@ pub(in crate::store) fn kept_visits(source: SourceId) -> String {
                 coalesce(v.finished_at, '-infinity'), coalesce(v.max_gap, 0), coalesce(v.desktops_outcome, -1::smallint),
                 coalesce(v.groups_outcome, -1::smallint), v.desktops_total, v.desktops_recorded,
                 substr(d.digest, (32 * v.nth - 31)::integer, 32)
-           from deskledger_data.pruned_day d
+           from deskledger_data.visit_day d
           cross join lateral unnest(d.sequence, d.observed_at, d.finished_at, d.max_gap, d.desktops_outcome, d.groups_outcome,
                                     d.desktops_total, d.desktops_recorded) with ordinality
                      v (sequence, observed_at, finished_at, max_gap, desktops_outcome, groups_outcome, desktops_total,
                         desktops_recorded, nth)
-          where d.source_id = {source}
+          where d.source_id = {source} and d.snapshot_id is null
           order by d.day_from, v.nth"
     )
 }

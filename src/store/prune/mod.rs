@@ -137,7 +137,7 @@ impl Store {
         .map_err(StoreError::while_trying("read what is pruned"))
     }
 
-    /// The rows of a month's visits, in the order of time.
+    /// The visits of a month of which the headers are kept, in the order of time.
     ///
     /// # Errors
     /// The database is away.
@@ -147,8 +147,10 @@ impl Store {
             "-- store::prune::visits
              select snapshot_id, sequence, observed_at, finished_at, scheduled_at, max_gap, desktops_outcome, groups_outcome,
                     desktops_total, desktops_recorded, groups_recorded, changes, error_code, error_message, body_hash, digest
-               from deskledger_data.snapshot
-              where source_id = $1 and observed_at >= $2 and observed_at < $3 order by observed_at",
+               from deskledger_data.visit
+              where source_id = $1 and observed_at >= $2 and observed_at < $3 and day_from >= $2 and day_from < $3
+                and snapshot_id is not null
+              order by observed_at",
         )
         .bind(month.source_id)
         .bind(month.month)
@@ -371,7 +373,9 @@ impl Store {
                join pg_class c on c.oid = i.inhrelid
               where i.inhparent in ('deskledger_data.span'::regclass, 'deskledger_data.group_span'::regclass,
                                     'deskledger_data.snapshot'::regclass)
-                and (select min(at) from deskledger_data.pruning) is not null
+                -- Packing leaves none of its visits; something of the others, unless it is pruned.
+                and (i.inhparent = 'deskledger_data.snapshot'::regclass
+                     or (select min(at) from deskledger_data.pruning) is not null)
                 and right(c.relname, 7) < to_char((select min(observed_at) from deskledger_data.head
                                                     where observed_at is not null) at time zone 'UTC', 'YYYY_MM')
                 and not exists (select from pg_stat_activity a
@@ -672,8 +676,7 @@ async fn delete_spans(connection: &mut PgConnection, month: &Month) -> sqlx::Res
         "-- store::prune::delete_spans
          delete from deskledger_data.unlisted
           where source_id = $1 and from_at >= $2
-            and to_at < (select max(observed_at) from deskledger_data.snapshot
-                          where source_id = $1 and observed_at < $3 and desktops_outcome > 0)",
+            and to_at < deskledger_data.visit_before($1, $3, false)",
         "-- store::prune::delete_spans
          delete from deskledger_data.span
           where source_id = $1 and piece_from >= $2 and piece_from < $3 and piece_to >= $2 and piece_to <= $3",

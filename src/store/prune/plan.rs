@@ -195,5 +195,11 @@ const ROLLUPS: &str = "-- store::prune::plan
      where t.source_id = $1 and t.at > $2 and t.at < $3";
 
 const HEADERS: &str = "-- store::prune::plan
-    select count(*), coalesce(sum(pg_column_size(n)), 0)::bigint from deskledger_data.snapshot n
-     where n.source_id = $1 and n.observed_at >= $2 and n.observed_at < $3";
+    select sum(n.rows)::bigint, sum(n.bytes)::bigint
+      from (select count(*) as rows, coalesce(sum(pg_column_size(s)), 0) as bytes
+              from deskledger_data.snapshot s
+             where s.source_id = $1 and s.observed_at >= $2 and s.observed_at < $3
+             union all
+            select coalesce(sum(cardinality(d.sequence)), 0), coalesce(sum(pg_column_size(d)), 0)
+              from deskledger_data.visit_day d
+             where d.source_id = $1 and d.day_from >= $2 and d.day_from < $3 and d.snapshot_id is not null) n";

@@ -239,7 +239,7 @@ impl Stored {
             "-- store::prune::rows::read
              select exists (select from deskledger_data.snapshot
                              where source_id = $1 and observed_at = $2 and groups_outcome > 0)
-                 or exists (select from deskledger_data.pruned_day
+                 or exists (select from deskledger_data.visit_day
                              where source_id = $1 and day_from = $2 and observed_at[1] = $2 and groups_outcome[1] > 0)",
         )
         .bind(month.source_id)
@@ -294,7 +294,7 @@ const GROUPS: &str = "-- store::prune::rows::read
 const ENDED: &str = "-- store::prune::rows::read
     select no from unnest($4::integer[]) no
      where (exists (select from deskledger_data.snapshot where source_id = $1 and observed_at = $2 and groups_outcome > 0)
-            or exists (select from deskledger_data.pruned_day d
+            or exists (select from deskledger_data.visit_day d
                         where d.source_id = $1 and d.day_from = $3 - interval '1 day'
                           and d.observed_at[cardinality(d.observed_at)] = $2
                           and d.groups_outcome[cardinality(d.groups_outcome)] > 0))
@@ -311,5 +311,4 @@ const ENDED: &str = "-- store::prune::rows::read
 const UNLISTED: &str = "-- store::prune::rows::read
     select desktop_no, from_at, to_at from deskledger_data.unlisted
      where source_id = $1 and from_at >= $2
-       and to_at < (select max(observed_at) from deskledger_data.snapshot
-                     where source_id = $1 and observed_at < $3 and desktops_outcome > 0)";
+       and to_at < deskledger_data.visit_before($1, $3, false)";

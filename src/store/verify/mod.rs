@@ -84,8 +84,7 @@ async fn begin(connection: &mut PgConnection) -> sqlx::Result<()> {
         "begin isolation level repeatable read, read only;
          set local statement_timeout = 0;
          set local idle_in_transaction_session_timeout = 0;
-         set local work_mem = '64MB';
-         set local jit = off",
+         set local work_mem = '64MB'",
     )
     .execute(connection)
     .await
@@ -187,7 +186,7 @@ async fn doubled_ids(connection: &mut PgConnection) -> sqlx::Result<Vec<(SourceI
     let rows: Vec<(SourceId, i64, i64, Instant)> = sqlx::query_as(
         "-- store::verify::doubled_ids
          with entry as (
-             select source_id, snapshot_id, sequence, observed_at from deskledger_data.snapshot
+             select source_id, snapshot_id, sequence, observed_at from deskledger_data.visit where snapshot_id is not null
               union all
              select source_id, snapshot_id, sequence, observed_at from deskledger_data.late
          )
@@ -229,10 +228,7 @@ async fn wrong_packing(connection: &mut PgConnection) -> sqlx::Result<Vec<(Sourc
                         and m.at is distinct from
                             array[coalesce(deskledger_data.visit_before(m.source_id, m.month_from, false), '-infinity'),
                                   m.month_from]
-                            || array(select s.observed_at from deskledger_data.snapshot s
-                                      where s.source_id = m.source_id and s.desktops_outcome > 0
-                                        and s.observed_at >= m.month_from and s.observed_at < m.month_to
-                                      order by s.observed_at)
+                            || deskledger_data.instants(m.source_id, m.month_from, m.month_to, false)
                             || array[deskledger_report.month_end(m.month_from) - interval '1 microsecond',
                                      deskledger_report.month_end(m.month_from)]
                   union all
@@ -242,10 +238,7 @@ async fn wrong_packing(connection: &mut PgConnection) -> sqlx::Result<Vec<(Sourc
                      or m.at is distinct from
                         array[coalesce(deskledger_data.visit_before(m.source_id, m.month_from, true), '-infinity'),
                               m.month_from]
-                        || array(select s.observed_at from deskledger_data.snapshot s
-                                  where s.source_id = m.source_id and s.groups_outcome > 0
-                                    and s.observed_at >= m.month_from and s.observed_at < m.month_to
-                                  order by s.observed_at)
+                        || deskledger_data.instants(m.source_id, m.month_from, m.month_to, true)
                         || array[m.month_to - interval '1 microsecond', m.month_to]
                   union all
                  select k.source_id, k.month_from, format('`packed_group` of group number %s', k.group_no)
@@ -282,11 +275,19 @@ async fn wrong_packing(connection: &mut PgConnection) -> sqlx::Result<Vec<(Sourc
                  select k.source_id, k.month_from, format('`packed_group` of group number %s', k.group_no)
                    from deskledger_data.packed_group k
                   where not exists (select from deskledger_data.packed_group_month m
-                                     where m.source_id = k.source_id and m.month_from = k.month_from)) w
+                                     where m.source_id = k.source_id and m.month_from = k.month_from)
+                  union all
+                 -- What goes into the chain of pruned ones is checked with it; of packed ones these are not in the chain.
+                 select d.source_id, d.day_from, format('`visit_day` of %s', to_char(d.day_from at time zone 'UTC', 'YYYY-MM-DD'))
+                   from deskledger_data.visit_day d
+                  where d.snapshot_id is not null
+                    and (d.day_from <> any (select date_bin('1 day', v, '2000-01-01 00:00:00+00') from unnest(d.observed_at) v)
+                         or d.scheduled_at is distinct from (select max(v) from unnest(d.ticked_at) v)
+                         or d.observed_at <> (select array_agg(v order by v) from unnest(d.observed_at) v))) w
            cross join lateral (
                 select s.snapshot_id, s.sequence, s.observed_at
-                  from deskledger_data.snapshot s
-                 where s.source_id = w.source_id
+                  from deskledger_data.visit s
+                 where s.source_id = w.source_id and s.snapshot_id is not null
                  order by s.observed_at >= w.month_from desc, s.observed_at limit 1) n
           order by 1, 2",
     )

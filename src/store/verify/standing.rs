@@ -32,8 +32,8 @@ pub(super) async fn wrong_standings(
            full join deskledger_data.standing t using (source_id, at)
           cross join lateral (
                 select v.snapshot_id, v.sequence, v.observed_at
-                  from deskledger_data.snapshot v
-                 where v.source_id = coalesce(n.source_id, t.source_id)
+                  from deskledger_data.visit v
+                 where v.source_id = coalesce(n.source_id, t.source_id) and v.snapshot_id is not null
                  order by v.observed_at >= coalesce(n.at, t.at) desc, v.observed_at limit 1) s
           where n.source_id is null or t.source_id is null
              or n.kept <> deskledger_data.standing_hash(t.state)

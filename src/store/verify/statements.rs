@@ -18,7 +18,7 @@ pub(super) fn visits(source: SourceId) -> String {
         "select snapshot_id, sequence, observed_at, finished_at, scheduled_at, max_gap, desktops_outcome,
                 groups_outcome, desktops_total, desktops_recorded, groups_recorded, changes,
                 error_code, error_message, body_hash, digest
-           from deskledger_data.snapshot where source_id = {source} order by observed_at"
+           from deskledger_data.visit where source_id = {source} and snapshot_id is not null order by observed_at"
     )
 }
 

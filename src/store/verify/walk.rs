@@ -212,7 +212,7 @@ async fn has_late_or_kept(
     sqlx::query_as(
         "-- store::verify::has_late_or_kept
          select exists (select from deskledger_data.late where source_id = $1),
-                exists (select from deskledger_data.pruned_day where source_id = $1)",
+                exists (select from deskledger_data.visit_day where source_id = $1 and snapshot_id is null)",
     )
     .bind(id)
     .fetch_one(connection)

@@ -88,6 +88,9 @@ pub async fn pack(store: &Store) -> u64 {
             month = next_month(month);
         }
     }
+    for what in store.packable_visits(None).await.unwrap() {
+        packed += store.pack_visits(&what, async |_| ()).await.unwrap().unwrap();
+    }
     packed
 }
 

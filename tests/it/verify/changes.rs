@@ -47,8 +47,7 @@ async fn tables(pool: &PgPool) -> Vec<String> {
             and not c.relispartition
             -- Which migrations were applied, who ran what, by what the erased are known again, and what must not be pruned is no
             -- history; and what is pruned is changed in `retention.rs`.
-            and c.relname not in ('migration', 'access', 'erased_key', 'erased_text', 'hold', 'pruning', 'standing',
-                                  'pruned_day')
+            and c.relname not in ('migration', 'access', 'erased_key', 'erased_text', 'hold', 'pruning', 'standing')
           order by c.relname",
     )
     .fetch_all(pool)
@@ -203,10 +202,12 @@ fn ways(column: &str, kind: &str) -> Vec<String> {
             "$[2:]",
             // What ends has no counters.
             "$[:cardinality($) - 1] || 7::smallint",
+            "0::smallint || $[2:]",
+            "1::smallint || $[2:]",
         ]
         .map(str::to_owned)
         .into(),
-        "ARRAY _int4" => vec!["$ || 1".to_owned(), "$[2:]".to_owned()],
+        "ARRAY _int4" => ["$ || 1", "$[2:]", "(coalesce($[1], 0) + 1) || $[2:]"].map(str::to_owned).into(),
         "ARRAY _int8" => vec!["$[2:] || 7::bigint".to_owned(), "$ || null::bigint".to_owned()],
         "ARRAY _timestamptz" => [
             "$[:cardinality($) - 3] || ($[cardinality($) - 2] + interval '1 microsecond') || $[cardinality($) - 1:]",
@@ -215,7 +216,7 @@ fn ways(column: &str, kind: &str) -> Vec<String> {
         ]
         .map(str::to_owned)
         .into(),
-        "ARRAY _text" => vec!["$ || 'x'::text".to_owned(), "$[2:]".to_owned()],
+        "ARRAY _text" => ["$ || 'x'::text", "$[2:]", "'x'::text || $[2:]"].map(str::to_owned).into(),
         other => panic!("how is a {other} changed?"),
     };
     all.into_iter().map(|way| way.replace('$', &format!("t.{column}"))).collect()

@@ -154,7 +154,15 @@ async fn a_checker_written_from_the_page_alone_comes_to_the_same_digests() {
 
     let saved = save(&database.pool).await;
     for change in [
-        "update deskledger_data.snapshot set desktops_total = desktops_total + 1 where sequence = 4",
+        "update deskledger_data.snapshot set desktops_total = desktops_total + 1
+          where sequence = (select min(sequence) from deskledger_data.snapshot)",
+        "update deskledger_data.visit_day set desktops_total[2] = desktops_total[2] + 1",
+        "update deskledger_data.visit_day set ticked_at[2] = coalesce(ticked_at[2], observed_at[2]) - interval '1 us'",
+        "update deskledger_data.visit_day set scheduled_at = day_from",
+        "update deskledger_data.visit_day set error_message[1] = 'x'",
+        "update deskledger_data.visit_day set body_hash = set_byte(body_hash, 40, get_byte(body_hash, 40) # 1)",
+        "update deskledger_data.visit_day set snapshot_id = null, ticked_at = null, groups_recorded = null, changes = null,
+                error_code = null, error_message = null, body_hash = null",
         "update deskledger_data.span set status_id = 3 where status_id = 1",
         "update deskledger_data.open_span set label_no = 1",
         // The status of what a packed desktop's month begins with.
@@ -164,7 +172,8 @@ async fn a_checker_written_from_the_page_alone_comes_to_the_same_digests() {
         "update deskledger_data.label set desktop_name = 'X' where label_no = 2",
         "update deskledger_data.group_span_wide set counters[9] = counters[9] + 1",
         "update deskledger_data.unlisted set to_at = to_at + interval '5 min'",
-        "delete from deskledger_data.snapshot where sequence = 3",
+        "delete from deskledger_data.visit_day",
+        "delete from deskledger_data.snapshot where sequence = (select min(sequence) from deskledger_data.snapshot)",
         "update deskledger_data.late set line = replace(line, 'anna', 'mallory')",
         "update deskledger_data.late set received_at = received_at + interval '1 us'",
         "update deskledger_data.late set desktops_total = desktops_total + 1",

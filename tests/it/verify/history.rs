@@ -40,6 +40,9 @@ pub async fn recorded(store: &Store) {
             "{month:?}"
         );
     }
+    for month in store.packable_visits(None).await.unwrap() {
+        assert!(store.pack_visits(&month, async |_| ()).await.unwrap().unwrap() > 0, "{month:?}");
+    }
     let wanted = ToErase {
         name_or_id: "zoe",
         source: None,

@@ -83,6 +83,7 @@ async fn a_change_of_any_column_of_any_table_is_found_and_names_a_snapshot() {
         "snapshot.groups_outcome",
         "source.source_id",
         "status.source_id",
+        "visit_day.source_id",
     ];
     assert_eq!(not_accepted, held_fast);
     assert!(tried.len() > 100, "{tried:?}");
