@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use deskledger::store::Progress;
+use deskledger::store::{Progress, Store};
 use nix::sys::signal::Signal;
 use serde_json::{Map, Value, json};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::exchange::views;
@@ -629,4 +630,20 @@ async fn what_is_seen_at_the_last_microsecond_of_a_month_stays_what_it_was() {
         let verdicts = store.verify(None, &BTreeMap::new(), &Progress::default()).await.unwrap();
         assert_eq!(verdicts[0].fault, None);
     }
+}
+
+/// Compiling a plan takes longer than any statement of ours, whatever the database is set to.
+#[tokio::test]
+async fn nothing_of_ours_is_compiled() {
+    let (database, _) = ledger().await;
+    sqlx::raw_sql(
+        "do $$ begin execute format('alter database %I set jit = on', current_database()); end $$",
+    )
+    .execute(&database.pool)
+    .await
+    .unwrap();
+    let options = PgConnectOptions::clone(&database.pool.connect_options());
+    let store = Store::connect(options).await.unwrap();
+    let jit: String = sqlx::query_scalar("show jit").fetch_one(store.pool()).await.unwrap();
+    assert_eq!(jit, "off");
 }
