@@ -428,7 +428,7 @@ async fn plan_for_many(connection: &mut PgConnection) -> sqlx::Result<()> {
         .map(drop)
 }
 
-/// Whether nobody else packs this source, until the transaction ends.
+/// Whether nobody else packs, prunes or restores this source, until the transaction ends.
 pub(super) async fn is_alone(
     connection: &mut PgConnection,
     source_id: SourceId,

@@ -114,50 +114,54 @@ pub(super) async fn pack_day(
     day: Instant,
 ) -> sqlx::Result<u64> {
     let mut attempt = connection.begin().await?;
-    for statement in [TAKE_IN, TAKE_AWAY] {
-        let (taken, came): (i64, i64) = sqlx::query_as(statement)
-            .bind(source_id)
-            .bind(day)
-            .bind(day + TimeDelta::days(1))
-            .fetch_one(&mut *attempt)
-            .await?;
-        if taken == 0 || taken != came {
-            attempt.rollback().await?;
-            return Ok(0);
-        }
-        if statement == TAKE_AWAY {
-            attempt.commit().await?;
-            return Ok(taken.unsigned_abs());
-        }
+    let until = day + TimeDelta::days(1);
+    let made = sqlx::query(TAKE_IN)
+        .bind(source_id)
+        .bind(day)
+        .bind(until)
+        .execute(&mut *attempt)
+        .await?
+        .rows_affected();
+    // Nothing to pack, or nothing that a day could say.
+    if made == 0 {
+        attempt.rollback().await?;
+        return Ok(0);
     }
-    Ok(0)
+    let (taken, came): (i64, i64) = sqlx::query_as(TAKE_AWAY)
+        .bind(source_id)
+        .bind(day)
+        .bind(until)
+        .fetch_one(&mut *attempt)
+        .await?;
+    if taken != came {
+        attempt.rollback().await?;
+        return Ok(0);
+    }
+    attempt.commit().await?;
+    Ok(taken.unsigned_abs())
 }
 
 /// What came of it is read by the next statement alone. Of a day that is packed already nothing is added: it has no rows.
 const TAKE_IN: &str = "-- store::visit_days::pack_day
-    with made as (
-        insert into deskledger_data.visit_day
-               (source_id, day_from, scheduled_at, sequence, observed_at, finished_at, max_gap, desktops_outcome, groups_outcome,
-                desktops_total, desktops_recorded, digest, snapshot_id, ticked_at, groups_recorded, changes, error_code,
-                error_message, body_hash)
-        select source_id, $2, max(scheduled_at),
-               array_agg(sequence order by observed_at), array_agg(observed_at order by observed_at),
-               array_agg(finished_at order by observed_at), array_agg(max_gap order by observed_at),
-               array_agg(desktops_outcome order by observed_at), array_agg(groups_outcome order by observed_at),
-               array_agg(desktops_total order by observed_at), array_agg(desktops_recorded order by observed_at),
-               string_agg(digest, ''::bytea order by observed_at),
-               array_agg(snapshot_id order by observed_at), array_agg(scheduled_at order by observed_at),
-               array_agg(groups_recorded order by observed_at), array_agg(changes order by observed_at),
-               array_agg(error_code order by observed_at), array_agg(error_message order by observed_at),
-               string_agg(coalesce(body_hash, decode(repeat('00', 32), 'hex')), ''::bytea order by observed_at)
-          from deskledger_data.snapshot
-         where source_id = $1 and observed_at >= $2 and observed_at < $3
-         group by source_id
-        having bool_and(octet_length(digest) = 32 and coalesce(octet_length(body_hash), 32) = 32)
-        on conflict do nothing
-        returning cardinality(sequence) as visits
-    )
-    select coalesce(sum(visits), 0)::bigint, coalesce(sum(visits), 0)::bigint from made";
+    insert into deskledger_data.visit_day
+           (source_id, day_from, scheduled_at, sequence, observed_at, finished_at, max_gap, desktops_outcome, groups_outcome,
+            desktops_total, desktops_recorded, digest, snapshot_id, ticked_at, groups_recorded, changes, error_code,
+            error_message, body_hash)
+    select source_id, $2, max(scheduled_at),
+           array_agg(sequence order by observed_at), array_agg(observed_at order by observed_at),
+           array_agg(finished_at order by observed_at), array_agg(max_gap order by observed_at),
+           array_agg(desktops_outcome order by observed_at), array_agg(groups_outcome order by observed_at),
+           array_agg(desktops_total order by observed_at), array_agg(desktops_recorded order by observed_at),
+           string_agg(digest, ''::bytea order by observed_at),
+           array_agg(snapshot_id order by observed_at), array_agg(scheduled_at order by observed_at),
+           array_agg(groups_recorded order by observed_at), array_agg(changes order by observed_at),
+           array_agg(error_code order by observed_at), array_agg(error_message order by observed_at),
+           string_agg(coalesce(body_hash, decode(repeat('00', 32), 'hex')), ''::bytea order by observed_at)
+      from deskledger_data.snapshot
+     where source_id = $1 and observed_at >= $2 and observed_at < $3
+     group by source_id
+    having bool_and(octet_length(digest) = 32 and coalesce(octet_length(body_hash), 32) = 32)
+    on conflict do nothing";
 
 const TAKE_AWAY: &str = "-- store::visit_days::pack_day
     with gone as (

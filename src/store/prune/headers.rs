@@ -4,10 +4,11 @@ use chrono::TimeDelta;
 use futures_util::TryStreamExt as _;
 use sqlx::PgConnection;
 
+use super::super::pack::is_alone;
 use super::super::source::SourceId;
 use super::super::visit_days::pack_day;
 use super::super::{Store, StoreError};
-use super::{Month, Pruned, append, hold, is_alone};
+use super::{Month, Pruned, append, hold};
 use crate::domain::Instant;
 use crate::domain::audit::Visit;
 use crate::domain::digest::Digest;

@@ -22,6 +22,7 @@ pub use plan::{Due, Kept};
 pub use rows::{Stored, Sum};
 pub use state::{ends_from_json, ends_to_json, standing_from_json, standing_to_json};
 
+use super::pack::is_alone;
 use super::partitions::filed_under;
 use super::record::{insert_group_spans, insert_spans, insert_unlisted};
 use super::source::SourceId;
@@ -34,9 +35,6 @@ use crate::domain::months::{month_start, next_month};
 use crate::domain::pruning::{Class, Pruning};
 use crate::domain::retell::{Retelling, Standing};
 use crate::domain::{Beliefs, Instant};
-
-/// How long an empty partition may wait for its readers, and others for it. The next time comes.
-const PATIENCE: &str = "1s";
 
 /// A month of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -357,69 +355,6 @@ impl Store {
         }
         Ok(Some(Restoring { transaction, month: month.clone(), classes: classes.to_vec() }))
     }
-
-    /// Drops the partitions of months that nothing is left of, oldest first; says of how many. What is in use stays for the next
-    /// time, and so does everything while someone reads the ledger as of a moment before now, who may yet come to it.
-    ///
-    /// # Errors
-    /// The database is away.
-    pub async fn drop_empty_partitions(&self) -> Result<usize, StoreError> {
-        let failed = StoreError::while_trying("drop the partitions that are empty");
-        let mut connection = self.pool.acquire().await.map_err(&failed)?;
-        let names: Vec<String> = sqlx::query_scalar(
-            "-- store::prune::drop_empty_partitions
-             select c.relname::text
-               from pg_inherits i
-               join pg_class c on c.oid = i.inhrelid
-              where i.inhparent in ('deskledger_data.span'::regclass, 'deskledger_data.group_span'::regclass,
-                                    'deskledger_data.snapshot'::regclass)
-                -- Packing leaves none of its visits; something of the others, unless it is pruned.
-                and (i.inhparent = 'deskledger_data.snapshot'::regclass
-                     or (select min(at) from deskledger_data.pruning) is not null)
-                and right(c.relname, 7) < to_char((select min(observed_at) from deskledger_data.head
-                                                    where observed_at is not null) at time zone 'UTC', 'YYYY_MM')
-                and not exists (select from pg_stat_activity a
-                                 where a.datname = current_database() and a.pid <> pg_backend_pid()
-                                   and a.backend_xmin is not null)
-              order by right(c.relname, 7)",
-        )
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(&failed)?;
-        let mut dropped = 0;
-        for name in names {
-            let is_empty: bool = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
-                "select not exists (select from deskledger_data.{name})"
-            )))
-            .fetch_one(&mut *connection)
-            .await
-            .map_err(&failed)?;
-            if !is_empty {
-                continue;
-            }
-            // Looked at again under the lock: nobody can have put something in by then.
-            let parent =
-                name.get(..name.len().saturating_sub("_YYYY_MM".len())).unwrap_or_default();
-            let statement = format!(
-                "do $$ begin
-                     set local lock_timeout = '{PATIENCE}';
-                     lock table deskledger_data.{parent} in access exclusive mode;
-                     lock table deskledger_data.{name} in access exclusive mode;
-                     if not exists (select from deskledger_data.{name}) then
-                         drop table deskledger_data.{name};
-                     end if;
-                 end $$"
-            );
-            match sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut *connection).await {
-                Ok(_) => dropped += 1,
-                Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55P03") => {
-                    break;
-                }
-                Err(error) => return Err(failed(error)),
-            }
-        }
-        Ok(dropped)
-    }
 }
 
 /// A month that is being brought back, in one transaction.
@@ -609,17 +544,6 @@ pub(super) async fn standings(
     .await
     .map_err(StoreError::while_trying("read what stood at the ends of months"))?;
     Ok(rows.into_iter().filter_map(|Json(state)| standing_from_json(state)).collect())
-}
-
-/// Whether nobody else packs, prunes or restores this source, until the transaction ends.
-async fn is_alone(connection: &mut PgConnection, source_id: SourceId) -> sqlx::Result<bool> {
-    sqlx::query_scalar(
-        "-- store::prune::is_alone
-         select pg_try_advisory_xact_lock(hashtext('deskledger pack'), $1)",
-    )
-    .bind(source_id)
-    .fetch_one(connection)
-    .await
 }
 
 const SPLIT_SPANS: &str = "-- store::prune::split_at
