@@ -120,12 +120,15 @@ class Source:
             is_pruned = day["snapshot_id"] is None
             columns = staying if is_pruned else staying + going
             digests, bodies = data(day["digest"]), data(day["body_hash"])
-            newest = None
+            newest = last = None
             for place, values in enumerate(zip(*(day[column] for column in columns), strict=True)):
                 hashed = slice(32 * place, 32 * place + 32)
                 row = dict(zip(columns, values), digest=digests[hashed].hex())
                 if row["observed_at"][:10] + "T00:00:00+00:00" != day["day_from"]:
                     raise Wrong(f"entry {row['sequence']} is not of the day {day['day_from']}")
+                if last is not None and micros(row["observed_at"]) <= last:
+                    raise Wrong(f"entry {row['sequence']} does not come in the order of time in its day")
+                last = micros(row["observed_at"])
                 if is_pruned:
                     kept.append(row | dict(ticked_at=day["scheduled_at"], is_kept=True))
                     continue

@@ -356,28 +356,31 @@ async fn visits_are_packed_day_by_day_and_one_that_does_not_come_out_as_it_was_s
     record(&store, &lines.join("\n"), 7, usize::MAX).await;
     let before = views(&database.pool).await;
     let exported = home.run(&["export"]).await.expect(0).out;
-    // No digest is so short.
-    let altered = "update deskledger_data.snapshot set digest = substr(digest, 2) where observed_at = '2026-10-05T02:30:00Z'";
+    // No digest is so short; and no hash is of zeros, which stand for none in a day.
+    let altered = "update deskledger_data.snapshot
+          set digest = case when observed_at < '2026-10-06' then substr(digest, 2) else digest end,
+              body_hash = case when observed_at > '2026-10-06' then decode(repeat('00', 32), 'hex') else body_hash end
+        where observed_at in ('2026-10-05T02:30:00Z', '2026-10-07T02:30:00Z')";
     sqlx::query("create table whole as select * from deskledger_data.snapshot")
         .execute(&database.pool)
         .await
         .unwrap();
     sqlx::query(altered).execute(&database.pool).await.unwrap();
     let out = home.run(&["compact"]).await.expect(0).out;
-    assert!(out.contains("2026-10  prod: headers of 362 snapshots packed\n"), "{out}");
+    assert!(out.contains("2026-10  prod: headers of 350 snapshots packed\n"), "{out}");
     let left = "select count(*) from deskledger_data.snapshot where observed_at < '2026-11-01'";
-    assert_eq!(number(&database.pool, left).await, 12);
+    assert_eq!(number(&database.pool, left).await, 24);
     // That is no day that anything else could be said of.
     let out = home.run(&["compact"]).await.expect(0).out;
     assert!(!out.contains("headers"), "{out}");
     sqlx::query(
-        "update deskledger_data.snapshot s set digest = w.digest from whole w where w.snapshot_id = s.snapshot_id",
+        "update deskledger_data.snapshot s set digest = w.digest, body_hash = w.body_hash from whole w where w.snapshot_id = s.snapshot_id",
     )
     .execute(&database.pool)
     .await
     .unwrap();
     let out = home.run(&["compact"]).await.expect(0).out;
-    assert_eq!(out, "2026-10  prod: headers of 12 snapshots packed\n");
+    assert_eq!(out, "2026-10  prod: headers of 24 snapshots packed\n");
     assert_eq!(number(&database.pool, left).await, 0);
     // And their table goes, as soon as nobody reads the ledger, PostgreSQL's own processes neither.
     let tables = "select count(*) from pg_class where relname = 'snapshot_2026_10'";
@@ -646,4 +649,41 @@ async fn nothing_of_ours_is_compiled() {
     let store = Store::connect(options).await.unwrap();
     let jit: String = sqlx::query_scalar("show jit").fetch_one(store.pool()).await.unwrap();
     assert_eq!(jit, "off");
+}
+
+/// What a recorder goes on from is looked up among the rows of visits: a month that has any of it stays rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn visits_that_a_recorder_goes_on_from_stay_rows() {
+    let desktop = |id: &str| json!({ "desktop_id": id, "desktop_name": id, "connect_status": "CONNECTED", "attach_users": [] });
+    let groups = json!([{ "static_name": "all", "in_use_num": 1 }]);
+    let (none, one, two) = (json!([]), json!([desktop("a")]), json!([desktop("a"), desktop("b")]));
+    // What is listed and counted in October, and from November on; how many there are.
+    let cases = [
+        ("nothing was listed since", (&none, &groups, 0), (&Value::Null, &groups, 0)),
+        ("no statistics were read since", (&one, &groups, 1), (&one, &Value::Null, 1)),
+        ("it was not listed completely since", (&one, &groups, 1), (&one, &groups, 2)),
+        ("a desktop that no listing shows is left out", (&two, &groups, 3), (&one, &groups, 3)),
+    ];
+    let begin: DateTime<Utc> = "2026-10-30T00:30:00Z".parse().unwrap();
+    for (why, october, november) in cases {
+        let (database, store) = ledger().await;
+        let mut lines = String::new();
+        for step in 0..40 {
+            let at = begin + TimeDelta::hours(2 * step);
+            let (desktops, statics, total) = if step < 24 { october } else { november };
+            let mut line =
+                json!({ "source": "prod", "observed_at": at, "max_gap": "3h", "statics": statics });
+            if desktops.is_null() {
+                line["error"] = json!({ "code": "WKS.2", "message": "gone" });
+            } else {
+                line["desktops"] = desktops.clone();
+                line["total_count"] = json!(total);
+            }
+            lines += &format!("{line}\n");
+        }
+        record(&store, &lines, 7, usize::MAX).await;
+        Home::new(&database).run(&["compact"]).await.expect(0);
+        let packed = "select count(*) from deskledger_data.visit_day";
+        assert_eq!(number(&database.pool, packed).await, 0, "{why}");
+    }
 }

@@ -159,6 +159,8 @@ async fn a_checker_written_from_the_page_alone_comes_to_the_same_digests() {
         "update deskledger_data.visit_day set desktops_total[2] = desktops_total[2] + 1",
         "update deskledger_data.visit_day set ticked_at[2] = coalesce(ticked_at[2], observed_at[2]) - interval '1 us'",
         "update deskledger_data.visit_day set scheduled_at = day_from",
+        // Two visits exchanged, in every column.
+        EXCHANGED,
         "update deskledger_data.visit_day set error_message[1] = 'x'",
         "update deskledger_data.visit_day set body_hash = set_byte(body_hash, 40, get_byte(body_hash, 40) # 1)",
         "update deskledger_data.visit_day set snapshot_id = null, ticked_at = null, groups_recorded = null, changes = null,
@@ -198,3 +200,23 @@ async fn a_checker_written_from_the_page_alone_comes_to_the_same_digests() {
     }
     assert_eq!(check(&database.pool).await.0, Some(0));
 }
+
+/// The first two visits of each day change places.
+pub const EXCHANGED: &str = "update deskledger_data.visit_day
+       set sequence[1] = sequence[2], sequence[2] = sequence[1],
+           observed_at[1] = observed_at[2], observed_at[2] = observed_at[1],
+           finished_at[1] = finished_at[2], finished_at[2] = finished_at[1],
+           max_gap[1] = max_gap[2], max_gap[2] = max_gap[1],
+           desktops_outcome[1] = desktops_outcome[2], desktops_outcome[2] = desktops_outcome[1],
+           groups_outcome[1] = groups_outcome[2], groups_outcome[2] = groups_outcome[1],
+           desktops_total[1] = desktops_total[2], desktops_total[2] = desktops_total[1],
+           desktops_recorded[1] = desktops_recorded[2], desktops_recorded[2] = desktops_recorded[1],
+           snapshot_id[1] = snapshot_id[2], snapshot_id[2] = snapshot_id[1],
+           ticked_at[1] = ticked_at[2], ticked_at[2] = ticked_at[1],
+           groups_recorded[1] = groups_recorded[2], groups_recorded[2] = groups_recorded[1],
+           changes[1] = changes[2], changes[2] = changes[1],
+           error_code[1] = error_code[2], error_code[2] = error_code[1],
+           error_message[1] = error_message[2], error_message[2] = error_message[1],
+           digest = substr(digest, 33, 32) || substr(digest, 1, 32) || substr(digest, 65),
+           body_hash = substr(body_hash, 33, 32) || substr(body_hash, 1, 32) || substr(body_hash, 65)
+     where cardinality(sequence) > 1";

@@ -11,6 +11,7 @@ use deskledger::domain::audit::Fault;
 use deskledger::store::{Progress, Recorder, Store};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use sqlx::AssertSqlSafe;
 
 use crate::oracle::generate::histories;
 use crate::support::ledger::{ledger, lines, pack, record, record_with_late, source};
@@ -90,6 +91,38 @@ async fn a_change_of_any_column_of_any_table_is_found_and_names_a_snapshot() {
     assert_eq!(faults(&store).await, vec![]);
 }
 
+/// A packed day says what its visits' rows said, or is refused.
+#[tokio::test]
+async fn a_packed_day_is_as_packing_writes_it() {
+    let (database, store) = ledger().await;
+    history::recorded(&store).await;
+    let saved = save(&database.pool).await;
+    let done = sqlx::query(digests::EXCHANGED).execute(&database.pool).await.unwrap();
+    assert!(done.rows_affected() > 0);
+    assert!(faults(&store).await.iter().any(|(_, fault)| fault.at.is_some()));
+    restore(&database.pool, &saved).await;
+    for change in [
+        "sequence[2] = null",
+        "observed_at[2] = null",
+        "finished_at[2] = null",
+        "max_gap[2] = null",
+        "snapshot_id[2] = null",
+        "changes[2] = null",
+        "groups_outcome[2] = 1",
+        "observed_at = array[observed_at]",
+        "error_code = array[error_code]",
+        "desktops_total[0] = 1",
+        "error_message = null",
+    ] {
+        let sql = format!(
+            "update deskledger_data.visit_day set {change} where cardinality(sequence) > 1"
+        );
+        let refused = sqlx::query(AssertSqlSafe(sql)).execute(&database.pool).await.unwrap_err();
+        assert!(refused.to_string().contains("visit_day_"), "{change}: {refused}");
+    }
+    assert_eq!(faults(&store).await, vec![]);
+}
+
 #[tokio::test]
 async fn what_a_change_by_hand_breaks_is_named_by_its_snapshot() {
     let (database, store) = ledger().await;
@@ -154,8 +187,7 @@ async fn a_late_snapshot_that_is_changed_moved_or_removed_is_found_in_its_place(
             "with late as ({of_prod}) {change} {}where l.source_id = 1 and l.sequence = late.sequence and late.nth = 3",
             if change.starts_with("update") { "from late " } else { "" }
         );
-        let changed =
-            sqlx::query(sqlx::AssertSqlSafe(change.clone())).execute(&database.pool).await;
+        let changed = sqlx::query(AssertSqlSafe(change.clone())).execute(&database.pool).await;
         assert_eq!(changed.unwrap().rows_affected(), 1, "{change}");
         let found = faults(&store).await;
         let (_, fault) = found.first().unwrap_or_else(|| panic!("not found: {change}"));
